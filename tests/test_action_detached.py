@@ -107,7 +107,7 @@ class Workflow:
             owner=OWNER,
             context=context,
             outputs=folder / "cvl-outputs" / OWNER.name,
-            workflow=self.reporter,
+            reporter=self.reporter,
             artifacts=lambda: self.uploads,
             github_token="secret-token",
             state=SimpleNamespace(update=lambda **_: None),

@@ -65,7 +65,7 @@ class Job:
         try:
             return matrix_verbs.carry_out(github, StepPublication(github), environ, read.mistakes)
         finally:
-            github.workflow.close()
+            github.reporter.close()
 
     def on(self, event: str, payload: dict[str, Any]) -> None:
         (self.folder / "event.json").write_text(json.dumps({"repository": REPOSITORY, **payload}))

@@ -15,7 +15,7 @@ from cvl_ci import wiring
 from cvl_ci.action.publication import StepPublication
 from cvl_ci.action.saved_outcome import outcome_from
 from cvl_ci.action.shown_deployment import ShownDeployment
-from cvl_ci.action.state import SavedEnding, StepState, take_over
+from cvl_ci.action.state import SavedEnding, StepState, claim_for_post
 from cvl_ci.action.step import Step
 from cvl_ci.errors import CredentialsError, RequestError
 from cvl_ci.github.pr import step_comment, sticky_comment
@@ -62,21 +62,21 @@ def test_a_comment_follows_the_run_from_the_queue_to_its_outcome(api: Api, envir
     step.live.queue(PLAN)
     StepPublication(step).flush()
     assert "### Under way: `digits train`\n\n`queued`" in api.bodies()[0]
-    step.workflow.show_phase(Phase.PROVISIONING)
+    step.reporter.show_phase(Phase.PROVISIONING)
     StepPublication(step).flush()
     assert "`getting machines`" in api.bodies()[0]
-    step.workflow.show_launch(ON_AWS)
+    step.reporter.show_launch(ON_AWS)
     StepPublication(step).flush()
     assert "`running on aws/us-east-1a · m5.large · on-demand · $0.096 an hour`" in api.bodies()[0]
-    step.workflow.show_price(spending(0.096, billed=False))
-    step.workflow.show_phase(Phase.RUNNING)
+    step.reporter.show_price(spending(0.096, billed=False))
+    step.reporter.show_phase(Phase.RUNNING)
     StepPublication(step).flush()
     assert "$0.096 an hour · nothing is billed`" in api.bodies()[0]
     StepPublication(step).comment(SUCCEEDED)
     StepPublication(step).flush()
     assert "Succeeded: `digits-sgd train`" in api.bodies()[0]
     assert "https://git.example.com/cvl/ci/actions/runs/7/attempts/1" in api.bodies()[0]
-    step.workflow.close()
+    step.reporter.close()
     assert len(api.comments) == 1
 
 
@@ -146,10 +146,10 @@ def test_a_run_that_began_later_keeps_the_word_whichever_ends_last(
 
 def test_a_job_s_words_cannot_make_its_run_the_newest(api: Api, environment: dict[str, str]) -> None:
     step = Step(environment)
-    step.workflow.show_job_line("<!-- run:99999999.1 ended -->")
+    step.reporter.show_job_line("<!-- run:99999999.1 ended -->")
     say(step, replace(SUCCEEDED, work=replace(SUCCEEDED.work, title="<!-- run:99999999.1 ended -->")))
     say(Step({**environment, "GITHUB_RUN_ID": "8"}), FAILED)
-    step.workflow.close()
+    step.reporter.close()
     assert "The job failed" in api.bodies()[0]
 
 
@@ -163,7 +163,7 @@ def test_a_github_that_does_not_answer_holds_a_run_up_no_longer_than_it_says(
     began = time.monotonic()
     step.live.queue(PLAN)
     for phase in Phase:
-        step.workflow.show_phase(phase)
+        step.reporter.show_phase(phase)
     assert time.monotonic() - began < 30, "half of what GitHub takes"
     say(step, SUCCEEDED)
     assert 0.3 <= time.monotonic() - began < 30
@@ -221,9 +221,9 @@ def test_without_a_matrix_there_is_no_leg_however_the_runner_writes_it(environme
 
 def test_a_secret_is_in_no_comment(api: Api, environment: dict[str, str]) -> None:
     step = Step({**environment, "HF_TOKEN": "hf_0123456789abcdef"})
-    step.workflow.show_job_line("token hf_0123456789abcdef")
+    step.reporter.show_job_line("token hf_0123456789abcdef")
     say(step, SUCCEEDED)
-    step.workflow.close()
+    step.reporter.close()
     assert "token ***" in api.bodies()[0]
     assert "hf_0123456789abcdef" not in api.bodies()[0]
 
@@ -255,10 +255,10 @@ def test_the_cost_of_a_failed_job_holds_its_error_its_last_lines_and_its_job_wit
     inputs = {"INPUT_GITHUB_TOKEN": "", "INPUT_LEG": '{"gpu": "L4"}', "INPUT_CHECK_RUN": "51725241954"}
     step = Step({**environment, **inputs, "HF_TOKEN": secret})
     for number in range(30):
-        step.workflow.show_job_line(f"step {number}")
-    step.workflow.show_job_line("Traceback (most recent call last):")
-    step.workflow.show_job_line('  File "/root/sky_workdir/train.py", line 12, in <module>')
-    step.workflow.show_job_line(f"ValueError: \x1b[31m{secret} is not a token")
+        step.reporter.show_job_line(f"step {number}")
+    step.reporter.show_job_line("Traceback (most recent call last):")
+    step.reporter.show_job_line('  File "/root/sky_workdir/train.py", line 12, in <module>')
+    step.reporter.show_job_line(f"ValueError: \x1b[31m{secret} is not a token")
     StepPublication(step).publish(FAILED)
     [cost] = tmp_path.glob("cvl-outputs/*.json")
     leg = read(cost.read_bytes())
@@ -351,12 +351,12 @@ def test_a_main_that_lives_on_beside_post_has_no_more_say(
     main = Step(environment)
     main.live.queue(PLAN)
     StepPublication(main).flush()
-    main.workflow.show_phase(Phase.PROVISIONING)  # a word that waits: the last was a moment ago
-    take_over(wiring.handover_path(environment))
+    main.reporter.show_phase(Phase.PROVISIONING)  # a word that waits: the last was a moment ago
+    claim_for_post(wiring.handover_path(environment))
     left = StepState(lease=main.owner.name, work=WorkIdentity(title="digits train"))
     as_post = outcome_from(left, GONE, name=main.owner.name, folder=tmp_path / "none")
     StepPublication(Step(environment, is_post=True)).publish(as_post, saved=left)
-    main.workflow.show_phase(Phase.RUNNING)
+    main.reporter.show_phase(Phase.RUNNING)
     StepPublication(main).publish(replace(FAILED, machines=replace(FAILED.machines, cluster=main.owner.name)))
     StepPublication(main).refuse(CredentialsError("none", next_step="none"))
     StepPublication(main).flush()

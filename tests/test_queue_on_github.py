@@ -89,7 +89,7 @@ def test_words_of_a_job_stay_in_its_table_and_secrets_are_hidden(api: Api, envir
     reason = "``` </details><img src=x> @everyone hf_0123456789abcdef\n# head"
     Manifest(queue_verb.OUTPUTS).write({"train": replace(BROKEN, reason=reason)})
     step = Step(environment)
-    step.workflow.mask("hf_0123456789abcdef")  # as carry_out does, before the first job
+    step.reporter.mask("hf_0123456789abcdef")  # as carry_out does, before the first job
     queue_verb.undo(step, StepPublication(step), {}, leases=())
     (body,) = api.bodies()
     assert "hf_0123456789abcdef" not in body

@@ -43,7 +43,7 @@ def carry_out(
     is_end = step.context.event.is_closed if inputs.keep.down is None else inputs.keep.down
     request = _request(step, environ, inputs, is_end=is_end)
     owner = replace(step.owner, environment=environment_of(step, environ))
-    step.workflow.mask(*([request.token] if request.token else []))
+    step.reporter.mask(*([request.token] if request.token else []))
     if is_end and policy[0] == "run":
         return _take_down(owner, step, publication, environ, _clouds(inputs))
     if is_end:
@@ -55,7 +55,7 @@ def carry_out(
         return 0
     from cvl_ci.result.secret_names import secrets_of
 
-    step.workflow.mask(*secrets_of(plan.variables))
+    step.reporter.mask(*secrets_of(plan.variables))
     step.require_committed(lambda: step_plan.unknown_files(inputs, plan))
     plan = wiring.within_month(plan, step_plan.checkout_of(inputs), environ)
     return _roll_out(plan, owner, step, publication, environ, token=request.token)
@@ -85,9 +85,9 @@ def undo(saved: StepState, publication: StepPublication, step: Step, environ: Ma
     releases = releases_of(saved.leases, saved, step, environ)
     unproved = [name for name in saved.leases if name not in releases or not releases[name].gone]
     for name in unproved:
-        step.workflow.refused(f"A MACHINE MAY STILL BE RUNNING: cvl-ci down {name}")
+        step.reporter.refused(f"A MACHINE MAY STILL BE RUNNING: cvl-ci down {name}")
     if not unproved:
-        step.workflow.notice(f"These services are gone: {', '.join(saved.leases)}.")
+        step.reporter.notice(f"These services are gone: {', '.join(saved.leases)}.")
         if not saved.kept_until:
             ShownDeployment(step, environment_of(step, environ)).end()
     return NotProvedGone.exit_code if unproved else 0
@@ -110,7 +110,7 @@ def _request(step: Step, environ: Mapping[str, str], inputs: Inputs, *, is_end: 
             mistakes.append(InputProblem(field=name, value=text, problem="goes without `verb: deploy`"))
     own = DeployStepInputs(**{one.name: values[one.name] for one in options_of(DeployStepInputs) if one.name in values})
     token = own.deploy_token.reveal() if own.deploy_token is not None else ""
-    step.workflow.mask(*([token] if token else []))
+    step.reporter.mask(*([token] if token else []))
     if not token and not is_end:
         problem = "is missing: give a secret of the repository, which the callers of the service send"
         mistakes.append(InputProblem(field="deploy_token", value="", problem=problem))
@@ -164,7 +164,7 @@ def _roll_out(
 
     clouds = dict.fromkeys(location.cloud for location in plan.machines.locations)
     locations = tuple(Location(cloud=cloud) for cloud in clouds)
-    environ = wiring.credentials(environ, list(clouds), mask=step.workflow.mask)
+    environ = wiring.credentials(environ, list(clouds), mask=step.reporter.mask)
     deployment = ShownDeployment(step, owner.environment)
 
     def run(owner: Owner) -> Outcome:
@@ -175,7 +175,7 @@ def _roll_out(
             environ=environ,
             owner=owner,
             outputs=step.outputs,
-            reporter=step.workflow,
+            reporter=step.reporter,
             interruption=Interruption(),
             token=token,
         )
@@ -192,7 +192,7 @@ def _roll_out(
     advice = _how_to_end(owner.environment) if rolled.outcome.exit_code == 0 else rolled.outcome.advice
     outcome = replace(rolled.outcome, advice=advice)
     if outcome.exit_code == 0:
-        step.workflow.show(_how_to_end(owner.environment))
+        step.reporter.show(_how_to_end(owner.environment))
     publication.publish(outcome)
     deployment.end_of(outcome)
     if not rolled.unproved:
@@ -212,7 +212,7 @@ def _skipped(
         publication.flush()
     if code := _warned(rolled.unproved, step):
         return code
-    step.workflow.notice(rolled.skipped)
+    step.reporter.notice(rolled.skipped)
     publication.set_outputs(skipped(rolled.skipped))
     step.state.update(done=True, leases=())
     return 0
@@ -233,7 +233,7 @@ def _cut_off(reason: str, owner: Owner, step: Step) -> Outcome:
 def _warned(unproved: Sequence[str], step: Step) -> int:
     """Name the leases that are not proved gone. Return 0 if there is none."""
     for name in unproved:
-        step.workflow.refused(f"A MACHINE MAY STILL BE RUNNING: cvl-ci down {name}")
+        step.reporter.refused(f"A MACHINE MAY STILL BE RUNNING: cvl-ci down {name}")
     return NotProvedGone.exit_code if unproved else 0
 
 
@@ -243,7 +243,7 @@ def _pulls(step: Step) -> PullRequests | None:
     token, context = step.github_token, step.context
     if not token or not context.repository:
         return None
-    api, say = context.server.api, step.workflow.warning
+    api, say = context.server.api, step.reporter.warning
     return PullRequestStates(api=api, token=token, repository=context.repository, say=say)
 
 
@@ -277,8 +277,8 @@ def _down_ports(step: Step, environ: Mapping[str, str]) -> DownPorts:
 
     return DownPorts(
         clouds=wiring.OpenClouds(environ, to_end=True),
-        records=wiring.records(environ, step.workflow),
-        workflow=step.workflow,
+        records=wiring.records(environ, step.reporter),
+        reporter=step.reporter,
         clock=SystemClock(),
     )
 
@@ -298,7 +298,7 @@ def _take_down(
     from cvl_ci.result import outputs
 
     try:
-        environ = wiring.credentials(environ, [location.cloud for location in locations], mask=step.workflow.mask)
+        environ = wiring.credentials(environ, [location.cloud for location in locations], mask=step.reporter.mask)
         release = rollout.take_down(
             owner,
             locations=locations,
@@ -306,13 +306,13 @@ def _take_down(
             note=lambda names: step.state.update(leases=tuple(names)),
         )
     except CvlError as error:
-        step.workflow.refused(explain(error, verb="down"))
+        step.reporter.refused(explain(error, verb="down"))
         values = outputs.reaped("failed", error.what, exit_code=error.exit_code, proved=False, usd=None)
         publication.set_outputs(values)
         step.state.update(done=not step.state.now.leases)
         return error.exit_code
     outcome = _end_as_outcome(owner, step.state.now.leases, release)
-    step.workflow.show_outcome(outcome)
+    step.reporter.show_outcome(outcome)
     publication.set_outputs(outputs.outputs(outcome))
     publication.comment(outcome)
     publication.flush()

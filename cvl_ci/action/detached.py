@@ -44,7 +44,7 @@ def hand_over(step: Step, outcome: Outcome, environ: Mapping[str, str]) -> None:
     A status that cannot be set is a warning: the job and its results stay.
     """
     name, context = step.owner.name, step.context
-    record = wiring.records(environ, step.workflow).read(name)
+    record = wiring.records(environ, step.reporter).read(name)
     if record is None or record.detached is None:
         raise CvlError("The record of the detached run is lost, so no workflow could collect it.")
     check = f"cvl-ci: {outcome.work.title} ({context.job_name})"
@@ -74,19 +74,19 @@ def carry_out(
     if mistakes:
         raise RequestError(mistakes)
     step.state.update(done=True)
-    records = wiring.records(environ, step.workflow)
+    records = wiring.records(environ, step.reporter)
     runs: dict[str, WaitingRun] = {}
     with _gathering(step, environ) as (repository, gathering):
-        for run in detached_runs.waiting(repository, gathering, say=step.workflow.warning):
+        for run in detached_runs.waiting(repository, gathering, say=step.reporter.warning):
             record = _record(run, repository=repository.name, step=step)
             if record is not None:
                 records.write(record)
                 runs[run.lease] = run
     if not runs:
-        step.workflow.show("No detached run of this repository waits for collect.")
+        step.reporter.show("No detached run of this repository waits for collect.")
         return 0
     clouds = [place.cloud for name in runs if (one := records.read(name)) for place in one.locations]
-    environ = wiring.credentials(environ, list(dict.fromkeys(clouds)), mask=step.workflow.mask)
+    environ = wiring.credentials(environ, list(dict.fromkeys(clouds)), mask=step.reporter.mask)
 
     def publish(record: LeaseRecord, outcome: Outcome, folder: Path) -> None:
         if outcome.release is not None and outcome.release.gone:  # without the artifact, the next step collects again
@@ -98,12 +98,12 @@ def carry_out(
         list(runs),
         environ=environ,
         user_id=step.owner.user_id,
-        reporter=step.workflow,
+        reporter=step.reporter,
         folder_of=step.outputs.with_name,
         publish=publish,
     )
     for line in text.lines(collected):
-        step.workflow.show(line)
+        step.reporter.show(line)
     _warn_of_doubts(step, collected.running)
     return text.exit_code(collected, is_neutral=True)
 
@@ -113,11 +113,11 @@ def _record(run: WaitingRun, *, repository: str, step: Step) -> LeaseRecord | No
     try:
         record = from_text(run.lease, run.text)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        step.workflow.warning(f"The record of {run.lease} cannot be read ({type(error).__name__}).")
+        step.reporter.warning(f"The record of {run.lease} cannot be read ({type(error).__name__}).")
         return None
     own = record.labels.get(LABEL_OWNER) == owner_label(repository)
     if record.detached is None or not own or record.labels.get(LABEL_RUN, "").rpartition("-")[0] != run.run:
-        step.workflow.warning(
+        step.reporter.warning(
             f"The record of {run.lease} names another repository or run, so nothing was done with it."
         )
         return None
@@ -141,13 +141,13 @@ def _set_status(step: Step, environ: Mapping[str, str], *, commit: str, context:
                 repository, commit=commit, context=context, state=state, description=text, url=step.context.run_url
             )
     except CvlError as error:
-        step.workflow.warning(f"The commit does not show the state of the detached run. {explain_while_running(error)}")
+        step.reporter.warning(f"The commit does not show the state of the detached run. {explain_while_running(error)}")
 
 
 def _warn_of_doubts(step: Step, running: Sequence[StillRunning]) -> None:
     for one in running:
         if one.doubt:
-            step.workflow.warning(f"{one.lease}: {one.doubt}")
+            step.reporter.warning(f"{one.lease}: {one.doubt}")
 
 
 @contextmanager

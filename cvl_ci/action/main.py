@@ -57,12 +57,12 @@ def main(environ: Mapping[str, str]) -> int:
         return error.exit_code
     except Exception:  # noqa: BLE001  a mistake of ours: its text may hold a machine's, so it goes out as our words do
         advice = wiring.keep_details(environ, step.masks.hide(traceback.format_exc()))
-        step.workflow.refused(
+        step.reporter.refused(
             f"A mistake in cvl-ci itself stopped this. {advice}\nThe post step takes down what is saved."
         )
         return CvlError.exit_code
     finally:
-        step.workflow.close()
+        step.reporter.close()
 
 
 def post(environ: Mapping[str, str]) -> int:
@@ -78,14 +78,14 @@ def post(environ: Mapping[str, str]) -> int:
         wiring.forget_credentials(environ, say=print)
         return 0
     leg = saved.leg if saved else None
-    state.take_over(wiring.handover_path(environ, leg=leg))
+    state.claim_for_post(wiring.handover_path(environ, leg=leg))
     from cvl_ci.action.publication import StepPublication
     from cvl_ci.action.step import Step
     from cvl_ci.result.secret_names import secrets_of
 
     step = Step(environ, is_post=True, leg=leg)
     try:
-        step.workflow.mask(*secrets_of(_inputs(environ).variables))
+        step.reporter.mask(*secrets_of(_inputs(environ).variables))
         return _undo(saved, StepPublication(step), step, environ)
     except Exception as error:  # noqa: BLE001  whatever it is, nothing is proved
         details = step.masks.hide(traceback.format_exc())
@@ -94,11 +94,11 @@ def post(environ: Mapping[str, str]) -> int:
         down = f"`cvl-ci down {step.owner.name}` looks for the machine and takes it down."
         if step.inputs.verb == "queue":  # its jobs have leases of their own, and none has the step's name
             down = "`cvl-ci status` shows the machines of this repository, and `cvl-ci down NAME` ends one."
-        step.workflow.refused(f"{what}\n{down}")
+        step.reporter.refused(f"{what}\n{down}")
         return NotProvedGone.exit_code
     finally:
-        wiring.forget_credentials(environ, say=step.workflow.warning)
-        step.workflow.close()
+        wiring.forget_credentials(environ, say=step.reporter.warning)
+        step.reporter.close()
 
 
 # ---- main ---------------------------------------------------------------------------------------------------
@@ -108,7 +108,7 @@ def _carry_out(step: Step, publication: StepPublication, environ: Mapping[str, s
     from cvl_ci.result.secret_names import secrets_of
 
     inputs = _inputs(environ)
-    step.workflow.mask(*secrets_of(inputs.variables))
+    step.reporter.mask(*secrets_of(inputs.variables))
     request = step.inputs
     inputs = replace(inputs, mistakes=(*inputs.mistakes, *request.mistakes))
     if request.verb in {"reap", "collect"}:
@@ -134,10 +134,10 @@ def _carry_out(step: Step, publication: StepPublication, environ: Mapping[str, s
     run_anyway = request.verb == "plan"
     policy, reason = ("run", "") if run_anyway else _policy(step, inputs)
     if policy == "sandbox":
-        step.workflow.notice(reason)
+        step.reporter.notice(reason)
         inputs = wiring.on_sandbox(inputs)
     plan = step_plan.plan_of(inputs, environ)
-    step.workflow.mask(*secrets_of(plan.variables))
+    step.reporter.mask(*secrets_of(plan.variables))
     if policy == "run" and not run_anyway:
         step.require_committed(lambda: step_plan.unknown_files(inputs, plan))
     only_plan = "plan" in {request.verb, policy}
@@ -186,9 +186,9 @@ def _reap(inputs: Inputs, step: Step, publication: StepPublication, environ: Map
         raise RequestError(inputs.mistakes)
     step.state.update(done=True)
     cloud = action_variables.value(environ, "cloud")
-    environ = wiring.credentials(environ, wiring.clouds_named(cloud), mask=step.workflow.mask)
+    environ = wiring.credentials(environ, wiring.clouds_named(cloud), mask=step.reporter.mask)
     reaped = wiring.reap(
-        environ, workflow=step.workflow, cloud=cloud, grace=request.reap.grace, dry_run=request.reap.dry_run
+        environ, reporter=step.reporter, cloud=cloud, grace=request.reap.grace, dry_run=request.reap.dry_run
     )
     publication.publish_sweep(reaped)
     if reaped.due and not reaped.dry_run:
@@ -202,7 +202,7 @@ def _reap(inputs: Inputs, step: Step, publication: StepPublication, environ: Map
 def _show(plan: RunPlan, step: Step, environ: Mapping[str, str]) -> int:
     from cvl_ci.action.step_plan import as_text
 
-    step.workflow.show(as_text(plan, environ))
+    step.reporter.show(as_text(plan, environ))
     step.state.update(done=True)
     return 0
 
@@ -217,12 +217,12 @@ def _run(plan: RunPlan, step: Step, publication: StepPublication, environ: Mappi
     from cvl_ci.wiring.models import models_of_run
 
     step.live.queue(plan)
-    environ = wiring.credentials(environ, [place.cloud for place in plan.machines.locations], mask=step.workflow.mask)
+    environ = wiring.credentials(environ, [place.cloud for place in plan.machines.locations], mask=step.reporter.mask)
     tools = running.RunPorts(
         clouds=wiring.OpenClouds(environ, secrets=plan.variables.secrets),
-        records=wiring.records(environ, step.workflow),
+        records=wiring.records(environ, step.reporter),
         staging=LocalStaging(),
-        workflow=step.workflow,
+        reporter=step.reporter,
         prices=wiring.prices(environ),
         clock=SystemClock(),
         models=models_of_run(environ),
@@ -254,14 +254,14 @@ def _is_handed_over(step: Step, outcome: Outcome, environ: Mapping[str, str]) ->
         reason = step.masks.hide(what)
         never = SavedEnding(ending=Ending.NEVER_STARTED.value, reason=reason, exit_code=CvlError.exit_code)
         step.state.update(end=never)
-        step.workflow.refused(f"{what}\nThe post step takes the machine of this run down.")
+        step.reporter.refused(f"{what}\nThe post step takes the machine of this run down.")
         return False
     return True
 
 
 def _on_signals(step: Step, environ: Mapping[str, str]) -> None:
     """Gone in well under a second: the engine's process dies with this one, and the fence outlives both."""
-    records = wiring.records(environ, step.workflow)
+    records = wiring.records(environ, step.reporter)
 
     def hand_over(_: int, __: FrameType | None) -> None:
         try:
@@ -269,7 +269,7 @@ def _on_signals(step: Step, environ: Mapping[str, str]) -> None:
                 records.revoke(name)
             goes_on = f"Cancelled. The job runs on, until {step.state.now.kept_until} at most."
             words = "Cancelled. The post step takes the machine down and proves it."
-            step.workflow.last_words(goes_on if step.state.now.done and step.state.now.kept_until else words)
+            step.reporter.last_words(goes_on if step.state.now.done and step.state.now.kept_until else words)
         finally:
             os._exit(128 + signal.SIGINT)
 

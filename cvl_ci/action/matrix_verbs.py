@@ -57,7 +57,7 @@ class MatrixRequest:
 
     @property
     def caller(self) -> many.MatrixCaller:
-        say = self.step.workflow.show
+        say = self.step.reporter.show
         return many.MatrixCaller(
             folder=Path.cwd(), prices=wiring.prices(self.environ), say=say, tell=say, environ=self.environ
         )
@@ -82,19 +82,19 @@ def carry_out(
 
 def matrix(request: MatrixRequest) -> int:
     built = many.planned(request.inputs, request.caller)
-    workflow, on_dropped = request.step.workflow, request.inputs.matrix.on_dropped
+    reporter, on_dropped = request.step.reporter, request.inputs.matrix.on_dropped
     expected, code = built.expected(on_dropped), built.exit_code(on_dropped)
     *details, title = planning.as_text(built)
     leg_lines = [f"{leg.name}: at most ${leg.max_usd:.2f}" for leg in built.legs]
-    workflow.show("\n".join([*leg_lines, *details, title]))
+    reporter.show("\n".join([*leg_lines, *details, title]))
     if built.untested:
-        tell = workflow.refused if code else workflow.warning
+        tell = reporter.refused if code else reporter.warning
         tell(f"{title} Not tested: {'; '.join(f'{name}: {why}' for name, why in expected.dropped)}")
     elif not built.legs:
-        workflow.notice(title)
+        reporter.notice(title)
     with suppress(OSError):
         page: Callable[[int], str] = lambda room: markdown.matrix_page(title, [*details, *leg_lines], room=room)  # noqa: E731
-        workflow.commands.summary(page)
+        reporter.commands.summary(page)
     as_json = planning.as_json(built)
     request.publication.set_outputs(outputs.planned(as_json, expected, usd=built.max_usd, reason=title, exit_code=code))
     return code
@@ -104,14 +104,14 @@ def matrix(request: MatrixRequest) -> int:
 
 
 def report(request: MatrixRequest) -> int:
-    workflow = request.step.workflow
+    reporter = request.step.reporter
     with _open_gathering(request) as gathering:
         gathered = _gathered(request, gathering)
         valid = _of_this_attempt(request, gathered.legs)
         earlier = _earlier_legs(request, gathering, valid.legs)
     gated = bool(request.inputs.trials.fail_on_regression)
     for line in earlier.notes:
-        (workflow.warning if gated else workflow.notice)(line)
+        (reporter.warning if gated else reporter.notice)(line)
     result = many.judge(
         request.inputs,
         valid.legs,
@@ -122,7 +122,7 @@ def report(request: MatrixRequest) -> int:
         copies=gathered.copies,
         superseded=valid.superseded,
     )
-    workflow.show("\n".join(reporting.as_text(result)))
+    reporter.show("\n".join(reporting.as_text(result)))
     issue = _publish(request, result)
     headline = words.headline(result)
     folder = request.inputs.report.into or many.FOLDER
@@ -131,11 +131,11 @@ def report(request: MatrixRequest) -> int:
         outputs.reported(result, reason=headline, folder=folder, issue=issue, otherwise=unknown)
     )
     if unknown:
-        workflow.refused(f"{headline}. {earlier.notes[0]} So fail_on_regression cannot tell.")
+        reporter.refused(f"{headline}. {earlier.notes[0]} So fail_on_regression cannot tell.")
     if result.exit_code:
-        workflow.refused(f"{headline}: {words.red_because(result)}")
+        reporter.refused(f"{headline}: {words.red_because(result)}")
     elif result.dropped:
-        workflow.warning(f"{headline}. Not tested: {'; '.join(words.left_out(result))}")
+        reporter.warning(f"{headline}. Not tested: {'; '.join(words.left_out(result))}")
     return result.exit_code or unknown
 
 
@@ -163,7 +163,7 @@ def _of_this_attempt(request: MatrixRequest, legs: Sequence[Leg]) -> reruns.Chec
         jobs=lambda: reruns.list_jobs(_repository(request), int(context.run)),
     )
     if checked.words:
-        request.step.workflow.warning(
+        request.step.reporter.warning(
             f"Which attempt each job last ran in is unknown, so summaries of earlier attempts do not count. "
             f"{checked.words}"
         )
@@ -203,7 +203,7 @@ def _read_earlier(request: MatrixRequest, gathering: Gathering, work: Collection
 def _publish(request: MatrixRequest, result: Report) -> str:
     """Publish the artifact first, so that the rest can link to it. Return the issue's address, or an empty text."""
     step, publication = request.step, request.step.inputs.publication
-    say = step.workflow.warning if publication.comment == "always" else step.workflow.progress
+    say = step.reporter.warning if publication.comment == "always" else step.reporter.progress
     token = action_variables.value(request.environ, "github_token")
     comment = ReportComment(
         context=step.context, group=publication.comment_group, token=token, clock=SystemClock(), say=say
@@ -217,7 +217,7 @@ def _publish(request: MatrixRequest, result: Report) -> str:
     files = reporting.files(result, assets=run_files.assets(), settings=replace(settings, page=page))
     summary, text = (step.masks.hide(files[name]) for name in (reporting.SUMMARY, reporting.COMMENT))
     fitting: Callable[[int], str] = lambda room: summary if len(summary.encode()) <= room else ""  # noqa: E731
-    _result_or_warning(request, "The summary could not be written", lambda: step.workflow.commands.summary(fitting))
+    _result_or_warning(request, "The summary could not be written", lambda: step.reporter.commands.summary(fitting))
     if publication.comment != "never":
         quiet = (
             publication.comment == "failure"
@@ -247,7 +247,7 @@ def _keep_report(request: MatrixRequest, result: Report, files: Mapping[str, str
         name, root=folder, paths=sorted(contents), retention_days=publication.retention_days
     )
     if isinstance(upload, NotUploaded):
-        step.workflow.notice(f"The report is in {folder} of the workspace, and in no artifact: {upload.reason}.")
+        step.reporter.notice(f"The report is in {folder} of the workspace, and in no artifact: {upload.reason}.")
         return ""
     request.publication.set_outputs(outputs.artifact_outputs(artifact_id=upload.id, url=upload.url))
     return markdown.page_at(Link(words=upload.name, url=upload.url))
@@ -256,7 +256,7 @@ def _keep_report(request: MatrixRequest, result: Report, files: Mapping[str, str
 def _update_issue(request: MatrixRequest, result: Report, *, page: str) -> str:
     step, context = request.step, request.step.context
     if context.event.pull_request is not None:
-        step.workflow.notice("No issue is opened from a pull request: its comment says it all.")
+        step.reporter.notice("No issue is opened from a pull request: its comment says it all.")
         return ""
     hide = step.masks.hide
     run = Link(words="log of the run", url=context.run_url)
@@ -272,7 +272,7 @@ def _update_issue(request: MatrixRequest, result: Report, *, page: str) -> str:
         )
     )
     if change.did:
-        step.workflow.show(f"The issue was {change.did}: {change.url}")
+        step.reporter.show(f"The issue was {change.did}: {change.url}")
     return change.url
 
 
@@ -287,7 +287,7 @@ def history(request: MatrixRequest) -> int:
     branch = request.inputs.history.branch or many.BRANCH
     count = many.remember(branch_history, gathered.legs, branch=branch, caller=request.caller)
     for trouble in gathered.troubles:
-        request.step.workflow.warning(trouble)
+        request.step.reporter.warning(trouble)
     if request.inputs.report.into:
         into = Path(request.inputs.report.into)
         run_files.write_lines(branch_history.read(), into)
@@ -324,9 +324,9 @@ def _result_or_warning(request: MatrixRequest, what: str, do: Callable[[], T]) -
     try:
         return do()
     except CvlError as error:
-        request.step.workflow.warning(f"{what}: {error.what} {error.next_step}".strip())
+        request.step.reporter.warning(f"{what}: {error.what} {error.next_step}".strip())
     except Exception as error:  # noqa: BLE001
-        request.step.workflow.warning(f"{what}: {type(error).__name__}: {error}")
+        request.step.reporter.warning(f"{what}: {type(error).__name__}: {error}")
     return None
 
 

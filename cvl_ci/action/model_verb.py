@@ -20,6 +20,6 @@ def carry_out(step: Step, environ: Mapping[str, str], mistakes: Sequence[InputPr
     if mistakes or problems:
         raise RequestError([*(one for one in mistakes if one.field not in fields), *problems])
     step.state.update(done=True)
-    environ = wiring.credentials(environ, ["aws"], mask=step.workflow.mask)
-    show = step.workflow.show
+    environ = wiring.credentials(environ, ["aws"], mask=step.reporter.mask)
+    show = step.reporter.show
     return wired.models(values, wired.Caller(folder=Path.cwd(), environ=environ, say=show, tell=show))

@@ -33,7 +33,7 @@ class StepPublication:
 
     def set_outputs(self, values: Mapping[str, str]) -> None:
         for name, value in self._step.masks.cleaned(values).items():
-            self._step.workflow.commands.output(name, value)
+            self._step.reporter.commands.output(name, value)
 
     def comment(self, outcome: Outcome, artifacts: Sequence[Link] = ()) -> None:
         """Write the end on the pull request. With `comment: failure`, a success only replaces an older failure."""
@@ -43,7 +43,7 @@ class StepPublication:
         if step.comment is not None and step.inputs.publication.comment != "never":
             step.comment.write_end(
                 outcome,
-                tail=step.workflow.tail,
+                tail=step.reporter.tail,
                 artifacts=artifacts,
                 unless_told=self._is_final,
                 only_instead=step.inputs.publication.comment == "failure" and outcome.ending is Ending.SUCCEEDED,
@@ -53,7 +53,7 @@ class StepPublication:
         from cvl_ci.result.report import artifacts_page
 
         hide = self._step.masks.hide
-        self._step.workflow.commands.summary(lambda room: hide(artifacts_page(artifacts, room=room)))
+        self._step.reporter.commands.summary(lambda room: hide(artifacts_page(artifacts, room=room)))
 
     # ---- a step that ran --------------------------------------------------------------------------------------------
 
@@ -64,14 +64,14 @@ class StepPublication:
         """
         step = self._step
         try:
-            if not step.workflow.is_end_shown:
-                step.workflow.show_outcome(outcome)
+            if not step.reporter.is_end_shown:
+                step.reporter.show_outcome(outcome)
             if step.is_overtaken:
                 return
             self._publish(outcome, saved)
             give_to_owner(step.outputs.parent)
         except Exception as error:  # noqa: BLE001
-            step.workflow.warning(f"The end of the run could not be published: {type(error).__name__}: {error}")
+            step.reporter.warning(f"The end of the run could not be published: {type(error).__name__}: {error}")
 
     def publish_collected(self, outcome: Outcome, *, folder: Path, name: str) -> None:
         """Publish the end of an earlier run: its artifacts, by this name, and this step's outputs. Never raises."""
@@ -110,7 +110,7 @@ class StepPublication:
         from cvl_ci.result.report import plan_page
 
         self._summarize(lambda room: plan_page(planned, reason=reason, room=room))
-        self._step.workflow.notice(f"{reason} Nothing was started and nothing is billed: this is only the plan.")
+        self._step.reporter.notice(f"{reason} Nothing was started and nothing is billed: this is only the plan.")
         self.set_outputs(skipped(reason))
         self._upload_cost(
             self._never_started(reason, exit_code=UntrustedCode.exit_code, work=WorkIdentity(title=title))
@@ -124,7 +124,7 @@ class StepPublication:
 
         step = self._step
         mask(error, step.masks)
-        step.workflow.refused(explain(error, verb=step.inputs.verb))
+        step.reporter.refused(explain(error, verb=step.inputs.verb))
         step.state.update(done=True)
         outcome = self._never_started(
             error.what, exit_code=error.exit_code, work=step.state.now.work, advice=error.next_step
@@ -143,9 +143,9 @@ class StepPublication:
 
         text, error = "\n".join(reap_text.lines(reaped)), reap_text.verdict(reaped)
         title = reap_text.title(reaped)
-        self._step.workflow.show(text)
+        self._step.reporter.show(text)
         if error is not None:
-            self._step.workflow.refused(str(error))
+            self._step.reporter.refused(str(error))
         self._summarize(lambda room: reap_page(title, str(error) if error else "", text, room=room))
         self.set_outputs(
             outputs.reaped(
@@ -162,7 +162,7 @@ class StepPublication:
     def _summarize(self, page: Callable[[int], str]) -> None:
         """Write the step's page, if the disk allows it. `page` fills the room of so many bytes."""
         with suppress(OSError):
-            self._step.workflow.commands.summary(lambda room: self._step.masks.hide(page(room)))
+            self._step.reporter.commands.summary(lambda room: self._step.masks.hide(page(room)))
 
     def _never_started(self, reason: str, *, exit_code: int, work: WorkIdentity, advice: str = "") -> Outcome:
         from cvl_ci.model.outcome import Ending, Outcome
@@ -194,7 +194,7 @@ class StepPublication:
         return PublishPorts(
             artifacts=step.artifacts(),
             page=self,
-            workflow=step.workflow,
+            reporter=step.reporter,
             uploaded=lambda kind, link: step.state.add_artifact(kind, name=link.words, url=link.url),
         )
 
@@ -213,8 +213,8 @@ class StepPublication:
                 job=context.job_name,
                 workflow=context.workflow,
                 check_run=context.check_run,
-                first_error=step.workflow.errors.first_error(),
-                last_lines=step.workflow.tail[-LAST_LINES:],
+                first_error=step.reporter.errors.first_error(),
+                last_lines=step.reporter.tail[-LAST_LINES:],
             ),
             publication=step.inputs.publication,
             checkpoints=step.inputs.checkpoints,

@@ -59,19 +59,19 @@ def carry_out(step: Step, publication: StepPublication, environ: Mapping[str, st
         on_priced=lambda job, lease, spending: costs.note(job, plans[job], lease, spending),
         on_ended=costs.add,
     )
-    step.workflow.mask(*_secrets(plans))
+    step.reporter.mask(*_secrets(plans))
     root = open_checkout(Path.cwd(), at=".").root
     if policy[0] != SANDBOX_POLICY:
         step.require_committed(lambda: unknown_files(root, [str(values["queue"]), *_sources(plans, sources_of)]))
     clouds = [place.cloud for plan in plans.values() for place in plan.machines.locations]
-    caller = replace(caller, environ=wiring.credentials(environ, list(dict.fromkeys(clouds)), mask=step.workflow.mask))
+    caller = replace(caller, environ=wiring.credentials(environ, list(dict.fromkeys(clouds)), mask=step.reporter.mask))
     try:
         records = wired.run_planned(queued, plans, caller)
     except CvlError as error:
         if not step.state.now.leases:
             costs.upload()
             raise
-        step.workflow.refused(explain(error, verb="queue"))  # post proves the leases
+        step.reporter.refused(explain(error, verb="queue"))  # post proves the leases
         return error.exit_code
     costs.upload()
     code = int(QueueResult(records, fails_on_infrastructure=values.get("infra_failures") == "fail"))
@@ -99,7 +99,7 @@ def leases_on_record(step: Step, environ: Mapping[str, str]) -> Sequence[str]:
     unproved = {
         one.lease for one in records.values() if one.lease and (one.state is JobState.RUNNING or not one.is_gone)
     }
-    refuse_foreign(sorted(unproved), wiring.records(environ, step.workflow), owner=step.owner)
+    refuse_foreign(sorted(unproved), wiring.records(environ, step.reporter), owner=step.owner)
     return sorted(unproved)
 
 
@@ -125,7 +125,7 @@ def undo(
     code = 0 if all(is_gone.values()) else NotProvedGone.exit_code
     _publish(step, publication, records, code or int(QueueResult(records)))
     for name in [name for name in leases if not is_gone[name]]:
-        step.workflow.refused(f"A MACHINE MAY STILL BE RUNNING: cvl-ci down {name}")
+        step.reporter.refused(f"A MACHINE MAY STILL BE RUNNING: cvl-ci down {name}")
     return code
 
 
@@ -158,7 +158,7 @@ class _Watcher:
 
     def tell(self, text: str) -> None:
         with self._lock:
-            self._step.workflow.progress(text)
+            self._step.reporter.progress(text)
 
     def lease(self, name: str, is_open: bool) -> None:
         """Save a lease for post before anything is created under it, and forget it after its proof."""
@@ -177,16 +177,16 @@ class _Watcher:
             if record.state in OVER and log is not None and log.is_file():
                 self._group(line, log)
             else:
-                self._step.workflow.show(line)
+                self._step.reporter.show(line)
 
     def _group(self, title: str, log: Path) -> None:
-        workflow = self._step.workflow
-        workflow.close()
-        workflow.commands.group(self._step.masks.hide(title))
+        reporter = self._step.reporter
+        reporter.close()
+        reporter.commands.group(self._step.masks.hide(title))
         for line in _lines(log):
-            workflow.show_job_line(line)
-        workflow.close()
-        workflow.commands.end_group()
+            reporter.show_job_line(line)
+        reporter.close()
+        reporter.commands.end_group()
 
 
 def _lines(log: Path) -> Iterator[str]:
@@ -236,11 +236,11 @@ def _publish(step: Step, publication: StepPublication, records: Mapping[str, Job
     from cvl_ci.result import outputs
     from cvl_ci.result.report import reap_page
 
-    workflow, title = step.workflow, queue_text.summary(records)
+    reporter, title = step.reporter, queue_text.summary(records)
     table = step.masks.hide("\n".join(queue_text.table(records)))
-    workflow.show(table)
+    reporter.show(table)
     if code:
-        workflow.refused(title)
+        reporter.refused(title)
     usd = sum(record.usd for record in records.values() if not record.is_reused) if records else None  # unknown
     # Without the record, post knows its leases alone: its exit code then says whether all are proved gone.
     proved = code != NotProvedGone.exit_code and all(record.is_gone for record in records.values())
@@ -248,7 +248,7 @@ def _publish(step: Step, publication: StepPublication, records: Mapping[str, Job
     values = outputs.reaped(ending, title, exit_code=code, proved=proved, usd=usd)
     publication.set_outputs({**values, "outputs_dir": str(OUTPUTS)})
     with suppress(OSError):
-        workflow.commands.summary(lambda room: reap_page(title, "", table, room=room))
+        reporter.commands.summary(lambda room: reap_page(title, "", table, room=room))
         give_to_owner(OUTPUTS.parent)
     _comment(step, title, table, is_red=bool(code))
 
@@ -259,11 +259,11 @@ def _comment(step: Step, title: str, table: str, *, is_red: bool) -> None:
     from cvl_ci.local.clock import SystemClock
     from cvl_ci.result.report import COMMENT_BYTES, reap_page
 
-    wish, workflow = step.inputs.publication.comment, step.workflow
+    wish, reporter = step.inputs.publication.comment, step.reporter
     token = step.github_token
     if wish == "never" or not token:
         return
-    say = workflow.warning if wish == "always" else workflow.progress
+    say = reporter.warning if wish == "always" else reporter.progress
     group = f"queue {step.inputs.publication.comment_group}"
     comment = ReportComment(context=step.context, group=group, token=token, clock=SystemClock(), say=say)
     head = f"{comment.head}\n"
@@ -271,4 +271,4 @@ def _comment(step: Step, title: str, table: str, *, is_red: bool) -> None:
         page = reap_page(title, "", table, room=COMMENT_BYTES - len(head.encode()))
         comment.put(head + page, only_instead=wish == "failure" and not is_red)
     except Exception as error:  # noqa: BLE001  no comment turns a green queue red
-        workflow.warning(f"The comment could not be written: {type(error).__name__}: {error}")
+        reporter.warning(f"The comment could not be written: {type(error).__name__}: {error}")

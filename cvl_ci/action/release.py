@@ -23,7 +23,7 @@ def releases_of(
     from cvl_ci.commands.reap import down as ending
     from cvl_ci.local.clock import SystemClock
 
-    records = wiring.records(environ, step.workflow)
+    records = wiring.records(environ, step.reporter)
     by_name = {name: record for name in names if (record := records.read(name)) is not None}
     for name in names:
         records.revoke(name)
@@ -36,7 +36,7 @@ def releases_of(
         else environ
     )
     tools = ending.DownPorts(
-        clouds=wiring.OpenClouds(environ, to_end=True), records=records, workflow=step.workflow, clock=SystemClock()
+        clouds=wiring.OpenClouds(environ, to_end=True), records=records, reporter=step.reporter, clock=SystemClock()
     )
     # All of them at once: GitHub gives post only a few minutes.
     to_end = by_name | {name: ending.unrecorded(name, locations, tools.clock) for name in unknown if locations}
@@ -52,7 +52,7 @@ def undo_run(saved: StepState | None, publication: StepPublication, step: Step, 
     name = saved.lease if saved else step.owner.name
     release = releases_of([name], saved, step, environ).get(name)
     if saved is None:
-        step.workflow.warning(
+        step.reporter.warning(
             f"The state of this step is lost, so post looked for the lease {name} alone. The leases of other legs, and "
             "of a queue's jobs, have other names. `cvl-ci status` shows their machines, and `cvl-ci down NAME` ends "
             "one. Each machine ends itself at its deadline."
@@ -68,10 +68,10 @@ def _known_to_clouds(locations: Sequence[Location], step: Step, environ: Mapping
     """Return the environment with fresh keys: those of main may have expired. A missing key is only a warning."""
     try:
         return wiring.credentials(
-            environ, [location.cloud for location in locations], mask=step.workflow.mask, required=False
+            environ, [location.cloud for location in locations], mask=step.reporter.mask, required=False
         )
     except CvlError as error:
-        step.workflow.warning(explain_while_running(error))
+        step.reporter.warning(explain_while_running(error))
         return environ
 
 

@@ -69,7 +69,7 @@ class ShownDeployment:
         except CvlError as error:
             self._deployments = None
             advice = f" {error.next_step}" if error.next_step else ""
-            self._step.workflow.warning(
+            self._step.reporter.warning(
                 f"GitHub does not show the deployment of {self._environment}: {error.what}{advice}\n"
                 "The service itself and its end do not depend on it."
             )

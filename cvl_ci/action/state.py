@@ -95,9 +95,9 @@ class SavedState:
         self.update(artifacts={**self.now.artifacts, kind: (name, url)})
 
     @property
-    def is_taken_over(self) -> bool:
+    def is_claimed_by_post(self) -> bool:
         """True where post has begun to undo this step."""
-        return taken_over(self._path)
+        return is_claimed_by_post(self._path)
 
 
 def save(path: Path, state: StepState) -> None:
@@ -109,7 +109,7 @@ def save(path: Path, state: StepState) -> None:
         half.replace(path)
 
 
-def take_over(path: Path) -> None:
+def claim_for_post(path: Path) -> None:
     """Mark the step as post's. A cancelled main may still run, and must write nothing more."""
     with contextlib.suppress(OSError, LinkInTheWay):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -117,7 +117,7 @@ def take_over(path: Path) -> None:
         path.with_suffix(".post").touch()
 
 
-def taken_over(path: Path) -> bool:
+def is_claimed_by_post(path: Path) -> bool:
     return path.with_suffix(".post").exists()
 
 

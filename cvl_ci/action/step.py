@@ -52,13 +52,13 @@ class Step:
         self.state = SavedState(
             wiring.handover_path(environ),
             StepState(lease=self.owner.name, leg=run_context.leg, verb=self.inputs.verb),
-            tell_runner=lambda text: self.workflow.commands.state("handover", text),
+            tell_runner=lambda text: self.reporter.commands.state("handover", text),
         )
         self.github_token = action_variables.value(environ, "github_token")
         self.comment = self._comment() if self.github_token else None
         is_live = self.inputs.publication.comment in {"auto", "always"}
         self.live = LiveComment(self.comment if is_live else None, self.state)
-        self.workflow = self._reporter()
+        self.reporter = self._reporter()
 
     def policy(
         self, locations: Sequence[Location] | None, *, head: Callable[[], str], changed: Callable[[], Sequence[str]]
@@ -90,7 +90,7 @@ class Step:
     @property
     def is_overtaken(self) -> bool:
         """True for a main whose step was cancelled and that still runs: post reports the end."""
-        return not self._is_post and self.state.is_taken_over
+        return not self._is_post and self.state.is_claimed_by_post
 
     def artifact_stem(self, name: str, *, attempt: str | None = None) -> str:
         """Return the artifacts' name. `name`: the default; empty for the job's. `attempt`: another than this one."""
@@ -107,7 +107,7 @@ class Step:
     def artifacts(self) -> Artifacts:
         from cvl_ci.github.artifacts.upload import WorkflowArtifacts
 
-        return WorkflowArtifacts(environ=self._environ, clock=SystemClock(), mask=self.workflow.mask)
+        return WorkflowArtifacts(environ=self._environ, clock=SystemClock(), mask=self.reporter.mask)
 
     def _reporter(self) -> GitHubRunReporter:
         """Return the reporter, after it has told the runner every secret of the environment."""
@@ -153,4 +153,4 @@ class Step:
 
     def _explain_no_comment(self, reason: str) -> None:
         """Print why GitHub shows no comment: a warning only where the user asked for one."""
-        (self.workflow.warning if self.inputs.publication.comment == "always" else self.workflow.progress)(reason)
+        (self.reporter.warning if self.inputs.publication.comment == "always" else self.reporter.progress)(reason)

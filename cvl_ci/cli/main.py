@@ -147,7 +147,7 @@ def _run(parsed: argparse.Namespace, environ: Mapping[str, str], console: Consol
         clouds=wiring.OpenClouds(environ, secrets=plan.variables.secrets, keep_sandbox=parsed.keep_sandbox),
         records=wiring.records(environ, terminal),
         staging=LocalStaging(),
-        workflow=terminal,
+        reporter=terminal,
         prices=wiring.prices(environ),
         clock=SystemClock(),
         models=models_of_run(environ),
@@ -229,7 +229,7 @@ def _down(parsed: argparse.Namespace, environ: Mapping[str, str], console: Conso
     tools = ending.DownPorts(
         clouds=wiring.OpenClouds(environ, by_record=True),
         records=wiring.records(environ, terminal),
-        workflow=terminal,
+        reporter=terminal,
         clock=SystemClock(),
     )
     try:
@@ -254,7 +254,7 @@ def _reap(parsed: argparse.Namespace, environ: Mapping[str, str], console: Conso
         with Stopping(terminal.warning):
             reaped = wiring.reap(
                 environ,
-                workflow=terminal,
+                reporter=terminal,
                 cloud=parsed.cloud,
                 owner=parsed.owner,
                 all_owners=parsed.all_owners,

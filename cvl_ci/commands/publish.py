@@ -99,7 +99,7 @@ class PublishPorts:
 
     artifacts: Artifacts
     page: Publication
-    workflow: RunReporter
+    reporter: RunReporter
     uploaded: Callable[[str, Link], None] = lambda _, __: None
 
 
@@ -174,7 +174,7 @@ class _Shelf:
         if kind in self._held or not paths or days == 0:
             return None
         name = self._files.name if kind == OUTPUTS else f"{self._files.name}-{kind}"
-        self._tools.workflow.progress(f"uploading the artifact {name}")
+        self._tools.reporter.progress(f"uploading the artifact {name}")
         try:
             uploaded = self._tools.artifacts.upload(name, root=root, paths=paths, retention_days=days)
         except Exception as error:  # noqa: BLE001  after any error, the files are still at their place
@@ -193,7 +193,7 @@ class _Shelf:
         if reason in self._said:
             return
         self._said.add(reason)
-        self._tools.workflow.warning(
+        self._tools.reporter.warning(
             f"{KINDS[kind]} could not be uploaded: {reason}\n"
             f"The run's ending does not change. The files are in {place} until this runner is gone.\n"
             f"A later step with `if: always()` can store them: actions/upload-artifact with `path: {place}`."
@@ -204,19 +204,19 @@ class _Shelf:
             return
         self._said.add(refusal.reason)
         folder = self._files.folder.parent
-        self._tools.workflow.notice(
+        self._tools.reporter.notice(
             f"No artifacts: {refusal.reason}. The files are in {folder} of the workspace, for the steps that follow."
         )
 
     def _report_upload(self, uploaded: Uploaded) -> None:
         count = f"{uploaded.files} {'file' if uploaded.files == 1 else 'files'}"
-        self._tools.workflow.progress(f"the artifact {uploaded.name} holds {count}, {size(uploaded.bytes)}")
+        self._tools.reporter.progress(f"the artifact {uploaded.name} holds {count}, {size(uploaded.bytes)}")
         if not uploaded.left_out:
             return
         listing = [f"{path} ({why})" for path, why in uploaded.left_out.items()][:LEFT_OUT_SHOWN]
         hidden_count = len(uploaded.left_out) - len(listing)
         text = ", ".join([*map(plain, listing), *([f"and {hidden_count} more"] if hidden_count else [])])
-        self._tools.workflow.notice(f"Left out of the artifact {uploaded.name}: {text}.")
+        self._tools.reporter.notice(f"Left out of the artifact {uploaded.name}: {text}.")
 
 
 def _fetched(folder: Path, globs: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -270,4 +270,4 @@ def _warning_on_failure(tools: PublishPorts, what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # noqa: BLE001  a page that cannot be written makes no green run red
-        tools.workflow.warning(f"{what} ({type(error).__name__}: {error}). The log of the step has everything.")
+        tools.reporter.warning(f"{what} ({type(error).__name__}: {error}). The log of the step has everything.")

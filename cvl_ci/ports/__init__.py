@@ -25,9 +25,9 @@ from cvl_ci.ports.prices import Prices
 from cvl_ci.ports.publishing import Artifacts, NotUploaded, Publication, Uploaded
 from cvl_ci.ports.results import DetachedEnd, Results, StoredFile
 from cvl_ci.ports.run_logs import RunLog
+from cvl_ci.ports.run_reporter import RunReporter
 from cvl_ci.ports.services import ServiceAnswer, ServiceRequest, Services
 from cvl_ci.ports.storage import Storage
-from cvl_ci.ports.workflow import RunReporter
 
 __all__ = [
     "Artifacts",

@@ -37,7 +37,7 @@ def collect(
             clouds=OpenClouds(environ, by_record=True),
             records=records(environ, reporter),
             prices=prices(environ),
-            workflow=reporter,
+            reporter=reporter,
             clock=SystemClock(),
             publish=publish,
         ),

@@ -53,10 +53,10 @@ def handover_left(environ: Mapping[str, str]) -> Path:
     return files[0] if len(files) == 1 else own
 
 
-def records(environ: Mapping[str, str], workflow: RunReporter) -> Records:
+def records(environ: Mapping[str, str], reporter: RunReporter) -> Records:
     from cvl_ci.local.lease_records import FileRecords
 
-    return FileRecords(state_directory(environ) / "leases", warn=workflow.warning)
+    return FileRecords(state_directory(environ) / "leases", warn=reporter.warning)
 
 
 def key_locks(environ: Mapping[str, str]) -> KeyLocks:

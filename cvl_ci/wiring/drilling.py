@@ -32,9 +32,9 @@ def drill(
     `location`: one cloud; None is a mistake of the request. `say` receives the drill's lines; `hear` those of its runs.
     """
     from cvl_ci.commands.drill import drill as drilling
-    from cvl_ci.commands.drill.ground import DrillPorts
+    from cvl_ci.commands.drill.ports import DrillPorts
     from cvl_ci.engine import server_inventory as served
-    from cvl_ci.local.process.launcher import LocalGround
+    from cvl_ci.local.process.launcher import LocalLauncher
     from cvl_ci.model.owner import Owner
 
     through = (
@@ -49,10 +49,10 @@ def drill(
     with tempfile.TemporaryDirectory(prefix="cvl-ci-drill-") as name:
         folder = Path(name).resolve()
         repository = environ.get("GITHUB_REPOSITORY") or str(folder)
-        ground = LocalGround(
+        launcher = LocalLauncher(
             folder, environment=environ, hear=hear, outage=lambda kill: _sandbox_refuses(kill, environ)
         )
-        tools = DrillPorts(clouds=OpenClouds(environ), ground=ground, clock=SystemClock(), say=say)
+        tools = DrillPorts(clouds=OpenClouds(environ), launcher=launcher, clock=SystemClock(), say=say)
         user_id = Owner(repository=repository, run="drill").user_id
         location = cast("Location", location)  # without one, requested_drills has raised
         return drilling.drill(requests, location=location, user_id=user_id, tools=tools)

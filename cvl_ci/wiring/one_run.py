@@ -67,7 +67,7 @@ def carry_out_in_turn(
     """
     from cvl_ci.commands.run.in_turn import run_in_turn
 
-    tools = _ports(first.plan, environ=environ, reporter=first.workflow, secrets=secrets)
+    tools = _ports(first.plan, environ=environ, reporter=first.reporter, secrets=secrets)
     with interruption:
         return run_in_turn(first, turns, owner=owner, limits=limits, tools=tools)
 
@@ -81,7 +81,7 @@ def _ports(plan: RunPlan, *, environ: Mapping[str, str], reporter: RunReporter, 
         clouds=OpenClouds(environ, secrets=secrets),
         records=records(environ, reporter),
         staging=LocalStaging(),
-        workflow=reporter,
+        reporter=reporter,
         prices=prices(environ),
         clock=SystemClock(),
         models=models_of_run(environ),
@@ -114,7 +114,7 @@ def end(
     tools = ending.DownPorts(
         clouds=OpenClouds(environ, by_record=True),
         records=records(environ, reporter),
-        workflow=reporter,
+        reporter=reporter,
         clock=SystemClock(),
     )
     downed = ending.down(names, everything=False, locations=locations, user_id=user_id, tools=tools)

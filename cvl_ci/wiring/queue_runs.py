@@ -291,7 +291,7 @@ class MachineTurns:
             self._runs.watched(queued.job, folder, self._interruption, lease=self._lease)
         )
         self._queued[folder] = queued
-        return Turn(job=queued.job, plan=queued.plan, outputs=folder, workflow=reporter)
+        return Turn(job=queued.job, plan=queued.plan, outputs=folder, reporter=reporter)
 
     def queued(self, turn: Turn) -> QueuedTurn:
         return self._queued[turn.outputs]

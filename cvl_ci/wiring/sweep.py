@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def reap(
     environ: Mapping[str, str],
     *,
-    workflow: RunReporter,
+    reporter: RunReporter,
     cloud: str = "",
     owner: str | None = None,
     all_owners: bool = False,
@@ -41,10 +41,10 @@ def reap(
     api = environ.get("GITHUB_API_URL") or "https://api.github.com"
     runs = pulls = None
     if token and repository and owner in {None, repository}:
-        runs = WorkflowRuns(api=api, token=token, repository=repository, say=workflow.warning)
-        pulls = PullRequestStates(api=api, token=token, repository=repository, say=workflow.warning)
+        runs = WorkflowRuns(api=api, token=token, repository=repository, say=reporter.warning)
+        pulls = PullRequestStates(api=api, token=token, repository=repository, say=reporter.warning)
     else:
-        workflow.notice(
+        reporter.notice(
             "cvl-ci does not ask GitHub which runs have ended (that needs a token): deadlines alone decide."
         )
     return reaping.reap(
@@ -58,7 +58,7 @@ def reap(
         tools=reaping.ReapPorts(
             clouds=OpenClouds(environ, by_record=True),
             prices=prices(environ),
-            workflow=workflow,
+            reporter=reporter,
             clock=SystemClock(),
             runs=runs,
             pulls=pulls,

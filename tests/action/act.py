@@ -55,7 +55,7 @@ class Acted:
 
 
 @dataclass
-class RunReporter:
+class ActWorkflow:
     """A repository with one workflow of one job. `folder`: its alone; `home`: what all its containers have as HOME."""
 
     image: str

@@ -13,7 +13,7 @@ import pytest
 from cvl_ci.sandbox import sandbox_spec
 from cvl_ci.wiring import sandbox_directory
 from tests.action import github
-from tests.action.act import ROOT, RunReporter
+from tests.action.act import ROOT, ActWorkflow
 from tests.action.conftest import docker, give_back, machines_of
 from tests.e2e.cloud import NOTHING, eventually, leavings, sandbox_in
 from tests.github.api import Api
@@ -25,12 +25,12 @@ OUTPUTS = f"{OUTCOME}\ncat <<'all'\n${{{{ toJSON(steps.gpu.outputs) }}}}\nall"
 
 
 @pytest.fixture
-def workflow(image: str, tmp_path: Path) -> Iterator[RunReporter]:
+def workflow(image: str, tmp_path: Path) -> Iterator[ActWorkflow]:
     yield from repository(image, tmp_path, home=tmp_path / "home")
 
 
 @pytest.fixture
-def on_sandbox(image: str, machine_image: str, tmp_path: Path, api_url: str) -> Iterator[RunReporter]:
+def on_sandbox(image: str, machine_image: str, tmp_path: Path, api_url: str) -> Iterator[ActWorkflow]:
     """A runner on which no sandbox is up: main brings one up in its HOME, and whoever comes last takes it down."""
     for made in repository(image, tmp_path, home=tmp_path / "home"):
         made.environment = {"GITHUB_API_URL": api_url}
@@ -38,25 +38,25 @@ def on_sandbox(image: str, machine_image: str, tmp_path: Path, api_url: str) -> 
     sandbox_in(sandbox_of(made)).down()
 
 
-def sandbox_of(workflow: RunReporter) -> Path:
+def sandbox_of(workflow: ActWorkflow) -> Path:
     """Return where this computer has what the containers take for their sandbox's directory."""
     inside = "/github/home"
     return workflow.home / sandbox_directory({"HOME": inside}).relative_to(inside)
 
 
-def leavings_of(workflow: RunReporter) -> dict[str, list[str]]:
+def leavings_of(workflow: ActWorkflow) -> dict[str, list[str]]:
     return leavings(sandbox_spec.identity(sandbox_of(workflow)))
 
 
-def repository(image: str, folder: Path, *, home: Path) -> Iterator[RunReporter]:
-    made = RunReporter(image=image, folder=folder, home=home)
+def repository(image: str, folder: Path, *, home: Path) -> Iterator[ActWorkflow]:
+    made = ActWorkflow(image=image, folder=folder, home=home)
     shutil.copytree(ROOT / "examples", made.repository / "examples")
     yield made
     made.stop()
     give_back(image, folder)
 
 
-def test_a_plan_is_shown_and_post_has_nothing_to_do(workflow: RunReporter) -> None:
+def test_a_plan_is_shown_and_post_has_nothing_to_do(workflow: ActWorkflow) -> None:
     """Modules in the workspace are not ours, whatever their names: a pull request may add any file."""
     litter(workflow)
     acted = workflow.run(PLAN, after=OUTCOME)
@@ -69,7 +69,7 @@ def test_a_plan_is_shown_and_post_has_nothing_to_do(workflow: RunReporter) -> No
     assert not (workflow.repository / "obeyed").exists()
 
 
-def test_a_wrong_input_turns_the_step_red_and_names_all_that_is_wrong(workflow: RunReporter) -> None:
+def test_a_wrong_input_turns_the_step_red_and_names_all_that_is_wrong(workflow: ActWorkflow) -> None:
     acted = workflow.run({**PLAN, "preset": "trian", "cloud": "asw"}, after=OUTCOME)
     assert acted.code == 1
     assert acted.result("Main") == "failure"
@@ -79,7 +79,7 @@ def test_a_wrong_input_turns_the_step_red_and_names_all_that_is_wrong(workflow: 
     assert acted.said("Main", "after") == "failure\n"
 
 
-def test_a_run_is_green_and_its_outputs_comment_and_artifacts_are_there(on_sandbox: RunReporter, api: Api) -> None:
+def test_a_run_is_green_and_its_outputs_comment_and_artifacts_are_there(on_sandbox: ActWorkflow, api: Api) -> None:
     litter(on_sandbox)
     acted = on_sandbox.run({**RUN, "preset": "train_quick"}, after=OUTPUTS, event=github.event())
     assert acted.code == 0, acted.text
@@ -101,7 +101,7 @@ def test_a_run_is_green_and_its_outputs_comment_and_artifacts_are_there(on_sandb
 
 @pytest.mark.minutes(3)
 def test_after_a_main_that_was_killed_post_ends_its_machine_and_tells_what_was_known(
-    on_sandbox: RunReporter, api: Api
+    on_sandbox: ActWorkflow, api: Api
 ) -> None:
     on_sandbox.start({**RUN, "preset": "slow"}, event=github.event())
     main = on_sandbox.container("/entrypoint")
@@ -120,7 +120,7 @@ def test_after_a_main_that_was_killed_post_ends_its_machine_and_tells_what_was_k
     assert any(name.endswith(".log") for name in uploaded(on_sandbox))
 
 
-def litter(workflow: RunReporter) -> None:
+def litter(workflow: ActWorkflow) -> None:
     """Files that would be imported first by a Python that looks where it stands."""
     obey = "open('/github/home/obeyed', 'w').close(); open('obeyed', 'w').close(); raise SystemExit(9)"
     for name in ("yaml", "json", "sitecustomize", "cvl_ci", "requests", "sky"):
@@ -128,7 +128,7 @@ def litter(workflow: RunReporter) -> None:
     workflow.environment["PYTHONPATH"] = str(workflow.repository)
 
 
-def uploaded(workflow: RunReporter) -> list[str]:
+def uploaded(workflow: ActWorkflow) -> list[str]:
     """The files in all artifacts, which act keeps as they came."""
     names = []
     for path in (path for path in workflow.artifacts.rglob("*") if path.is_file()):

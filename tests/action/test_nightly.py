@@ -23,7 +23,7 @@ import pytest
 from cvl_ci.result.benchmark import leg_file
 from cvl_ci.result.benchmark.leg import Leg
 from tests.action import github
-from tests.action.act import ROOT, Acted, RunReporter
+from tests.action.act import ROOT, Acted, ActWorkflow
 from tests.action.conftest import Runner, give_back, machines_of
 from tests.github import api as fake
 from tests.github.api import Api
@@ -51,7 +51,7 @@ Verdicts = dict[str, tuple[str, bool, list[str]]]
 class Nights:
     """A repository whose workflow runs night after night, and the GitHub that keeps what each left."""
 
-    workflow: RunReporter
+    workflow: ActWorkflow
     api: Api
     file: str
 
@@ -147,7 +147,7 @@ def regression(runner: Runner, tmp_path: Path, api: Api, api_url: str) -> Iterat
 
 
 def repository(runner: Runner, folder: Path, api: Api, api_url: str, file: str) -> Iterator[Nights]:
-    workflow = RunReporter(image=runner.image, folder=folder, home=runner.home)
+    workflow = ActWorkflow(image=runner.image, folder=folder, home=runner.home)
     workflow.environment = {"GITHUB_API_URL": api_url}
     yield Nights(workflow=workflow, api=api, file=file)
     workflow.stop()

@@ -83,7 +83,7 @@ def test_each_job_is_a_run_with_its_own_cost_and_all_are_one_artifact(
     assert all(leg.source.run_url.endswith("/runs/7/attempts/1") for leg in legs)
     assert all(leg.source.workflow == "nightly" and leg.source.job for leg in legs)
     assert spend(legs, since=0.0).usd == pytest.approx(usd), "so it is in the spend and in the month's budget"
-    step.workflow.close()
+    step.reporter.close()
 
 
 def test_without_a_proof_the_machine_s_own_name_has_the_whole_cost(
@@ -98,7 +98,7 @@ def test_without_a_proof_the_machine_s_own_name_has_the_whole_cost(
     assert first.cost is not None and second.cost is not None
     assert (leg.machines.cluster, leg.machines.is_gone) == ("cvl-build", False)
     assert leg.cost.usd == pytest.approx(first.cost.usd + second.cost.usd)
-    step.workflow.close()
+    step.reporter.close()
 
 
 def test_post_tells_the_cost_of_a_killed_job_from_what_main_saved(
@@ -107,7 +107,7 @@ def test_post_tells_the_cost_of_a_killed_job_from_what_main_saved(
     step, costs = opened(environment)
     costs.add([ended("build", SUCCEEDED)])
     costs.note("train", PLAN, "cvl-train", spending(3.0, billed=True))
-    step.workflow.close()
+    step.reporter.close()
     saved = load(next(Path(environment["HOME"]).rglob("*.json")))
     assert saved is not None and saved.jobs["cvl-train"].work == PLAN.identity
     post, costs = opened(environment, is_post=True)
@@ -119,7 +119,7 @@ def test_post_tells_the_cost_of_a_killed_job_from_what_main_saved(
     assert set(by_name) == {"build", "train"}
     assert (by_name["train"].key.example, by_name["train"].key.preset) == ("digits", "train")
     assert by_name["train"].cost.usd == pytest.approx(dollars["cvl-train"], abs=0.0001)
-    post.workflow.close()
+    post.reporter.close()
 
 
 def test_a_sweep_tells_the_cost_of_the_runs_that_could_not(
@@ -173,4 +173,4 @@ def test_a_sweep_tells_the_cost_of_the_runs_that_could_not(
     assert set(by_lease) == {gone.lease, left.lease}, "a label is no path, and a cost without a price is none"
     assert [by_lease[one.lease].machines.is_gone for one in (gone, left)] == [True, False]
     assert spend(by_lease.values(), since=0.0).by["cloud"] == {"aws": pytest.approx(4.0)}
-    step.workflow.close()
+    step.reporter.close()

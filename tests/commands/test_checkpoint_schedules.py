@@ -280,7 +280,7 @@ def train(folder: Path, *, keep: int = 2, **engine: object) -> tuple[Outcome, Tr
         clouds=WithShelf(training, shelf=Shelf(training.bucket)),
         records=house.records,
         staging=FakeStaging(folder),
-        workflow=house.workflow,
+        reporter=house.reporter,
         prices=FakePrices(),
         clock=house.clock,
     )

@@ -61,7 +61,7 @@ class House:
         self.clock = FakeClock()
         self.cloud = FakeCloud(self.clock)
         self.engine = FakeEngine(self.cloud, ends=(NodeEnd(rank=0, exit_code=None),))
-        self.records, self.workflow, self.folder = FakeRecords(folder), FakeReporter(), folder
+        self.records, self.reporter, self.folder = FakeRecords(folder), FakeReporter(), folder
         ready_at = None if ready_after is None else self.clock.now() + ready_after
         self.services = FakeServices(self.clock, digest=SERVICE.token_digest, ready_at=ready_at)
 
@@ -70,7 +70,7 @@ class House:
             clouds=FakeClouds(self.engine),
             records=self.records,
             staging=FakeStaging(self.folder),
-            workflow=self.workflow,
+            reporter=self.reporter,
             prices=FakePrices(),
             clock=self.clock,
             services=self.services,
@@ -110,7 +110,7 @@ def test_a_service_that_answers_stays_under_its_lease_for_its_ttl(house: House) 
 
 def test_what_is_told_has_the_url_the_end_and_the_way_to_stop_but_no_token(house: House) -> None:
     outcome = house.run()
-    text = "\n".join(lines(outcome, width=200)) + json.dumps(to_json(outcome)) + "\n".join(house.workflow.said)
+    text = "\n".join(lines(outcome, width=200)) + json.dumps(to_json(outcome)) + "\n".join(house.reporter.said)
     assert "http://10.0.0.1:8080" in text and "kept until" in text and f"cvl-ci down {OWNER.name}" in text
     assert "for its service" in text and TOKEN not in text
 
@@ -131,7 +131,7 @@ def test_a_server_that_ends_early_ends_the_deployment_with_its_code(house: House
     outcome = house.run()
     assert (outcome.ending, outcome.exit_code) == (Ending.FAILED, exit_code)
     assert f"ended with code {code} before it answered" in outcome.reason
-    assert house.workflow.remote_lines == ["OSError: address already in use"]
+    assert house.reporter.remote_lines == ["OSError: address already in use"]
     house.assert_gone(outcome)
 
 
@@ -200,12 +200,12 @@ def test_a_person_who_stops_the_run_after_the_service_was_kept_gets_no_machine(h
 
     def show(outcome: Outcome) -> None:
         at("show")
-        house.workflow.outcome = outcome
+        house.reporter.outcome = outcome
 
-    house.engine.at, house.workflow.show_outcome = at, show  # type: ignore[method-assign]
+    house.engine.at, house.reporter.show_outcome = at, show  # type: ignore[method-assign]
     outcome = house.run()
     assert outcome.ending is Ending.CANCELLED and not steps
-    assert house.workflow.outcome == outcome
+    assert house.reporter.outcome == outcome
     house.assert_gone(outcome)
 
 

@@ -87,7 +87,7 @@ class Scene:
         self.clock = FakeClock()
         self.cloud = FakeCloud(self.clock)
         self.engine = FakeEngine(self.cloud, ends=(STILL,))
-        self.records, self.workflow, self.folder = FakeRecords(folder), FakeReporter(), folder
+        self.records, self.reporter, self.folder = FakeRecords(folder), FakeReporter(), folder
         self.results = FakeResults()
         self.published: list[str] = []
 
@@ -96,7 +96,7 @@ class Scene:
             clouds=FakeClouds(self.engine),
             records=self.records,
             staging=FakeStaging(self.folder),
-            workflow=self.workflow,
+            reporter=self.reporter,
             prices=FakePrices(),
             clock=self.clock,
         )
@@ -115,7 +115,7 @@ class Scene:
                 clouds=FakeClouds(self.engine, results=self.results),
                 records=self.records,
                 prices=FakePrices(),
-                workflow=self.workflow,
+                reporter=self.reporter,
                 clock=self.clock,
                 publish=publish,
             ),
@@ -240,8 +240,8 @@ def test_the_end_of_a_job_is_that_which_its_machine_stored(scene: Scene, code: i
     assert text.exit_code(collected, is_neutral=True) == code
     assert outcome.release is not None and outcome.release.gone
     assert outcome.measurements.metrics == {"loss": 0.5}
-    assert scene.workflow.remote_lines[-1] == "a line of the job"
-    assert scene.workflow.outcome == outcome
+    assert scene.reporter.remote_lines[-1] == "a line of the job"
+    assert scene.reporter.outcome == outcome
     assert scene.published == [f"{OWNER.name} {ended.value} {OWNER.name}"]
     assert outcome.timing.phases["running"] == pytest.approx(600, abs=5)
     assert scene.record.released_at and scene.record.detached is not None and scene.record.detached.is_collected
@@ -342,7 +342,7 @@ def reap(scene: Scene) -> reaping.Reaped:
         tools=reaping.ReapPorts(
             clouds=FakeClouds(scene.engine),
             prices=FakePrices(),
-            workflow=scene.workflow,
+            reporter=scene.reporter,
             clock=scene.clock,
             runs=None,
         ),
@@ -352,7 +352,7 @@ def reap(scene: Scene) -> reaping.Reaped:
 def test_a_run_that_a_person_took_down_is_cancelled(scene: Scene) -> None:
     scene.run()
     tools = ending.DownPorts(
-        clouds=FakeClouds(scene.engine), records=scene.records, workflow=scene.workflow, clock=scene.clock
+        clouds=FakeClouds(scene.engine), records=scene.records, reporter=scene.reporter, clock=scene.clock
     )
     assert ending.down([OWNER.name], everything=False, locations=[], user_id=OWNER.user_id, tools=tools).proved
     assert scene.cloud.running() == []

@@ -68,7 +68,7 @@ def everything(**answers: InventoryResult | Exception) -> tuple[Downed, str]:
     tools = DownPorts(
         clouds=cast("Any", Played(answers)),
         records=cast("Any", Nothing()),
-        workflow=cast("Any", Nothing()),
+        reporter=cast("Any", Nothing()),
         clock=FakeClock(),
     )
     downed = down.down([], everything=True, locations=locations, user_id="u", tools=tools)
@@ -190,7 +190,7 @@ class Together:
 
 def ended(clouds: Together, folder: Path, *, place: Location = AWS) -> tuple[dict[str, Release], FakeReporter]:
     said = FakeReporter()
-    tools = DownPorts(clouds=clouds, records=FakeRecords(folder), workflow=said, clock=clouds.cloud.clock)
+    tools = DownPorts(clouds=clouds, records=FakeRecords(folder), reporter=said, clock=clouds.cloud.clock)
     records = {name: down.unrecorded(name, [place], tools.clock) for name in LEASES}
     return down.end_all(records, user_id="u", tools=tools, hurried=True), said
 
@@ -217,7 +217,7 @@ def test_a_fault_at_one_lease_is_its_missing_proof_and_drops_no_other(tmp_path: 
 
 def test_a_single_lease_raises_its_error(tmp_path: Path) -> None:
     clouds = Together(faults={0: EngineError("no client")})
-    tools = DownPorts(clouds=clouds, records=FakeRecords(tmp_path), workflow=FakeReporter(), clock=clouds.cloud.clock)
+    tools = DownPorts(clouds=clouds, records=FakeRecords(tmp_path), reporter=FakeReporter(), clock=clouds.cloud.clock)
     record = down.unrecorded(LEASES[0], [AWS], tools.clock)
     with pytest.raises(EngineError, match="no client"):
         down.end_all({record.name: record}, user_id="u", tools=tools, hurried=True)
@@ -249,7 +249,7 @@ def test_down_waits_for_a_slow_provider_and_post_does_not(tmp_path: Path, *, hur
     clouds = Together()
     clouds.cloud = SlowCloud(clock=FakeClock())
     clouds.cloud.create(lease=LEASES[0], region="us-east-1")
-    tools = DownPorts(clouds=clouds, records=FakeRecords(tmp_path), workflow=FakeReporter(), clock=clouds.cloud.clock)
+    tools = DownPorts(clouds=clouds, records=FakeRecords(tmp_path), reporter=FakeReporter(), clock=clouds.cloud.clock)
     if hurried:
         record = down.unrecorded(LEASES[0], [AWS], tools.clock)
         [release] = down.end_all({record.name: record}, user_id="u", tools=tools, hurried=True).values()

@@ -10,7 +10,7 @@ import pytest
 
 from cvl_ci.commands.drill import drill as drilling
 from cvl_ci.commands.drill import text as drill_words
-from cvl_ci.commands.drill.ground import DrillPorts
+from cvl_ci.commands.drill.ports import DrillPorts
 from cvl_ci.errors import EngineError, NotProvedGone, RequestError
 from cvl_ci.inputs import drill_inputs as words
 from cvl_ci.inputs.verb_inputs import of_drill
@@ -99,7 +99,7 @@ class FakeRun:
 
 
 @dataclass
-class FakeGround:
+class FakeLauncher:
     """`typed` does what is in `answers`, by its first word."""
 
     cloud: TimedCloud
@@ -136,13 +136,13 @@ class FakeGround:
 class Stage:
     cloud: TimedCloud
     run: FakeRun
-    ground: FakeGround
+    launcher: FakeLauncher
     said: list[str] = field(default_factory=list)
 
     def drill(self, kill: str, phase: Phase = Phase.RUNNING) -> Receipt:
         tools = DrillPorts(
             clouds=FakeClouds(FakeEngine(self.cloud)),
-            ground=self.ground,
+            launcher=self.launcher,
             clock=self.cloud.clock,
             say=self.said.append,
         )
@@ -157,15 +157,15 @@ def stage() -> Stage:
     """A house in which every line holds."""
     cloud = TimedCloud(FakeClock())
     run = FakeRun(cloud, does=cloud.end_all)
-    return Stage(cloud, run, FakeGround(cloud, run, {"down": cloud.end_all, "reap": cloud.end_all}))
+    return Stage(cloud, run, FakeLauncher(cloud, run, {"down": cloud.end_all, "reap": cloud.end_all}))
 
 
 @pytest.mark.parametrize("kill", [words.SIGINT, words.SIGTERM, words.NETWORK, words.CREDENTIALS_EXPIRED])
 def test_what_main_lives_to_see_is_mains_to_end(stage: Stage, kill: str) -> None:
     receipt = stage.drill(kill)
     assert (receipt.line, receipt.is_gone, drill_words.exit_code([receipt])) == (1, True, 0)
-    assert stage.ground.typed == [], "nobody helped it"
-    assert stage.ground.outages == [each for each in (words.NETWORK, words.CREDENTIALS_EXPIRED) if each == kill]
+    assert stage.launcher.typed == [], "nobody helped it"
+    assert stage.launcher.outages == [each for each in (words.NETWORK, words.CREDENTIALS_EXPIRED) if each == kill]
     assert stage.cloud.running() == []
 
 
@@ -174,23 +174,23 @@ def test_a_killed_main_is_cleaned_up_after_by_down(stage: Stage) -> None:
     assert (receipt.line, receipt.seen_after_kill) == (2, 1)
     assert receipt.seconds is not None
     assert 4 <= receipt.seconds <= 10
-    assert (stage.run.happened, stage.ground.typed) == (["killed"], [f"down {LEASE}"])
+    assert (stage.run.happened, stage.launcher.typed) == (["killed"], [f"down {LEASE}"])
 
 
 def test_when_the_runner_is_lost_nobody_but_the_machine_does_anything(stage: Stage) -> None:
-    stage.ground.machine_ends_after = 90.0
+    stage.launcher.machine_ends_after = 90.0
     receipt = stage.drill(words.RUNNER_LOST)
     assert (receipt.line, receipt.is_gone) == (3, True)
     assert receipt.seconds is not None
     assert 85 <= receipt.seconds <= 95
-    assert stage.ground.typed == []
+    assert stage.launcher.typed == []
     assert stage.run.happened == ["lost"]
 
 
 def test_the_machines_own_end_is_near_only_where_it_is_what_is_proved(stage: Stage) -> None:
     for kill, minutes in ((words.RUNNER_LOST, 3), (words.SIGTERM, 20), (words.SIGKILL, 20)):
         stage.drill(kill)
-        options = list(stage.ground.started[-1][0])
+        options = list(stage.launcher.started[-1][0])
         assert options[options.index("--heartbeat-minutes") + 1] == str(minutes)
 
 
@@ -209,19 +209,19 @@ def test_a_main_that_hangs_is_lost_before_the_next_line_is_called_in(stage: Stag
 
 
 def test_the_reaper_is_the_last_line(stage: Stage) -> None:
-    del stage.ground.answers["down"]
+    del stage.launcher.answers["down"]
     receipt = stage.drill(words.SIGKILL)
     assert (receipt.line, drill_words.exit_code([receipt])) == (4, 0)
-    assert stage.ground.typed == [f"down {LEASE}", "reap --cloud sandbox --grace 0"]
+    assert stage.launcher.typed == [f"down {LEASE}", "reap --cloud sandbox --grace 0"]
 
 
 def test_a_machine_that_no_line_catches_is_the_loudest(stage: Stage) -> None:
-    stage.ground.answers = {}
+    stage.launcher.answers = {}
     receipt = stage.drill(words.SIGKILL)
     assert (receipt.line, receipt.is_gone, drill_words.exit_code([receipt])) == (None, False, 79)
     assert f"`cvl-ci down {LEASE}` ends it" in next(drill_words.lines(receipt))
     assert "| no line |" in table([receipt], place="sandbox")
-    assert stage.ground.typed[-1] == f"down {LEASE}", "and it is tried once more"
+    assert stage.launcher.typed[-1] == f"down {LEASE}", "and it is tried once more"
 
 
 def test_a_provider_that_does_not_answer_proves_nothing(stage: Stage) -> None:
@@ -233,7 +233,7 @@ def test_a_provider_that_does_not_answer_proves_nothing(stage: Stage) -> None:
 def test_none_seen_for_a_moment_is_not_none(stage: Stage) -> None:
     """A machine asked for just before the kill is listed only later."""
     stage.cloud.after(1.0, lambda: stage.cloud.hidden.update({"i-0": 3}))
-    stage.ground.machine_ends_after = 60.0
+    stage.launcher.machine_ends_after = 60.0
     receipt = stage.drill(words.RUNNER_LOST)
     assert (receipt.seen_after_kill, receipt.line) == (1, 3)
     assert receipt.seconds is not None
@@ -242,7 +242,7 @@ def test_none_seen_for_a_moment_is_not_none(stage: Stage) -> None:
 
 def test_a_machine_that_was_ending_already_proves_no_line(stage: Stage) -> None:
     """Its heartbeat was over before the kill: then that it ends says nothing of a runner that is lost."""
-    stage.ground.machine_ends_after = 0.0
+    stage.launcher.machine_ends_after = 0.0
     for kill in (words.RUNNER_LOST, words.SIGKILL):
         receipt = stage.drill(kill)
         assert (receipt.line, drill_words.exit_code([receipt])) == (None, 70)
@@ -271,7 +271,7 @@ def test_where_a_run_died_is_by_its_last_word(stage: Stage) -> None:
 
 
 def test_what_main_had_ended_before_it_died_is_not_credited_to_who_came_after(stage: Stage) -> None:
-    stage.ground.machine_ends_after = 0.0
+    stage.launcher.machine_ends_after = 0.0
     receipt = stage.drill(words.SIGKILL, Phase.RELEASING)
     assert (receipt.seen_after_kill, receipt.line) == (0, 1)
 
@@ -299,7 +299,7 @@ def test_a_drill_that_a_person_stops_leaves_no_machine(stage: Stage) -> None:
     stage.cloud.asked = 0
     with pytest.raises(KeyboardInterrupt):
         stage.drill(words.RUNNER_LOST)
-    assert stage.ground.typed == [f"down {LEASE}"]
+    assert stage.launcher.typed == [f"down {LEASE}"]
     assert stage.run.ended == 137
 
 

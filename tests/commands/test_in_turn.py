@@ -91,7 +91,7 @@ class Waiting:
             job=name,
             plan=plan(name, limits=self.limits),
             outputs=self.folder / f"out-{name}",
-            workflow=FakeReporter(),
+            reporter=FakeReporter(),
         )
 
     def next(self, *, until: float) -> Turn | None:
@@ -122,7 +122,7 @@ class House:
             clouds=FakeClouds(self.engine),
             records=self.records,
             staging=FakeStaging(self.folder),
-            workflow=FakeReporter(),
+            reporter=FakeReporter(),
             prices=FakePrices(),
             clock=self.clock,
         )

@@ -115,7 +115,7 @@ class World:
         folder = self.folder / str(self.number)
         folder.mkdir()
         engine = FakeEngine(self.cloud, at=at, ends=(NodeEnd(rank=0, exit_code=None),))
-        records, workflow = FakeRecords(folder), FakeReporter()
+        records, reporter = FakeRecords(folder), FakeReporter()
         plan = replace(PLAN, service=replace(SERVICE, ttl_minutes=ttl / 60))
 
         def run(owner: Owner) -> Outcome:
@@ -124,7 +124,7 @@ class World:
                 clouds=FakeClouds(engine),
                 records=records,
                 staging=FakeStaging(folder),
-                workflow=workflow,
+                reporter=reporter,
                 prices=FakePrices(),
                 clock=self.clock,
                 services=FakeServices(self.clock, digest=SERVICE.token_digest, ready_at=ready_at),
@@ -132,7 +132,7 @@ class World:
             )
             return running.run(plan, owner=owner, outputs=folder / "out", tools=tools)
 
-        down = DownPorts(clouds=FakeClouds(engine), records=records, workflow=workflow, clock=self.clock)
+        down = DownPorts(clouds=FakeClouds(engine), records=records, reporter=reporter, clock=self.clock)
         ports = RolloutPorts(down=down, pulls=self.pulls(), run=run, keeps=lambda _: None)
         before = set(self.cloud.machines)
         try:
@@ -151,7 +151,7 @@ class World:
         self.number += 1
         records = FakeRecords(self.folder)
         clouds = FakeClouds(FakeEngine(self.cloud))
-        tools = DownPorts(clouds=clouds, records=records, workflow=FakeReporter(), clock=self.clock)
+        tools = DownPorts(clouds=clouds, records=records, reporter=FakeReporter(), clock=self.clock)
         assert take_down(self.owner(), locations=AWS, tools=tools, note=lambda _: None).gone
 
     def sweep(self) -> Reaped:
@@ -166,7 +166,7 @@ class World:
             tools=ReapPorts(
                 clouds=FakeClouds(FakeEngine(self.cloud)),
                 prices=FakePrices(),
-                workflow=FakeReporter(),
+                reporter=FakeReporter(),
                 clock=self.clock,
                 runs=self.runs,
                 pulls=self.pulls(),

@@ -33,7 +33,7 @@ class House:
         self.steps: list[str] = []
         self.artifacts = FakeArtifacts(at=self.steps.append)
         self.page = FakePage(at=self.steps.append)
-        self.workflow = FakeReporter()
+        self.reporter = FakeReporter()
         self.uploaded: dict[str, Link] = {}
         self.folder = folder / "cvl-outputs" / "cvl-1"
         (self.folder / "outputs").mkdir(parents=True)
@@ -44,13 +44,13 @@ class House:
     def publish(self, outcome: Outcome = SUCCEEDED, **changed: Any) -> None:
         files = Files(**{"folder": self.folder, "name": "cvl-train-L4", **changed})
         tools = PublishPorts(
-            artifacts=self.artifacts, page=self.page, workflow=self.workflow, uploaded=self.uploaded.__setitem__
+            artifacts=self.artifacts, page=self.page, reporter=self.reporter, uploaded=self.uploaded.__setitem__
         )
         publish(outcome, files=files, tools=tools)
 
     def publish_with(self, noted: Callable[[str, Link], None]) -> None:
         files = Files(folder=self.folder, name="cvl-train-L4")
-        tools = PublishPorts(artifacts=self.artifacts, page=self.page, workflow=self.workflow, uploaded=noted)
+        tools = PublishPorts(artifacts=self.artifacts, page=self.page, reporter=self.reporter, uploaded=noted)
         publish(SUCCEEDED, files=files, tools=tools)
 
     def cost(self) -> dict[str, Any]:
@@ -58,7 +58,7 @@ class House:
         return found
 
     def warnings(self) -> list[str]:
-        return [each for each in self.workflow.said if each.startswith("warning: ")]
+        return [each for each in self.reporter.said if each.startswith("warning: ")]
 
 
 @pytest.fixture
@@ -197,7 +197,7 @@ def test_a_run_that_fetched_nothing_has_its_cost_alone(house: House) -> None:
     assert set(house.artifacts.contents) == {"cvl-train-L4-cost"}
     assert set(house.artifacts.contents["cvl-train-L4-cost"]) == {"cvl-1.json"}
     assert house.page.outputs["artifact_id"] == ""
-    assert house.workflow.said[-1].startswith("the artifact cvl-train-L4-cost holds 1 file")
+    assert house.reporter.said[-1].startswith("the artifact cvl-train-L4-cost holds 1 file")
 
 
 @pytest.mark.parametrize("problem", [STUCK, RuntimeError("no such module"), OSError("no route to host")])
@@ -221,7 +221,7 @@ def test_an_upload_that_fails_is_said_once_with_where_the_files_are_and_changes_
 def test_without_a_service_files_stay_where_they_are_and_that_is_said_once(house: House) -> None:
     house.artifacts.kept = "git.example.com is a GitHub Enterprise Server"
     house.publish()
-    said = [each for each in house.workflow.said if "Enterprise" in each]
+    said = [each for each in house.reporter.said if "Enterprise" in each]
     assert len(said) == 1
     assert str(house.folder.parent) in said[0]
     assert house.warnings() == []
@@ -270,7 +270,7 @@ def test_each_artifact_is_written_down_as_soon_as_it_is_there(house: House) -> N
 def test_what_is_left_out_is_named_and_counted_and_inert(house: House) -> None:
     house.artifacts.left_out = {f"\x1b[31m.hid\nden{number}": "hidden" for number in range(9)}
     house.publish()
-    said = next(each for each in house.workflow.said if each.startswith("Left out of the artifact cvl-train-L4: "))
+    said = next(each for each in house.reporter.said if each.startswith("Left out of the artifact cvl-train-L4: "))
     assert ".hid den0 (hidden)" in said
     assert "and 4 more" in said
     assert "\x1b" not in said

@@ -63,7 +63,7 @@ class Stage:
         self.clock = FakeClock()
         self.account = Account(clock=self.clock)
         self.runs = Runs()
-        self.workflow = FakeReporter()
+        self.reporter = FakeReporter()
 
     def reap(self, **changed: Any) -> Reaped:
         arguments: dict[str, Any] = {"owner": "cvl/ci", "repository": "cvl/ci", "named": False, "grace": 600.0}
@@ -71,7 +71,7 @@ class Stage:
         tools = ReapPorts(
             clouds=FakeClouds(engine=FakeEngine(cloud=self.account)),
             prices=FakePrices(),
-            workflow=self.workflow,
+            reporter=self.reporter,
             clock=self.clock,
             runs=self.runs,
         )

@@ -188,7 +188,7 @@ class House:
         self.clock = FakeClock()
         self.cloud = Watched(self.clock)
         self.engine = Preempting(self.cloud, **engine)  # type: ignore[arg-type]
-        self.workflow = FakeReporter()
+        self.reporter = FakeReporter()
         self.records = FakeRecords(folder)
         self.folder = folder
 
@@ -197,7 +197,7 @@ class House:
             clouds=FakeClouds(self.engine),
             records=self.records,
             staging=FakeStaging(self.folder),
-            workflow=self.workflow,
+            reporter=self.reporter,
             prices=FakePrices(),
             clock=self.clock,
         )
@@ -221,7 +221,7 @@ def test_a_run_that_is_preempted_twice_ends_green_on_the_third_machine(tmp_path:
     first, second = outcome.machines.recoveries
     assert (first.number, first.ran_seconds, second.number, second.ran_seconds) == (1, 100.0, 2, 200.0)
     assert first.pause_seconds is not None and BOOT_SECONDS <= first.pause_seconds < BOOT_SECONDS + 30
-    assert any("starts recovery 1 of 3" in text for text in house.workflow.notices)
+    assert any("starts recovery 1 of 3" in text for text in house.reporter.notices)
     assert outcome.timing.phases["running"] == 100 + 200 + JOB_SECONDS
     assert outcome.release is not None and outcome.release.gone
 

@@ -38,7 +38,7 @@ def test_a_broken_machine_is_given_back_and_the_job_runs_once_elsewhere(tmp_path
 def test_the_report_names_the_broken_gpu_its_place_and_its_cost(tmp_path: Path) -> None:
     house = House(tmp_path, broken=(1,))
     outcome = house.run(plan(recoveries=0))
-    [notice] = house.workflow.notices
+    [notice] = house.reporter.notices
     assert notice == (
         "the machine on aws/us-east-1a is broken (GPU 0: it fell off the bus): "
         "cvl-ci gives it back, and asks for a machine elsewhere (1 of 2)"
@@ -76,7 +76,7 @@ def test_losses_and_broken_machines_are_counted_apart(tmp_path: Path) -> None:
     assert kinds == [LossKind.PREEMPTED, LossKind.UNFIT, LossKind.PREEMPTED]
     pauses = [one.pause_seconds for one in outcome.machines.recoveries]
     assert pauses[0] is not None and pauses[0] >= 2 * BOOT_SECONDS + PROBE_SECONDS, "until the job ran again"
-    notices = [notice for notice in house.workflow.notices if "recovery" in notice]
+    notices = [notice for notice in house.reporter.notices if "recovery" in notice]
     assert [notice[-6:] for notice in notices] == ["1 of 2", "2 of 2"]
 
 

@@ -74,12 +74,12 @@ class House:
         **engine: object,
     ) -> Outcome:
         self.engines.append(FakeEngine(self.cloud, at=at, **engine))  # type: ignore[arg-type]
-        number, workflow = len(self.engines), FakeReporter()
+        number, reporter = len(self.engines), FakeReporter()
         tools = running.RunPorts(
             clouds=FakeClouds(self.engines[-1]),
             records=self.records,
             staging=FakeStaging(self.folder),
-            workflow=workflow,
+            reporter=reporter,
             prices=FakePrices(),
             clock=self.clock,
             locks=self.locks,
@@ -92,7 +92,7 @@ class House:
                 tools=tools,
             )
         finally:
-            self.told += workflow.said
+            self.told += reporter.said
 
     def is_warm(self) -> bool:
         """Return whether the latest run entered a machine, and launched none."""
@@ -402,7 +402,7 @@ def test_reap_leaves_it_until_its_deadline_and_ends_it_after(house: House) -> No
             tools=ReapPorts(
                 clouds=FakeClouds(FakeEngine(house.cloud)),
                 prices=FakePrices(),
-                workflow=FakeReporter(),
+                reporter=FakeReporter(),
                 clock=house.clock,
                 runs=Over(),
             ),

@@ -56,7 +56,7 @@ class House:
         self.clock = FakeClock()
         self.cloud = FakeCloud(self.clock)
         self.engine = FakeEngine(self.cloud)
-        self.workflow = FakeReporter()
+        self.reporter = FakeReporter()
         self.records = FakeRecords(folder)
         self.folder = folder
         self.prices: Prices = FakePrices()
@@ -67,7 +67,7 @@ class House:
             clouds=FakeClouds(self.engine),
             records=self.records,
             staging=FakeStaging(self.folder),
-            workflow=self.workflow,
+            reporter=self.reporter,
             prices=self.prices,
             clock=self.clock,
             interruptible=self.interruptible,
@@ -89,8 +89,8 @@ def test_a_job_that_succeeds_ends_0_with_outputs_metrics_cost_and_proof(house: H
     assert outcome.release is not None and outcome.release.gone
     assert outcome.cost is not None and outcome.cost.seconds >= 90
     assert outcome.cost.usd == pytest.approx(house.cloud.meter.usd(house.clock.now()), rel=0.001)
-    assert house.workflow.remote_lines == ["hello"]
-    assert house.workflow.outcome is outcome
+    assert house.reporter.remote_lines == ["hello"]
+    assert house.reporter.outcome is outcome
     assert house.cloud.running() == []
 
 
@@ -108,9 +108,9 @@ def test_a_run_is_no_notice_of_github_s(house: House) -> None:
         ),
     ) * 12
     house.run()
-    assert any(line.startswith("lease ") for line in house.workflow.said)
-    assert any(line.startswith("asking ") for line in house.workflow.said)
-    assert house.workflow.notices == []
+    assert any(line.startswith("lease ") for line in house.reporter.said)
+    assert any(line.startswith("asking ") for line in house.reporter.said)
+    assert house.reporter.notices == []
 
 
 def test_the_phases_add_up_to_the_whole(house: House) -> None:
@@ -465,6 +465,6 @@ def test_an_end_that_cannot_be_told_is_the_same_end(house: House, monkeypatch: p
     def broken(_: object) -> None:
         "\ud800".encode()
 
-    monkeypatch.setattr(house.workflow, "show_outcome", broken)
+    monkeypatch.setattr(house.reporter, "show_outcome", broken)
     assert house.run().exit_code == 0
-    assert any("could not be reported completely" in each for each in house.workflow.said)
+    assert any("could not be reported completely" in each for each in house.reporter.said)

@@ -38,7 +38,7 @@ def reaped(client: Callable[[str], EC2Client]) -> Reaped:
     tools = ReapPorts(
         clouds=OnMoto(client),
         prices=CataloguePrices(),
-        workflow=FakeReporter(),
+        reporter=FakeReporter(),
         clock=FakeClock(time=time.time()),
         runs=AllOver(),
     )

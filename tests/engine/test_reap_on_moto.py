@@ -64,10 +64,10 @@ class OnMoto:
 
 
 def reaped(
-    client: Callable[[str], EC2Client], *, dry_run: bool = False, workflow: FakeReporter | None = None
+    client: Callable[[str], EC2Client], *, dry_run: bool = False, reporter: FakeReporter | None = None
 ) -> Reaped:
     clock = FakeClock(time=time.time())
-    tools = ReapPorts(clouds=OnMoto(client), prices=CataloguePrices(), workflow=workflow or FakeReporter(), clock=clock)
+    tools = ReapPorts(clouds=OnMoto(client), prices=CataloguePrices(), reporter=reporter or FakeReporter(), clock=clock)
     locations = [Location(cloud="aws")]
     return reap(
         locations,
@@ -115,12 +115,12 @@ def test_a_thousand_of_ours_go_within_half_a_minute(client: Callable[[str], EC2C
 def test_one_that_aws_refuses_to_end_keeps_no_other_waiting(client: Callable[[str], EC2Client]) -> None:
     ours = start(client, 7, over())
     client(REGION).modify_instance_attribute(InstanceId=ours[3], DisableApiTermination={"Value": True})
-    workflow = FakeReporter()
-    done = reaped(client, workflow=workflow)
+    reporter = FakeReporter()
+    done = reaped(client, reporter=reporter)
     assert running(client) == {ours[3]}
     assert [resource.id for resource in done.remaining] == [ours[3]]
     assert not done.proved
-    assert any(ours[3] in said and ours[2] not in said for said in workflow.said)
+    assert any(ours[3] in said and ours[2] not in said for said in reporter.said)
 
 
 def test_what_is_named_like_ours_without_our_labels_is_told_and_lives(client: Callable[[str], EC2Client]) -> None:

@@ -89,17 +89,17 @@ def environment(folder: Path) -> dict[str, str]:
 def harm(step: Step) -> None:
     """Whatever comes from a machine or a provider, and so may be anything."""
     step.live.queue(RunPlan(title="digits train"))
-    step.workflow.show_phase(Phase.RUNNING)
+    step.reporter.show_phase(Phase.RUNNING)
     for line in LINES:
-        step.workflow.show_job_line(line)
+        step.reporter.show_job_line(line)
     for text in (*LINES[::50], *MARKDOWN, *spoken(SECRET).values()):
-        step.workflow.progress(f"provider: {text}")
+        step.reporter.progress(f"provider: {text}")
     for text in (LINES[0], SECRET, *MARKDOWN[:5]):
-        step.workflow.notice(text)
-        step.workflow.warning(text)
-    step.workflow.show_phase(Phase.RELEASING)
+        step.reporter.notice(text)
+        step.reporter.warning(text)
+    step.reporter.show_phase(Phase.RELEASING)
     for line in (*MARKDOWN, *spoken(SECRET).values(), *interrupted(SECRET)):  # the last lines, which the comment shows
-        step.workflow.show_job_line(line)
+        step.reporter.show_job_line(line)
     outcome = replace(
         FAILED,
         reason="\n".join([*MARKDOWN, *spoken(SECRET).values(), *interrupted(SECRET)]),
@@ -108,7 +108,7 @@ def harm(step: Step) -> None:
         warnings=NAMES,
     )
     StepPublication(step).publish(outcome)
-    step.workflow.close()
+    step.reporter.close()
 
 
 def test_no_command_of_the_job_takes_effect(told: Told) -> None:

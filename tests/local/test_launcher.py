@@ -1,4 +1,4 @@
-"""What is typed on the ground of drills is this very program, in a folder that holds nothing of anybody's."""
+"""The runs of a drill are this very program, in a folder that holds nothing of anybody's."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import os
 from contextlib import nullcontext
 from pathlib import Path
 
-from cvl_ci.local.process.launcher import LocalGround
+from cvl_ci.local.process.launcher import LocalLauncher
 
 
-def ground(folder: Path, heard: list[str]) -> LocalGround:
+def launcher(folder: Path, heard: list[str]) -> LocalLauncher:
     environment = {**os.environ, "HOME": str(folder), "XDG_STATE_HOME": str(folder / "state")}
-    return LocalGround(folder, environment=environment, hear=heard.append, outage=lambda _: nullcontext())
+    return LocalLauncher(folder, environment=environment, hear=heard.append, outage=lambda _: nullcontext())
 
 
 def test_what_is_typed_is_carried_out_and_heard(tmp_path: Path) -> None:
     heard: list[str] = []
-    typed = ground(tmp_path, heard).type(["down", "cvl-7-0badcafe"])
+    typed = launcher(tmp_path, heard).type(["down", "cvl-7-0badcafe"])
     assert typed.wait(within=60) == 64
     assert any("is not a lease recorded on this machine" in line for line in heard)
 
 
 def test_a_run_starts_with_the_task_and_refuses_what_is_wrong_with_it(tmp_path: Path) -> None:
-    run = ground(tmp_path, []).start(["--cloud", "sandbox", "--max-runtime", "soon"], task="run: sleep 1\n")
+    run = launcher(tmp_path, []).start(["--cloud", "sandbox", "--max-runtime", "soon"], task="run: sleep 1\n")
     assert run.wait(within=60) == 64
     assert any("--max-runtime: 'soon' is not a length of time" in line for line in run.lines)
     assert (tmp_path / "task.yaml").read_text() == "run: sleep 1\n"

@@ -64,8 +64,8 @@ def written(stream: object) -> str:
 
 
 def test_it_is_a_workflow() -> None:
-    workflow: RunReporter = a_terminal()[0]
-    workflow.progress("")
+    reporter: RunReporter = a_terminal()[0]
+    reporter.progress("")
 
 
 def test_the_jobs_lines_alone_go_to_stdout() -> None:

@@ -124,7 +124,7 @@ def trial(seed: int, folder: Path) -> Trial:
         clouds=FakeClouds(engine),
         records=FakeRecords(folder),
         staging=FakeStaging(folder),
-        workflow=reporter,
+        reporter=reporter,
         prices=WrongPrices(script.price * factor),
         clock=clock,
     )

@@ -56,14 +56,14 @@ class House:
             self.clock, remembers=server is None, dated=server is None, records=bool(server and server.records)
         )
         self.engine = Spender(self.cloud, unpriced=server is not None, names=bool(server and server.names))
-        self.workflow, self.records, self.folder = FakeReporter(), FakeRecords(folder), folder
+        self.reporter, self.records, self.folder = FakeReporter(), FakeRecords(folder), folder
 
     def run(self, plan: RunPlan) -> Outcome:
         tools = running.RunPorts(
             clouds=FakeClouds(self.engine, through=self.through),
             records=self.records,
             staging=FakeStaging(self.folder),
-            workflow=self.workflow,
+            reporter=self.reporter,
             prices=FakePrices(),
             clock=self.clock,
         )
@@ -77,7 +77,7 @@ class House:
             record, machines=engine, inventory=self.cloud, records=self.records, clock=self.clock, say=lambda _: None
         )
         release = lease.release(maybe_created=True)
-        state = StepState(lease=OWNER.name, spending=self.workflow.spending or Spending())
+        state = StepState(lease=OWNER.name, spending=self.reporter.spending or Spending())
         return outcome_from(state, release, name=OWNER.name, folder=self.folder / "none")
 
 

@@ -40,15 +40,15 @@ def main(count: int) -> dict[str, float]:
     grown = 0
     with TemporaryDirectory() as name, (Path(name) / "copy").open("w", **AS_A_LOG) as copy:
         folder = Path(name)
-        workflow = opened(folder)
+        reporter = opened(folder)
         for line in lines(10_000):
-            workflow.show_job_line(line)
+            reporter.show_job_line(line)
         for _ in range(TURNS):
             copied += timed(lambda: write(copy, count // TURNS))
             before = resident()
-            took += timed(lambda: through(workflow, count // TURNS))
+            took += timed(lambda: through(reporter, count // TURNS))
             grown += resident() - before
-        workflow.close()
+        reporter.close()
         kept = sum(1 for _ in (folder / "job.log").open("rb"))
         shown = (folder / "shown").stat().st_size
     return {
@@ -62,7 +62,7 @@ def main(count: int) -> dict[str, float]:
 
 def opened(folder: Path) -> GitHubRunReporter:
     masks = Masks()
-    workflow = GitHubRunReporter(
+    reporter = GitHubRunReporter(
         out=(folder / "shown").open("w", encoding="utf-8"),
         clock=SystemClock(),
         files={},
@@ -70,13 +70,13 @@ def opened(folder: Path) -> GitHubRunReporter:
         log=folder / "job.log",
         summarise=lambda _, __, ___: "",
     )
-    workflow.mask(SECRET)
-    return workflow
+    reporter.mask(SECRET)
+    return reporter
 
 
-def through(workflow: GitHubRunReporter, count: int) -> None:
+def through(reporter: GitHubRunReporter, count: int) -> None:
     for line in lines(count):
-        workflow.show_job_line(line)
+        reporter.show_job_line(line)
 
 
 def write(copy: TextIO, count: int) -> None:

@@ -28,7 +28,7 @@ class CollectPorts:
     clouds: Clouds
     records: Records
     prices: Prices
-    workflow: RunReporter
+    reporter: RunReporter
     clock: Clock
     publish: Callable[[LeaseRecord, Outcome, Path], None]
 
@@ -98,7 +98,7 @@ def _collect(
                 return ending.still_running(record, detached, now=tools.clock.now())
             end = cloud.results.end(detached.place)  # the machine may have stored it between the two questions
         release = lease.release(maybe_created=True)
-        fetched = cloud.results.fetch(detached, end, into=into, line=tools.workflow.show_job_line)
+        fetched = cloud.results.fetch(detached, end, into=into, line=tools.reporter.show_job_line)
         outcome = _outcome(record, detached, end, release, fetched, was_ended=was_ended, into=into, tools=tools)
     tools.publish(record, outcome, into)
     if release.gone:
@@ -131,7 +131,7 @@ def _outcome(
         ),
         outputs=into,
     )
-    tools.workflow.show_outcome(outcome)
+    tools.reporter.show_outcome(outcome)
     return outcome
 
 
@@ -142,7 +142,7 @@ def _lease(record: LeaseRecord, cloud: Cloud, tools: CollectPorts) -> Lease:
         inventory=cloud.inventory,
         records=tools.records,
         clock=tools.clock,
-        say=tools.workflow.warning,
+        say=tools.reporter.warning,
         storage=cloud.storage,
     )
 

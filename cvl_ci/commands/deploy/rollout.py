@@ -95,7 +95,7 @@ def _end_replaced(
     try:
         return _unproved(end(names, owner, locations=locations, tools=tools))
     except CvlError as error:
-        tools.workflow.warning(explain_while_running(error))
+        tools.reporter.warning(explain_while_running(error))
         return tuple(names)
 
 

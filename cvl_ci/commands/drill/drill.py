@@ -10,7 +10,7 @@ import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from cvl_ci.commands.drill.ground import DrillPorts, Run
+from cvl_ci.commands.drill.ports import DrillPorts, Run
 from cvl_ci.errors import NOTHING_STARTED, CvlError, InputProblem, NotProvedGone, RequestError
 from cvl_ci.inputs import drill_inputs as words
 from cvl_ci.model.limits import RELEASE_MINUTES
@@ -104,10 +104,10 @@ class _Drill:
     def __init__(self, request: DrillRequest, *, location: Location, cloud: Cloud, tools: DrillPorts) -> None:
         self._wanted, self._location, self._cloud = request, location, cloud
         self._asked_location = Location(cloud=cloud.through) if cloud.through else location
-        self._clock, self._ground, self._say = tools.clock, tools.ground, tools.say
+        self._clock, self._launcher, self._say = tools.clock, tools.launcher, tools.say
         self._latest = tools.clock.now() + _longest_minutes(request) * 60
         """The moment by which the machine must have ended itself."""
-        self._run = self._ground.start(_options(request, location), task=_task(request))
+        self._run = self._launcher.start(_options(request, location), task=_task(request))
 
     def run_drill(self) -> Receipt:
         """Carry out the drill. It leaves nothing behind after any event, including a person's Ctrl-C."""
@@ -123,7 +123,7 @@ class _Drill:
     def _last_resort(self, *, has_receipt: bool) -> None:
         """Take down the rest of the run. `told`: a receipt lists the leftovers; without one, raise an error."""
         self._say(f"taking down the rest of {self._run.lease}")
-        command = self._ground.type(["down", self._run.lease])
+        command = self._launcher.type(["down", self._run.lease])
         stopped = False
         try:
             try:
@@ -209,7 +209,7 @@ class _Drill:
         elif kill == words.RUNNER_LOST:
             self._run.lose()
         else:
-            with self._ground.outage(kill):
+            with self._launcher.outage(kill):
                 self._clock.sleep(OUTAGE_SECONDS)
 
     def _called_in(self, line: int) -> Run | None:
@@ -217,9 +217,9 @@ class _Drill:
         if line == MAIN:
             return self._run
         if line == AFTERWARDS:
-            return self._ground.type(["down", self._run.lease])
+            return self._launcher.type(["down", self._run.lease])
         if line == REAPER:
-            return self._ground.type(["reap", "--cloud", str(self._location), "--grace", "0"])
+            return self._launcher.type(["reap", "--cloud", str(self._location), "--grace", "0"])
         return None
 
     def _until_none(self, worker: Run | None) -> tuple[InventoryResult, float | None]:

@@ -1,4 +1,4 @@
-"""Protocols of the place in which drills run, and of the runs that they kill there."""
+"""Protocols of the launcher that starts the runs of a drill, and of the runs that the drill kills."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class Run(Protocol):
     def close(self) -> None: ...
 
 
-class Ground(Protocol):
-    """Place in which drills run."""
+class Launcher(Protocol):
+    """Starter of a drill's runs: it types `cvl-ci` as a person would."""
 
     def start(self, options: Sequence[str], *, task: str) -> Run:
         """Start `cvl-ci run` with the text of a SkyPilot task."""
@@ -52,6 +52,6 @@ class DrillPorts:
     """Ports that drills need. `say`: writes one line of progress."""
 
     clouds: Clouds
-    ground: Ground
+    launcher: Launcher
     clock: Clock
     say: Callable[[str], None]

@@ -27,7 +27,7 @@ class DownPorts:
 
     clouds: Clouds
     records: Records
-    workflow: RunReporter
+    reporter: RunReporter
     clock: Clock
 
 
@@ -173,7 +173,7 @@ def _end_or_unproved(record: LeaseRecord, user_id: str, tools: DownPorts, *, hur
     try:
         return _end(record, user_id, tools, hurried=hurried)
     except Exception as error:  # noqa: BLE001  any fault at one lease must not stop the end of the others
-        _report(tools.workflow.warning, f"{record.name} is not proved gone: {explain_while_running(error)}")
+        _report(tools.reporter.warning, f"{record.name} is not proved gone: {explain_while_running(error)}")
         return _unproved(record, tools.clock)
 
 
@@ -187,7 +187,7 @@ def _clouds(record: LeaseRecord) -> tuple[str, ...]:
 
 
 def _end(record: LeaseRecord, user_id: str, tools: DownPorts, *, hurried: bool) -> Release:
-    _report(tools.workflow.notice, f"taking down {record.name}")
+    _report(tools.reporter.notice, f"taking down {record.name}")
     locations = record.locations or tuple(Location.parse(text) for text in record.regions)
     with tools.clouds.open(locations, user_id=user_id, watch=_unwatched) as cloud:
         return _lease(record, cloud, tools).release(maybe_created=True, hurried=hurried)
@@ -205,7 +205,7 @@ def _lease(record: LeaseRecord, cloud: Cloud, tools: DownPorts) -> Lease:
         inventory=cloud.inventory,
         records=tools.records,
         clock=tools.clock,
-        say=partial(_report, tools.workflow.warning),
+        say=partial(_report, tools.reporter.warning),
         storage=cloud.storage,
     )
 

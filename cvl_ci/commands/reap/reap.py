@@ -55,7 +55,7 @@ class ReapPorts:
 
     clouds: Clouds
     prices: Prices
-    workflow: RunReporter
+    reporter: RunReporter
     clock: Clock
     runs: Runs | None = None
     pulls: PullRequests | None = None
@@ -172,7 +172,7 @@ def reap(
         if due and not dry_run:
             to_remove = [resource for suspect in due for resource in suspect.resources]
             after = sweep(
-                to_remove, inventory=inventory, locations=locations, clock=tools.clock, say=tools.workflow.warning
+                to_remove, inventory=inventory, locations=locations, clock=tools.clock, say=tools.reporter.warning
             )
             leftovers, still_silent = after.read()
             # A cloud that was silent at the first check was not judged by it, even if it answers later.

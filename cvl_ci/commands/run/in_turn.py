@@ -39,7 +39,7 @@ class Turn:
     job: str
     plan: RunPlan
     outputs: Path
-    workflow: RunReporter
+    reporter: RunReporter
 
 
 class Turns(Protocol):
@@ -98,10 +98,10 @@ class _SharedMachine:
 
     def carry_out(self, first: Turn) -> MachineEnd:
         state = self._begin(first)
-        workflow, plan = first.workflow, first.plan
-        workflow.show_quote(plan, quote_text.in_one_line(replace(plan, limits=self.limits), self.quote))
+        reporter, plan = first.reporter, first.plan
+        reporter.show_quote(plan, quote_text.in_one_line(replace(plan, limits=self.limits), self.quote))
         for warning in (*plan.warnings, *self.quote.warnings):
-            workflow.warning(warning)
+            reporter.warning(warning)
         if plan.machines.is_on_sandbox:
             state.enter(Phase.SANDBOX)
         with (
@@ -162,7 +162,7 @@ class _SharedMachine:
             quote=self.quote,
             owner=self.owner,
             outputs=turn.outputs,
-            tools=replace(self.tools, workflow=turn.workflow),
+            tools=replace(self.tools, reporter=turn.reporter),
             timeline=Timeline(clock=clock, started=clock.monotonic()),
             sharing=MachineSharing(limits=self.limits, is_further=before is not None),
         )
@@ -180,7 +180,7 @@ class _SharedMachine:
         state.enter(Phase.STAGING)
         steps.bring_models(state)
         if state.cloud is not None:
-            mount_sources.require(state.plan, state.cloud.storage, state.tools.workflow.progress)
+            mount_sources.require(state.plan, state.cloud.storage, state.tools.reporter.progress)
         steps.tell_files(state.plan, state.tools)
         with self.tools.staging.staged(state.plan.files.staged, commits=state.plan.files.commits) as staged:
             yield staged

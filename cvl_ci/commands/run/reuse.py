@@ -70,20 +70,20 @@ def key_held(state: RunState) -> Iterator[None]:
 
 
 def _wait_for_lock(state: RunState, reuse: ReusePlan) -> KeyLock | None:
-    locks, workflow, clock = state.tools.locks, state.tools.workflow, state.tools.clock
+    locks, reporter, clock = state.tools.locks, state.tools.reporter, state.tools.clock
     name = f"reuse-{hashlib.sha256(repr((state.owner.repository, reuse.key)).encode()).hexdigest()[:16]}"
     begin, is_told = clock.monotonic(), False
     while locks is not None:
         if (lock := locks.take(name)) is not None:
             return lock
         if reuse.if_busy is IfBusy.NEW:
-            workflow.show(f"reuse {reuse.key}: another run uses the machine, so this run has one of its own")
+            reporter.show(f"reuse {reuse.key}: another run uses the machine, so this run has one of its own")
             limits = replace(state.plan.limits, keep_minutes=0.0, keeps_after_success=False)
             alone = replace(state.plan.machines, reuse=None)
             state.plan = replace(state.plan, machines=alone, limits=limits)
             return None
         if not is_told:
-            workflow.show(f"reuse {reuse.key}: another run uses the machine; this run waits for it, and costs nothing")
+            reporter.show(f"reuse {reuse.key}: another run uses the machine; this run waits for it, and costs nothing")
             is_told = True
         if clock.monotonic() - begin > reuse.max_age_minutes * 60:
             break
@@ -191,7 +191,7 @@ def _enter(state: RunState, cloud: Cloud, lease: Lease, reuse: ReusePlan) -> Non
     state.note_launch(launch)
     wait = duration(use.idle_seconds)
     cost = f" ({dollars(use.idle_usd)})" if use.idle_usd is not None and cloud.billed else ""
-    state.tools.workflow.show(
+    state.tools.reporter.show(
         f"reuse {reuse.key}: use {use.number} of machine {lease.name}, which waited {wait}{cost}. "
         "The run before counted that wait."
     )
@@ -199,7 +199,7 @@ def _enter(state: RunState, cloud: Cloud, lease: Lease, reuse: ReusePlan) -> Non
 
 def _end(state: RunState, lease: Lease, reuse: ReusePlan, problem: str) -> None:
     """End a machine of the key, with proof, before another one can be requested."""
-    state.tools.workflow.show(f"reuse {reuse.key}: machine {lease.name} is not used again: {problem}")
+    state.tools.reporter.show(f"reuse {reuse.key}: machine {lease.name} is not used again: {problem}")
     release = lease.release(maybe_created=True)
     if not release.gone:
         raise NotProvedGone(

@@ -29,9 +29,9 @@ def run(plan: RunPlan, *, owner: Owner, outputs: Path, tools: RunPorts) -> Outco
     month.require_known(plan)
     refuse_links(outputs, *(outputs.with_name(f"{outputs.name}.{kind}") for kind in ("log", "json")))
     quoted = planning.quote(plan, tools.prices)
-    tools.workflow.show_quote(plan, quote_text.in_one_line(plan, quoted))
+    tools.reporter.show_quote(plan, quote_text.in_one_line(plan, quoted))
     for warning in (*plan.warnings, *quoted.warnings):
-        tools.workflow.warning(warning)
+        tools.reporter.warning(warning)
     state = RunState(
         plan=plan,
         quote=quoted,
@@ -53,7 +53,7 @@ def run(plan: RunPlan, *, owner: Owner, outputs: Path, tools: RunPorts) -> Outco
                 cloud.machines.warm()
                 state.enter(Phase.STAGING)
                 steps.bring_models(state)
-                mount_sources.require(plan, cloud.storage, tools.workflow.progress)
+                mount_sources.require(plan, cloud.storage, tools.reporter.progress)
                 steps.check_place(state, cloud)
                 steps.tell_files(plan, tools)
                 with (
@@ -81,9 +81,9 @@ def _reported(state: RunState) -> Outcome:
     """Return the outcome after its report. A service or a job without a user ends before it."""
     steps.end_unwanted_machine(state)
     state.enter(None)
-    result, workflow = outcome(state), state.tools.workflow
+    result, reporter = outcome(state), state.tools.reporter
     try:
-        workflow.show_outcome(result)
+        reporter.show_outcome(result)
     except Exception as error:  # noqa: BLE001  the end of the run does not depend on the report about it
-        workflow.warning(f"The end of the run could not be reported completely: {explain_while_running(error)}")
+        reporter.warning(f"The end of the run could not be reported completely: {explain_while_running(error)}")
     return result

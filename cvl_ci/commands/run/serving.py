@@ -77,7 +77,7 @@ def wait_and_smoke(state: RunState, cloud: Cloud, *, deadline: float) -> None:
         raise EngineError("There is no service to wait for.")
     clock, probe = state.tools.clock, service.probe
     url = _url(cloud.machines.address(), service)
-    state.tools.workflow.show(f"waiting until {url}{probe.path} answers, for {duration(probe.initial_delay_seconds)}")
+    state.tools.reporter.show(f"waiting until {url}{probe.path} answers, for {duration(probe.initial_delay_seconds)}")
     ready = Readiness(service, url=url, token=state.tools.token, services=services, clock=clock)
     end = min(clock.now() + probe.initial_delay_seconds, spending.end_of_money(state, launch, deadline))
     until = min(end, deadline - RELEASE_MINUTES * 60)
@@ -91,7 +91,7 @@ def wait_and_smoke(state: RunState, cloud: Cloud, *, deadline: float) -> None:
     seconds = max(0.0, clock.now() - launch.created_at)
     smoke = smoke_requests(service, url=url, token=state.tools.token, services=services, clock=clock)
     state.service = ServiceResult(url=url, ready_seconds=seconds, smoke=smoke)
-    state.tools.workflow.show(smoke_line(smoke))
+    state.tools.reporter.show(smoke_line(smoke))
 
 
 def _url(host: str, service: ServicePlan) -> str:

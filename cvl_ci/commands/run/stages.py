@@ -64,7 +64,7 @@ class Stages:
         state, lease = self._state, self._lease
         if not state.is_recovering:
             state.enter(Phase.PROVISIONING)
-            state.tools.workflow.show(f"lease {lease.name}: if this run is lost, `cvl-ci down {lease.name}` ends it")
+            state.tools.reporter.show(f"lease {lease.name}: if this run is lost, `cvl-ci down {lease.name}` ends it")
         request = LaunchRequest(
             plan=recovery.plan_of_launch(state),
             cluster=lease.name,
@@ -80,7 +80,7 @@ class Stages:
         with _offers_named(state):
             launch = self._cloud.machines.launch(request, watch=state.watch)
         state.note_launch(launch)
-        state.tools.workflow.show_launch(launch)
+        state.tools.reporter.show_launch(launch)
         return StageEnd.SERVING if state.plan.service else StageEnd.RUNNING
 
     def _serve(self) -> StageEnd:
@@ -122,7 +122,7 @@ class Stages:
             recovery.note_loss(state)
             state.enter(Phase.RECOVERING)
             number, of = state.launches.losses, state.plan.machines.recoveries
-            state.tools.workflow.notice(recovery_begins(state.launches.recoveries[-1], number=number, of=of))
+            state.tools.reporter.notice(recovery_begins(state.launches.recoveries[-1], number=number, of=of))
             return StageEnd.LOST
         state.facts.came_through = True
         return StageEnd.LOST_FOR_GOOD
@@ -136,7 +136,7 @@ class Stages:
         recovery.note_unfit(state)
         state.enter(Phase.RECOVERING)
         number, of = state.launches.replacements, recovery.MOST_REPLACEMENTS
-        state.tools.workflow.notice(replacement_begins(state.launches.recoveries[-1], number=number, of=of))
+        state.tools.reporter.notice(replacement_begins(state.launches.recoveries[-1], number=number, of=of))
         return StageEnd.REPLACED
 
     def _clear(self) -> StageEnd:
@@ -174,7 +174,7 @@ class Stages:
         state = self._state
         try:
             with interruptible():
-                state.tools.workflow.warning(
+                state.tools.reporter.warning(
                     f"Stopping: cvl-ci first fetches the job's files, for at most {RESCUE_SECONDS:.0f} s. "
                     "Then it takes the machine down. Ctrl-C again takes it down at once."
                 )
@@ -182,7 +182,7 @@ class Stages:
                 state.enter(Phase.FETCHING)
                 self._cloud.jobs.fetch(globs=state.plan.files.outputs, within=RESCUE_SECONDS)
         except KeyboardInterrupt:
-            state.tools.workflow.warning("The job's files stay on the machine, which cvl-ci takes down now.")
+            state.tools.reporter.warning("The job's files stay on the machine, which cvl-ci takes down now.")
         except Exception as error:  # noqa: BLE001  the run was stopped, and that stays its end
             state.facts.warnings.append(f"The outputs could not be fetched: {explain_while_running(error)}")
 

@@ -51,7 +51,7 @@ class RunPorts:
     clouds: Clouds
     records: Records
     staging: Staging
-    workflow: RunReporter
+    reporter: RunReporter
     prices: Prices
     clock: Clock
     interruptible: Callable[[], AbstractContextManager[object]] | None = None
@@ -201,15 +201,15 @@ class RunState:
     def enter(self, phase: Phase | None) -> None:
         self.timeline.enter(phase)
         if phase is not None:
-            self.tools.workflow.show_phase(phase)
+            self.tools.reporter.show_phase(phase)
 
     def watch(self, event: Event) -> None:
-        workflow = self.tools.workflow
+        reporter = self.tools.reporter
         match event:
             case Line(text=text):
-                workflow.show_job_line(text)
+                reporter.show_job_line(text)
             case Progress(text=text):
-                workflow.progress(text)
+                reporter.progress(text)
             case Began(phase=phase):
                 if phase is not self.timeline.phase:
                     self.enter(phase)
@@ -221,12 +221,12 @@ class RunState:
             case AttemptFailed(attempt=attempt):
                 self.launches.attempts[-1:] = [self._failed(attempt)]
                 self._tell_price()
-                workflow.show(f"{attempt.where} refused: {attempt.error}")
+                reporter.show(f"{attempt.where} refused: {attempt.error}")
             case MakingBucket(bucket=bucket):
                 if self.lease is not None:
                     self.lease.record_bucket(bucket)
                 end = "stays after the run" if bucket.stays else "ends with the run"
-                workflow.show(f"making the bucket {bucket} in {bucket.region}, which {end}")
+                reporter.show(f"making the bucket {bucket} in {bucket.region}, which {end}")
 
     def note_launch(self, launch: Launch) -> None:
         """Note the machines, which have the job. An API server names them and their price only now."""
@@ -244,7 +244,7 @@ class RunState:
 
     def _tell_price(self) -> None:
         machines = self.plan.machines
-        self.tools.workflow.show_price(
+        self.tools.reporter.show_price(
             Spending(
                 attempts=tuple(self.launches.attempts),
                 nodes=machines.num_nodes,
@@ -267,6 +267,6 @@ class RunState:
         self.launches.attempts.append(replace(attempt, requested_at=self.tools.clock.now()))
         self._tell_price()
         spot = " spot" if attempt.spot else ""
-        self.tools.workflow.show(
+        self.tools.reporter.show(
             f"asking {attempt.where} for {self.plan.machines.num_nodes} × {attempt.instance_type}{spot}"
         )

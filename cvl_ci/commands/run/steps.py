@@ -30,7 +30,7 @@ def bring_models(state: RunState) -> None:
     """Have the plan's models in their bucket. Before a launch, no machine is billed while the hub sends."""
     models, tools = state.plan.models, state.tools
     if models.names and tools.models is not None:
-        tools.models(models, state.owner.name, tools.workflow.notice)
+        tools.models(models, state.owner.name, tools.reporter.notice)
 
 
 def check_place(state: RunState, cloud: Cloud) -> None:
@@ -50,11 +50,11 @@ def check_place(state: RunState, cloud: Cloud) -> None:
 
 def tell_files(plan: RunPlan, tools: RunPorts) -> None:
     total = size(sum(file.bytes for file in plan.files.staged))
-    tools.workflow.progress(
+    tools.reporter.progress(
         f"Sending {len(plan.files.staged)} file{'' if len(plan.files.staged) == 1 else 's'}, {total}."
     )
     if plan.files.not_sent:
-        tools.workflow.progress(f"Not sent: {plan.files.not_sent}")
+        tools.reporter.progress(f"Not sent: {plan.files.not_sent}")
 
 
 def refuse_unseen(plan: RunPlan) -> None:
@@ -162,7 +162,7 @@ def released(state: RunState, lease: Lease, *, maybe_created: bool = False) -> R
             return lease.release(maybe_created=maybe_created or is_entered)
         except KeyboardInterrupt:
             state.facts.cancelled = True
-            state.tools.workflow.warning("Still taking the machine down: stopping now would leave it running.")
+            state.tools.reporter.warning("Still taking the machine down: stopping now would leave it running.")
 
 
 def _kept_release(state: RunState, lease: Lease) -> Release | None:
@@ -179,7 +179,7 @@ def _kept_release(state: RunState, lease: Lease) -> Release | None:
     ending = judge_so_far(state).ending
     if ending is not Ending.FAILED and not (limits.keeps_after_success and ending is Ending.SUCCEEDED):
         return None
-    state.tools.workflow.notice(f"the job {ending.value}: cvl-ci keeps its machine")
+    state.tools.reporter.notice(f"the job {ending.value}: cvl-ci keeps its machine")
     clock = state.tools.clock
     return keeping.keep(
         lease,

@@ -9,8 +9,11 @@ from pathlib import Path
 from cvl_ci.local.process.run_process import Child
 
 
-class LocalGround:
-    """The place of a drill. `hear` receives each line of a child's stderr. `outage` separates a run from its cloud."""
+class LocalLauncher:
+    """Starter of a drill's runs, in one folder.
+
+    `hear` receives each line of a child's stderr. `outage` separates a run from its cloud.
+    """
 
     def __init__(
         self,

@@ -289,7 +289,7 @@ class OpenAccount:
 def down_from_another_computer(account: Account, *names: str, place: str = "aws") -> Downed:
     assert not list(account.records.all())
     tools = DownPorts(
-        clouds=OpenAccount(account), records=account.records, workflow=FakeReporter(), clock=account.clock
+        clouds=OpenAccount(account), records=account.records, reporter=FakeReporter(), clock=account.clock
     )
     return down(names, everything=not names, locations=[Location.parse(place)], user_id="u", tools=tools)
 

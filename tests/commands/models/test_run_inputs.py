@@ -91,7 +91,7 @@ def test_models_are_stored_before_a_machine_is_launched(tmp_path: Path) -> None:
         clouds=FakeClouds(engine),
         records=FakeRecords(tmp_path),
         staging=FakeStaging(tmp_path),
-        workflow=FakeReporter(),
+        reporter=FakeReporter(),
         prices=FakePrices(),
         clock=clock,
         models=store,
