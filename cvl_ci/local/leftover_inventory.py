@@ -11,7 +11,6 @@ from cvl_ci.errors import CvlError, EngineError
 from cvl_ci.model.launch import Launch
 from cvl_ci.model.ledger import Memory
 from cvl_ci.model.location import Location
-from cvl_ci.model.plan import RunPlan
 from cvl_ci.model.release import ProviderCheck
 from cvl_ci.ports import Cloud, InventoryResult, JobEnd, JobRequest, LaunchRequest, Resource, ResourceKind, Watch
 
@@ -91,9 +90,6 @@ class EndedMachines:
 
     def warm(self) -> None:
         """Do nothing: there will be no launch."""
-
-    def render(self, plan: RunPlan) -> str:
-        _refuse()
 
     def launch(self, request: LaunchRequest, *, watch: Watch) -> Launch:
         _refuse()
