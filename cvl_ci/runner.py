@@ -28,6 +28,7 @@ from cvl_ci.local.git.checkout import open_checkout
 from cvl_ci.local.interruption import Interruption, RunsUnderWay
 from cvl_ci.model.location import Location
 from cvl_ci.model.offer import Quote
+from cvl_ci.model.outcome import Ending
 from cvl_ci.model.owner import Owner
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.model.release import Release
@@ -37,7 +38,7 @@ from cvl_ci.result.masks import Masks
 from cvl_ci.result.queue_result import QueueResult
 from cvl_ci.result.run_result import RunResult
 from cvl_ci.result.secret_pool import SecretPool
-from cvl_ci.wiring import deploying, models
+from cvl_ci.wiring import collecting, deploying, models
 from cvl_ci.wiring import queue as queues
 from cvl_ci.wiring.queue_runs import Caller
 
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
 Hear = Callable[[str], None]
 
 SCRIPT_GPU = "A100:1"
-"""The GPU of a script without one, as in the runner that this library replaces. An example.yaml needs no such guess."""
+"""The GPU of a script without one, as in the earlier runner. An example.yaml needs no such guess."""
 
 
 class SkyPilotRunner:
@@ -61,7 +62,7 @@ class SkyPilotRunner:
     A run returns a RunResult even for a failing job: its exit code, with the outcome. It raises CvlError when it cannot
     do what the caller requested (RequestError: all mistakes at once). KeyboardInterrupt during a run ends it as
     `cancelled`, with the machine gone. Several threads may use one runner. As a context manager it releases all that
-    it holds: runs under way, and machines that `down=False` keeps.
+    it holds: runs under way, and machines that `down=False` keeps. The machine of a detached run stays.
     """
 
     def __init__(
@@ -90,8 +91,6 @@ class SkyPilotRunner:
         self._names: dict[str, str] = {}
         """cluster_name → the lease that last had it."""
 
-    # ---- one run ----------------------------------------------------------------------------------------------------
-
     def run(  # noqa: PLR0917  the order of the runner that this library replaces
         self,
         command: str,
@@ -116,19 +115,10 @@ class SkyPilotRunner:
         print the job's lines.
         """
         words = {
-            "command": command,
-            "workdir": None if workdir is None else str(workdir),
-            "gpu": gpu,
-            "cloud": cloud,
-            "region": region,
-            "use_spot": use_spot,
-            "cluster_name": cluster_name,
-            "idle_minutes_to_autostop": idle_minutes_to_autostop,
-            "down": down,
-            "env": env,
-            "file_mounts": file_mounts,
-            "setup": setup,
-        }
+            "command": command, "workdir": _text(workdir), "gpu": gpu, "cloud": cloud, "region": region,
+            "use_spot": use_spot, "cluster_name": cluster_name, "down": down, "env": env, "setup": setup,
+            "idle_minutes_to_autostop": idle_minutes_to_autostop, "file_mounts": file_mounts,
+        }  # fmt: skip
         return self._run({**inputs, **words}, stream_logs=stream_logs)
 
     def run_example(
@@ -172,11 +162,7 @@ class SkyPilotRunner:
         **inputs: object,
     ) -> RunResult:
         """Run a command, an example or a task file in a thread. A cancelled await stops the run, with proof."""
-        words = {
-            "command": command,
-            "example": None if example is None else str(example),
-            "task": None if task is None else str(task),
-        }
+        words = {"command": command, "example": _text(example), "task": _text(task)}
         request = {**inputs, **words}
         return await awaited(lambda stop: self._run(request, stream_logs=stream_logs, interruption=stop))
 
@@ -257,6 +243,17 @@ class SkyPilotRunner:
         leases = [self._names.get(name, name) for name in names]
         return self._end(leases, [Location(cloud=name.strip()) for name in cloud.split(",") if name.strip()])
 
+    def collect(self, *names: str) -> Mapping[str, RunResult]:
+        """End detached runs, by lease or cluster_name; without a name, all that wait. Return the results of those over.
+
+        `on_notice` hears of the others. Raises RequestError for a name that is not of a detached run on record here.
+        """
+        masks, leases = self._pool.masks(), [self._names.get(name, name) for name in names]
+        owner, reporter = self._owner("collect"), self._listener(masks)
+        with masked_errors(masks):
+            outcomes = collecting.for_library(leases, self._environment, owner, reporter, outputs=self._outputs)
+        return {name: RunResult(masks.cleaned(outcome)) for name, outcome in outcomes.items()}
+
     def hidden(self, text: str) -> str:
         """Return the text with stars for the secrets of the environment and of all runs so far."""
         masks = self._pool.masks()
@@ -319,10 +316,11 @@ class SkyPilotRunner:
             return result
 
     def _remember(self, request: Mapping[str, object], result: RunResult) -> None:
-        cluster_name = request.get("cluster_name") or self._inputs.get("cluster_name")
-        if cluster_name:
+        if cluster_name := request.get("cluster_name") or self._inputs.get("cluster_name"):
             self._names[str(cluster_name)] = result.cluster
-        if result.release is not None and result.release.kept is not None and result.launch is not None:
+        is_kept = result.release is not None and result.release.kept is not None
+        # The machine of a detached run has a job, and ends itself.
+        if is_kept and result.launch is not None and result.ending is not Ending.DETACHED:
             self._kept[result.cluster] = result.launch.cloud
 
     def _prepared(self, request: Mapping[str, object], *, masks: Masks, asks_role: bool = True) -> RunPlan:
@@ -345,3 +343,7 @@ class SkyPilotRunner:
 
     def _owner(self, run: str) -> Owner:
         return Owner(repository=str(self._checkout.resolve()), run=run, step="library")
+
+
+def _text(value: str | Path | None) -> str | None:
+    return None if value is None else str(value)

@@ -15,10 +15,12 @@ import pytest
 from cvl_ci.commands.plan.build_run import prepare
 from cvl_ci.commands.queue.manifest import Manifest
 from cvl_ci.errors import CredentialsError, NotProvedGone, RequestError
+from cvl_ci.model.node_end import NodeEnd
 from cvl_ci.model.outcome import Ending
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.model.queue import JobRecord, JobState
 from cvl_ci.model.resource_request import Spot
+from cvl_ci.ports import DetachedEnd
 from cvl_ci.result.queue_result import QueueResult
 from cvl_ci.result.run_result import RunResult
 from cvl_ci.runner import SkyPilotRunner
@@ -257,6 +259,31 @@ def test_down_false_keeps_the_machine_until_its_lease_or_the_runner_ends_it(runn
         assert result == 0 and result.release is not None and result.release.kept is not None
         assert result.cost is not None and result.cost.kept_usd is not None
         assert seen.running() == [result.cluster]
+    assert seen.running() == []
+
+
+def test_a_detached_machine_outlives_its_runner_and_another_runner_collects_it(
+    runner: SkyPilotRunner, seen: Seen, tmp_path: Path
+) -> None:
+    seen.runs_on = True
+    with runner:
+        result = runner.run("python train.py", detach=True, detach_to="s3://results/ci", cluster_name="mine")
+        assert (result, result.ending) == (0, Ending.DETACHED)
+    assert seen.running() == [result.cluster], "its job runs, and the machine ends itself"
+
+    notices: list[str] = []
+    other = SkyPilotRunner(
+        checkout=tmp_path / "work", outputs=tmp_path / "outputs", cloud="aws", on_notice=notices.append
+    )
+    assert other.collect() == {}
+    assert "its job still runs" in notices[-1] and seen.running() == [result.cluster]
+    with pytest.raises(RequestError, match="not a detached run"):
+        other.collect("another")
+
+    seen.results.stored = DetachedEnd(node=NodeEnd(rank=0, exit_code=3), ended_at=seen.clock.now())
+    collected = runner.collect("mine")
+    assert list(collected) == [result.cluster]
+    assert (collected[result.cluster], collected[result.cluster].ending) == (3, Ending.FAILED)
     assert seen.running() == []
 
 

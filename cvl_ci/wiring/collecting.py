@@ -1,4 +1,4 @@
-"""`collect` for both entry points: the clouds, the records, and the prices."""
+"""`collect` for all entry points: the clouds, the records, and the prices."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from cvl_ci.wiring.directories import records
 if TYPE_CHECKING:
     from cvl_ci.commands.collect.collect import Collected
     from cvl_ci.model.outcome import Outcome
+    from cvl_ci.model.owner import Owner
     from cvl_ci.ports import LeaseRecord, RunReporter
 
 
@@ -42,3 +43,22 @@ def collect(
             publish=publish,
         ),
     )
+
+
+def for_library(
+    names: Sequence[str], environ: Mapping[str, str], owner: Owner, reporter: RunReporter, *, outputs: Path
+) -> Mapping[str, Outcome]:
+    """Collect these runs, or all, into a folder each. Return the outcomes; `reporter` hears of the other runs."""
+    from cvl_ci.commands.collect import text
+
+    collected = collect(
+        names,
+        environ=environ,
+        user_id=owner.user_id,
+        reporter=reporter,
+        folder_of=outputs.joinpath,
+        publish=lambda *_: None,
+    )
+    for line in text.lines(collected):
+        reporter.notice(line)
+    return collected.outcomes

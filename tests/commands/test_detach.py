@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,15 +16,15 @@ from cvl_ci.commands.run import run as running
 from cvl_ci.errors import EngineError, RequestError
 from cvl_ci.local.lease_records import as_text, from_text
 from cvl_ci.model.bucket import BucketAddress
-from cvl_ci.model.detached import Detached, DetachPlan
+from cvl_ci.model.detached import DetachPlan
 from cvl_ci.model.lease_name import LABEL_DEADLINE, LABEL_DETACHED, LABEL_KEPT
 from cvl_ci.model.limits import IdlePolicy, Limits
 from cvl_ci.model.location import Location
 from cvl_ci.model.node_end import IDLE, NodeEnd
-from cvl_ci.model.outcome import Ending, FetchedFile, Outcome
+from cvl_ci.model.outcome import Ending, Outcome
 from cvl_ci.model.owner import Owner
 from cvl_ci.model.plan import FilePlan, MachinePlan, RunPlan, WorkPlan
-from cvl_ci.ports import DetachedEnd, Fetched, LeaseRecord
+from cvl_ci.ports import DetachedEnd, LeaseRecord
 from cvl_ci.result.matrix.failures import INFRASTRUCTURE, Failure
 from cvl_ci.result.summary import lines
 from tests.support.fakes import (
@@ -36,6 +35,7 @@ from tests.support.fakes import (
     FakePrices,
     FakeRecords,
     FakeReporter,
+    FakeResults,
     FakeStaging,
 )
 
@@ -50,34 +50,6 @@ PLAN = RunPlan(
 OWNER = Owner(repository="a/b", run="1")
 STILL = NodeEnd(rank=0, exit_code=None)
 """The answer of a node whose job runs."""
-
-
-@dataclass
-class FakeResults:
-    """A bucket with the end of one job, once there is one. tests/engine/test_detached_results.py has the real one."""
-
-    stored: DetachedEnd | None = None
-    silent: bool = False
-    before_second: Callable[[], None] = lambda: None
-    places: list[str] = field(default_factory=list)
-    fetched: int = 0
-
-    def end(self, place: BucketAddress) -> DetachedEnd | None:
-        if self.silent:
-            raise EngineError("S3 did not answer.")
-        self.places.append(str(place))
-        if len(self.places) == 2:
-            self.before_second()
-        return self.stored
-
-    def fetch(self, detached: Detached, end: DetachedEnd | None, *, into: Path, line: Callable[[str], None]) -> Fetched:
-        self.fetched += 1
-        line("a line of the job")
-        if end is None:
-            return Fetched()
-        into.mkdir(parents=True, exist_ok=True)
-        (into / "metrics.json").write_text('{"loss": 0.5}')
-        return Fetched(files=(FetchedFile(path="metrics.json", bytes=13),))
 
 
 class Scene:

@@ -15,7 +15,7 @@ from cvl_ci.model.location import Location
 from cvl_ci.model.node_end import NodeEnd
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.ports import Cloud, LaunchRequest, Watch
-from tests.support.fakes import FakeClock, FakeCloud, FakeEngine
+from tests.support.fakes import FakeClock, FakeCloud, FakeEngine, FakeResults
 
 
 @dataclass
@@ -26,6 +26,9 @@ class Seen:
     clouds: list[FakeCloud] = field(default_factory=list)
     clock: FakeClock = field(default_factory=FakeClock)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    results: FakeResults = field(default_factory=FakeResults)
+    runs_on: bool = False
+    """Whether the jobs of detached runs have no end yet."""
 
     def running(self) -> list[str]:
         """Return the leases whose machine still runs."""
@@ -42,9 +45,8 @@ class Recording(FakeEngine):
     def launch(self, request: LaunchRequest, *, watch: Watch) -> Launch:
         with self.seen.lock:
             self.seen.plans.append(request.plan)
-        self.ends = tuple(
-            NodeEnd(rank=rank, exit_code=self.end(request.plan)) for rank in range(request.plan.machines.num_nodes)
-        )
+        code = None if self.seen.runs_on else self.end(request.plan)
+        self.ends = tuple(NodeEnd(rank=rank, exit_code=code) for rank in range(request.plan.machines.num_nodes))
         return super().launch(request, watch=watch)
 
 
@@ -58,7 +60,7 @@ class FakeOpenClouds:
     def open(self, locations: Sequence[Location], *, user_id: str, watch: Watch) -> Iterator[Cloud]:
         cloud = self._seen.clouds[0]
         engine = Recording(cloud, at=self._at, seen=self._seen, end=self._end)
-        yield Cloud(machines=engine, jobs=engine, inventory=cloud)
+        yield Cloud(machines=engine, jobs=engine, inventory=cloud, results=self._seen.results)
 
 
 def on_fakes(
@@ -74,8 +76,9 @@ def on_fakes(
     def opened(environ: Mapping[str, str], **_: object) -> FakeOpenClouds:
         return FakeOpenClouds(seen, at=at, end=end)
 
-    monkeypatch.setattr("cvl_ci.wiring.one_run.OpenClouds", opened)
-    for module in ("one_run", "queue_runs"):
+    for module in ("one_run", "collecting"):
+        monkeypatch.setattr(f"cvl_ci.wiring.{module}.OpenClouds", opened)
+    for module in ("one_run", "queue_runs", "collecting"):
         monkeypatch.setattr(f"cvl_ci.wiring.{module}.SystemClock", lambda: seen.clock)
     for module in ("one_run", "queue"):
         monkeypatch.setattr(f"cvl_ci.wiring.{module}.require_credentials", lambda environ, clouds: None)

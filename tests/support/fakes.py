@@ -11,6 +11,8 @@ from pathlib import Path
 from types import MappingProxyType
 
 from cvl_ci.errors import CvlError, EngineError
+from cvl_ci.model.bucket import BucketAddress
+from cvl_ci.model.detached import Detached
 from cvl_ci.model.launch import Attempt, Launch, Spending
 from cvl_ci.model.ledger import Life, Memory
 from cvl_ci.model.location import Location
@@ -26,6 +28,7 @@ from cvl_ci.ports import (
     Attempting,
     Began,
     Cloud,
+    DetachedEnd,
     Fetched,
     InventoryResult,
     JobEnd,
@@ -410,6 +413,34 @@ class FakeClouds:
             )
         finally:
             self.engine.close()
+
+
+@dataclass
+class FakeResults:
+    """A bucket with the end of one job, once there is one. tests/engine/test_detached_results.py has the real one."""
+
+    stored: DetachedEnd | None = None
+    silent: bool = False
+    before_second: Callable[[], None] = lambda: None
+    places: list[str] = field(default_factory=list)
+    fetched: int = 0
+
+    def end(self, place: BucketAddress) -> DetachedEnd | None:
+        if self.silent:
+            raise EngineError("S3 did not answer.")
+        self.places.append(str(place))
+        if len(self.places) == 2:
+            self.before_second()
+        return self.stored
+
+    def fetch(self, detached: Detached, end: DetachedEnd | None, *, into: Path, line: Callable[[str], None]) -> Fetched:
+        self.fetched += 1
+        line("a line of the job")
+        if end is None:
+            return Fetched()
+        into.mkdir(parents=True, exist_ok=True)
+        (into / "metrics.json").write_text('{"loss": 0.5}')
+        return Fetched(files=(FetchedFile(path="metrics.json", bytes=13),))
 
 
 @dataclass
