@@ -103,7 +103,7 @@ def impossible(inputs: Inputs, plan: RunPlan) -> list[InputProblem]:
             mistakes.append(inputs.mistake("num_nodes", plan.machines.num_nodes, f"is more than {cloud} runs together"))
         if plan.work.image and cloud in NO_IMAGE:
             mistakes.append(inputs.mistake("image", plan.work.image, f"cannot be used on {cloud}: it runs no images"))
-        if not plan.work.image and cloud in NO_DOCKER:
+        if plan.work.needs_docker and not plan.work.image and cloud in NO_DOCKER:
             problem = "gives no machine with a Docker of its own, which this runs: give image, or another cloud"
             mistakes.append(inputs.mistake("cloud", cloud, problem))
         if cloud in NO_AUTODOWN:
