@@ -138,6 +138,9 @@ class SkyPilotMachines:
             raise EngineError(f"The machine was not clean within {CLEAN_SECONDS:.0f} s.") from None
         except WorkerFailed as failure:
             raise sky_errors.in_our_words(failure) from failure
+        nodes = self._launch_request().plan.machines.num_nodes
+        if len(answers) != nodes:
+            raise EngineError(f"{len(answers)} of {nodes} nodes told whether they are clean.")
         for rank, node in enumerate(answers):
             if node["code"] or not node["out"].rstrip().endswith(script.CLEAN):
                 why = node["err"].strip()[-300:] or f"status {node['code']}"

@@ -81,7 +81,7 @@ def setup(plan: RunPlan) -> str | None:
     Two sides are each set up in their turns: an image or package of one side would replace the other's.
     """
     commands = _setup_commands(plan)
-    before = [*_birth(plan), prelude(SETUP_STREAM), _probe(), *_mounts(plan), checkpoints.before(plan)]
+    before = [*birth(plan), prelude(SETUP_STREAM), _probe(), *_mounts(plan), checkpoints.before(plan)]
     after = [*_begin_setup(), model_cache.before(plan), *commands]
     return "\n".join([*before, *after]) if commands else None
 
@@ -97,7 +97,7 @@ def run(plan: RunPlan, *, lease: str, with_setup: bool = False) -> str:
         commands = [_read("samples.sh"), *trials.text(plan, order(plan, seed=lease), command=command)]
     return "\n".join(
         [
-            *_birth(plan),
+            *birth(plan),
             prelude(JOB_STREAM),
             *([_probe()] if with_setup or not _setup_commands(plan) else []),
             *_mounts(plan),
@@ -152,12 +152,12 @@ def before_further_job() -> str:
 
 def clean() -> str:
     """Return the command that removes everything of the jobs before from a node. It prints CLEAN at its end."""
-    return f"bash -c {shlex.quote(_read('clean.sh'))} cvl-ci-clean"
+    return f"bash -c {shlex.quote(_read('seen.sh') + _read('clean.sh'))} cvl-ci-clean"
 
 
-def _birth(plan: RunPlan) -> list[str]:
+def birth(plan: RunPlan) -> list[str]:
     """Return the text that notes the login user's files before the first job of a machine with several runs."""
-    return [_read("birth.sh")] if plan.machines.reuse is not None else []
+    return [_read("seen.sh"), _read("birth.sh")] if plan.machines.reuse is not None else []
 
 
 def collect(*, lease: str, directory: str, globs: tuple[str, ...]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from cvl_ci.errors import InputProblem
 from cvl_ci.inputs.reader import Inputs
@@ -69,9 +69,19 @@ def _conflicts(inputs: Inputs, plan: RunPlan) -> Iterator[tuple[str, object, str
         yield "recover", plan.machines.recoveries, f"{unfit}: the next run takes a new machine after a loss"
     if plan.checkpoints.place is not None:
         yield "checkpoint_to", plan.checkpoints.place, f"{unfit}: its program belongs to one job"
+    yield from _storage(plan, unfit=unfit)
+
+
+def _storage(plan: RunPlan, *, unfit: str) -> Iterator[tuple[str, object, str]]:
     remote = [mount.target for mount in plan.files.mounts if not mount.is_local or mount.needs_bucket]
     if remote or plan.work.task_extra.get("file_mounts"):
         yield "mounts", ", ".join(remote) or "file_mounts", f"{unfit}: only a copy of a local folder does"
+    if own := plan.work.task_extra.get("volumes"):
+        yield (
+            "volumes",
+            ", ".join(map(str, own)) if isinstance(own, Mapping) else str(own),
+            f"{unfit}: its files are not this machine's alone",
+        )
 
 
 def needed_seconds(plan: RunPlan) -> float:

@@ -83,6 +83,12 @@ def test_all_that_does_not_go_with_it_is_named_at_once(project: Path) -> None:
     assert "API server" in told["reuse"] and "AAAA" not in told["ssh_public_key"]
 
 
+def test_a_task_with_volumes_has_a_machine_of_its_own(project: Path) -> None:
+    plant(project, {"task.yaml": "run: echo\nvolumes: {/data: cache}\n"})
+    told = wrong(project, command=None, task="task.yaml", reuse="trainer")
+    assert told["volumes"] == "volumes: '/data' does not go with reuse: its files are not this machine's alone."
+
+
 def test_compare_and_detach_do_not_go_with_it(project: Path) -> None:
     told = wrong(project, reuse="trainer", detach="true", detach_to="s3://bucket/results")
     assert "does not go with reuse" in told["detach"]

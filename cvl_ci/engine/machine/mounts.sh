@@ -5,10 +5,25 @@ cvl_ci_refuse_mount() { # fault, digest of the path, message
   exit 74
 }
 
+cvl_ci_is_free() { # target: a new or empty folder, or one within another mount of this job
+  local place
+  while IFS= read -r -d '' place; do
+    case "$1/" in "$place/"*) return 0 ;; esac
+  done < <(cat "$HOME/.cvl-ci-birth/placed" 2> /dev/null)
+  [ ! -L "$1" ] || return 1
+  [ -e "$1" ] || return 0
+  [ -d "$1" ] && [ -z "$(ls -A "$1" 2>&1)" ]
+}
+
 # The job's user owns a mount: a folder below / needs root.
 cvl_ci_place() { # digest, target
   [ ! -e "$cvl_ci_state/placed-$1" ] || return 0
-  local from="$cvl_ci_root/.cvl-ci-mounts/$1"
+  local from="$cvl_ci_root/.cvl-ci-mounts/$1" birth="$HOME/.cvl-ci-birth"
+  # On a machine of several runs, each has its own copy: clean.sh removes this one. So nothing else may be there.
+  if [ -e "$birth/whole" ]; then
+    cvl_ci_is_free "$2" || cvl_ci_refuse_mount unmade "$1" "$2 has files of the machine, which another run would lose"
+    printf '%s\0' "$2" >> "$birth/placed" || cvl_ci_refuse_mount unmade "$1" "$2 cannot be noted"
+  fi
   mkdir -p "$from"
   { mkdir -p "$2" 2> /dev/null && [ -w "$2" ]; } \
     || { sudo -n mkdir -p "$2" && sudo -n chown "$(id -u):$(id -g)" "$2"; } \
