@@ -88,9 +88,16 @@ def undo(saved: StepState, publication: StepPublication, step: Step, environ: Ma
         step.reporter.refused(f"A MACHINE MAY STILL BE RUNNING: cvl-ci down {name}")
     if not unproved:
         step.reporter.notice(f"These services are gone: {', '.join(saved.leases)}.")
-        if not saved.kept_until:
-            ShownDeployment(step, environment_of(step, environ)).end()
+        _show_end(ShownDeployment(step, environment_of(step, environ)), saved)
     return NotProvedGone.exit_code if unproved else 0
+
+
+def _show_end(deployment: ShownDeployment, saved: StepState) -> None:
+    """Set to inactive what post ended: all services, this step's own one, or older ones alone, which main has set."""
+    if not saved.kept_until:
+        deployment.end()
+    elif saved.lease in saved.leases and saved.deployment:
+        deployment.drop(saved.deployment)
 
 
 # ---- the request ------------------------------------------------------------------------------------------------
@@ -104,7 +111,7 @@ def _request(step: Step, environ: Mapping[str, str], inputs: Inputs, *, is_end: 
 
     values, problems = matrix_reader.read(environ, "deploy")
     mistakes = [*inputs.mistakes, *problems]
-    for name in sorted(NOT_OF_A_SERVICE - {"down"}):
+    for name in sorted((NOT_OF_A_SERVICE & action_variables.names()) - {"down"}):
         text = action_variables.value(environ, name)
         if text not in {"", RUN_BY_NAME[name].action_default}:
             mistakes.append(InputProblem(field=name, value=text, problem="goes without `verb: deploy`"))
@@ -182,8 +189,9 @@ def _roll_out(
         _save_end(step, outcome)
         return outcome
 
-    def keeps(replaced: Sequence[str]) -> None:
-        step.state.update(leases=tuple(replaced), done=not replaced)
+    def keeps(replaced: Sequence[str], is_closed: bool) -> None:
+        kept_until = "" if is_closed else step.state.now.kept_until
+        step.state.update(leases=tuple(replaced), done=not replaced, kept_until=kept_until)
 
     tools = rollout.RolloutPorts(down=_down_ports(step, environ), pulls=_pulls(step), run=run, keeps=keeps)
     rolled = rollout.roll_out(owner, commit=step.context.event.head_sha, locations=locations, tools=tools)
@@ -203,11 +211,14 @@ def _roll_out(
 def _skipped(
     rolled: Rollout, owner: Owner, step: Step, publication: StepPublication, deployment: ShownDeployment
 ) -> int:
-    """Report a rollout whose pull request has another commit, or none any more."""
+    """Report a rollout that starts no service, or whose service ended again: a later run or the close was first."""
     from cvl_ci.result.outputs import skipped
 
     if step.state.now.deployment:
-        deployment.drop(step.state.now.deployment)
+        if rolled.is_closed:
+            deployment.end()
+        else:
+            deployment.drop(step.state.now.deployment)
         publication.comment(_cut_off(rolled.skipped, owner, step))
         publication.flush()
     if code := _warned(rolled.unproved, step):

@@ -56,7 +56,7 @@ class ShownDeployment:
         self._ask(lambda deployments: deployments.fail(number, text))
 
     def drop(self, number: int) -> None:
-        self._ask(lambda deployments: deployments.drop(number, "the pull request is closed"))
+        self._ask(lambda deployments: deployments.drop(number, "another run's service took its place"))
 
     def end(self) -> None:
         self._ask(lambda deployments: deployments.end())

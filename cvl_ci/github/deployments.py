@@ -60,15 +60,12 @@ class ServiceDeployments:
         self._end_others(None)
 
     def _end_others(self, but: int | None) -> None:
-        """Set the newest ones to inactive, until one is over already: each older one was set then."""
+        """Set the newest ones to inactive, but leave those that are over."""
         entries = self._repository.list_entries(
             "/deployments", needs=WRITE, most=MOST_OLDER, environment=self._environment
         )
         for number in [number for entry in entries if (number := _number(entry)) != but]:
-            state = self._state(number)
-            if state == "inactive":
-                return
-            if state not in _OVER:
+            if self._state(number) not in _OVER:
                 self._set(number, "inactive", "the service was taken down")
 
     def _state(self, number: int) -> str:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 
@@ -47,6 +48,9 @@ ANY_NAME_EXPRESSION = f"{PREFIX}.*"
 LEASE_PATTERN = rf"{PREFIX}[a-z0-9]+-[0-9a-f]{{8}}"
 _CLUSTER = re.compile(rf"(?P<lease>{LEASE_PATTERN})-(?P<user_id>[a-z0-9]{{8}})(?=-|$)")
 _RUN_CHARACTERS = 11
+_LABEL_CHARACTERS = 63
+_DIGEST_CHARACTERS = 8
+_NO_PREVIEW = "env-"
 _ADDRESS = re.compile(r"(?:\d{1,3}\.){3}\d{1,3}", re.ASCII)
 _PREVIEW = re.compile(r"pr-(\d{1,10})(?:-|$)", re.ASCII)
 _SERVICE = re.compile(r"((?:\d{1,3}-){3}\d{1,3})-(\d{1,5})", re.ASCII)
@@ -98,12 +102,27 @@ def service_url(label: str) -> str:
 
 def preview_environment(number: int, name: str = "") -> str:
     """Return the environment of a pull request's preview. `name`: tells several previews of one request apart."""
-    return environment_label(f"pr-{number}-{name}" if name else f"pr-{number}")
+    return _label(f"pr-{number}-{name}" if name else f"pr-{number}")
 
 
 def environment_label(name: str) -> str:
-    """Return an environment's name as a label that each cloud accepts."""
-    return re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-_")[:63].strip("-_") or "none"
+    """Return the name of an environment of no pull request, as a label that each cloud accepts.
+
+    A branch may be called `pr-12-fix`. Its label gets another beginning, or the close of request 12 would end it.
+    """
+    label = _label(name)
+    return _label(name, beginning=_NO_PREVIEW) if pull_request_of(label) is not None else label
+
+
+def _label(name: str, *, beginning: str = "") -> str:
+    """Return a name as a label. A digest tells it from other names, unless only capital letters became small."""
+    small = name.lower()
+    letters = re.sub(r"[^a-z0-9_-]+", "-", beginning + small).strip("-_")
+    if letters == small and len(letters) <= _LABEL_CHARACTERS:
+        return letters
+    digest = hashlib.sha256(small.encode()).hexdigest()[:_DIGEST_CHARACTERS]
+    head = letters[: _LABEL_CHARACTERS - _DIGEST_CHARACTERS - 1].strip("-_") or "none"
+    return f"{head}-{digest}"
 
 
 def pull_request_of(environment: str) -> int | None:

@@ -28,7 +28,6 @@ from cvl_ci.model.lease_name import (
     LABEL_LEASE,
     environment_label,
     preview_environment,
-    pull_request_of,
 )
 from cvl_ci.model.location import Location
 from cvl_ci.model.node_end import NodeEnd
@@ -84,6 +83,7 @@ class World:
     ends: dict[str, float] = field(default_factory=dict)
     runs: Runs = field(default_factory=Runs)
     said: list[str] = field(default_factory=list)
+    reporter: FakeReporter = field(default_factory=FakeReporter)
 
     def __post_init__(self) -> None:
         self.cloud = FakeCloud(self.clock)
@@ -108,14 +108,20 @@ class World:
         self.api.kept.requests[5] |= {"state": "closed", "closed_at": moment}
 
     def roll_out(
-        self, commit: str, *, at: Callable[[str], None] = lambda _: None, is_healthy: bool = True, ttl: float = TTL
+        self,
+        commit: str,
+        *,
+        at: Callable[[str], None] = lambda _: None,
+        is_healthy: bool = True,
+        ttl: float = TTL,
+        environment: str = "pr-5",
     ) -> Rollout:
         """Run the workflow of a push on a runner of its own."""
         self.number += 1
         folder = self.folder / str(self.number)
         folder.mkdir()
         engine = FakeEngine(self.cloud, at=at, ends=(NodeEnd(rank=0, exit_code=None),))
-        records, reporter = FakeRecords(folder), FakeReporter()
+        records, reporter = FakeRecords(folder), self.reporter
         plan = replace(PLAN, service=replace(SERVICE, ttl_minutes=ttl / 60))
 
         def run(owner: Owner) -> Outcome:
@@ -133,10 +139,11 @@ class World:
             return running.run(plan, owner=owner, outputs=folder / "out", tools=tools)
 
         down = DownPorts(clouds=FakeClouds(engine), records=records, reporter=reporter, clock=self.clock)
-        ports = RolloutPorts(down=down, pulls=self.pulls(), run=run, keeps=lambda _: None)
+        ports = RolloutPorts(down=down, pulls=self.pulls(), run=run, keeps=lambda *_: None)
         before = set(self.cloud.machines)
         try:
-            return roll_out(self.owner(), commit=commit, locations=AWS, tools=ports)
+            owner = replace(self.owner(), environment=environment)
+            return roll_out(owner, commit=commit, locations=AWS, tools=ports)
         except Killed:  # the runner is gone: no post, and the machine hears nothing any more
             self.cloud.cut_off = False
             for name in set(self.cloud.machines) - before:
@@ -330,16 +337,12 @@ def test_another_repository_s_preview_of_the_same_number_is_not_touched(world: W
     assert world.cloud.machines[name].labels[LABEL_ENVIRONMENT] == "pr-5"
 
 
-@pytest.mark.parametrize(
-    ("name", "number"), [("pr-5", 5), ("pr-5-docs", 5), ("pr-x", None), ("pr-", None), ("main", None), ("pr-5x", None)]
-)
-def test_the_environment_of_a_preview_is_its_number(name: str, number: int | None) -> None:
-    assert pull_request_of(name) == number
-
-
-def test_environments_are_labels() -> None:
-    assert preview_environment(5) == "pr-5"
-    assert preview_environment(5, "Docs / é") == "pr-5-docs"
-    assert environment_label("feature/New_Thing") == "feature-new_thing"
-    assert environment_label("é") == "none"
-    assert len(preview_environment(5, "x" * 200)) <= 63
+def test_the_close_of_a_request_leaves_a_branch_of_its_name_alone(world: World) -> None:
+    world.close()
+    branch = environment_label("pr-5-hotfix")
+    rolled = world.roll_out(world.push(), environment=branch)
+    assert rolled.outcome is not None and not rolled.skipped
+    [name] = world.serving()
+    world.wait(world.clock.now() + 1200)
+    assert world.serving() == [name]
+    assert world.cloud.machines[name].labels[LABEL_ENVIRONMENT] == branch

@@ -60,6 +60,17 @@ def test_an_end_sets_all_of_the_environment_to_inactive_and_can_be_repeated(api:
     assert len(api.writes()) == before
 
 
+def test_an_end_reaches_an_older_one_behind_one_that_is_inactive(api: Api) -> None:
+    """A rollout that was closed meanwhile set its own to inactive, while the one before showed a dead address."""
+    first = deployments().begin(COMMIT, "hello serve")
+    deployments().succeed(first, SERVICE)
+    second = deployments().begin("f" * 40, "hello serve")
+    deployments().drop(second, "the pull request is closed")
+    deployments().end()
+    assert [api.kept.states(number)[-1] for number in (first, second)] == ["inactive", "inactive"]
+    assert api.kept.states(second).count("inactive") == 1
+
+
 def test_a_token_without_the_permission_is_told_its_name(api: Api) -> None:
     api.writable = False
     with pytest.raises(CvlError) as caught:

@@ -14,6 +14,7 @@ from cvl_ci.ports import Clouds, Event, Resource
 
 Run = tuple[int, int]
 """The number of a workflow run, and its attempt. A later one is greater."""
+_UNKNOWN: Run = (0, 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +92,18 @@ def decide(occupants: Sequence[Occupant], owner: Owner) -> Decision:
         end_first=tuple(one.lease for one in rest if not one.is_kept),
         end_after=tuple(one.lease for one in rest if one.is_kept),
     )
+
+
+def settle(occupants: Sequence[Occupant], owner: Owner) -> Decision:
+    """Return what a service that answers does about the others that answer: of two at the same time, one stays.
+
+    Both ask after they answer, so at least one sees the other. The order of runs, then of leases, is the same for both.
+    """
+    own = (_run(f"{owner.run}-{owner.attempt}") or _UNKNOWN, owner.name)
+    rest = [one for one in occupants if one.lease != owner.name and one.is_kept]
+    older = tuple(one.lease for one in rest if (one.run or _UNKNOWN, one.lease) < own)
+    newer = next((one for one in rest if one.lease not in older), None)
+    return Decision(end_after=older if newer is None else (*older, owner.name), newer=newer)
 
 
 def _occupant(lease: str, resources: Sequence[Resource]) -> Occupant:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cvl_ci.commands.deploy import environment
+from cvl_ci.commands.deploy.environment import Decision
 from cvl_ci.commands.reap import down as ending
 from cvl_ci.commands.reap.down import DownPorts
 from cvl_ci.errors import CvlError, NotProvedGone, explain_while_running
@@ -21,32 +22,36 @@ from cvl_ci.ports.pull_requests import PullRequests, PullRequestState
 class RolloutPorts:
     """Ports of a rollout. `run`: starts the service under the owner's lease. `pulls` None: GitHub is not asked.
 
-    `keeps`: called when the new service answers, with the leases that end now, before any of them ends.
+    `keeps`: called when the new service answers, with the leases that end now, before any of them ends, and whether no
+    service of the environment stays.
     """
 
     down: DownPorts
     pulls: PullRequests | None
     run: Callable[[Owner], Outcome]
-    keeps: Callable[[Sequence[str]], None]
+    keeps: Callable[[Sequence[str], bool], None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rollout:
     """Result. `outcome`: of the new service. `skipped`: the reason why there is none.
 
-    `unproved`: leases of older services that are not proved gone.
+    `is_closed`: the pull request closed during the rollout, so that no service of it stays. `unproved`: leases that
+    should have ended, and are not proved gone.
     """
 
     outcome: Outcome | None = None
     skipped: str = ""
+    is_closed: bool = False
     unproved: tuple[str, ...] = ()
 
 
 def roll_out(owner: Owner, *, commit: str, locations: Sequence[Location], tools: RolloutPorts) -> Rollout:
     """Start a service of the owner's environment, and end the older ones. Raise CvlError before it is started.
 
-    An older service that answers stays until the new one answers, so that a failure leaves it as it was. `commit`: of
-    this rollout. A preview is not rolled out if its pull request is closed, or has a newer commit.
+    An older service that answers stays until the new one answers, so that a failure leaves it as it was. Of two that
+    answer at the same time, that of the later run stays. `commit`: of this rollout. A preview is not rolled out if its
+    pull request is closed, or has a newer commit.
     """
     state = _state(owner, tools)
     if state is not None and state.closed_at is not None:
@@ -67,19 +72,32 @@ def roll_out(owner: Owner, *, commit: str, locations: Sequence[Location], tools:
     outcome = tools.run(owner)
     if outcome.release is None or outcome.release.kept is None:
         return Rollout(outcome=outcome)
+    decision = _settled(decision, owner, locations=locations, tools=tools.down)
     state = _state(owner, tools)
-    if state is not None and state.closed_at is not None:
-        names = (owner.name, *decision.end_after)
-        tools.keeps(names)
-        unproved = _end_replaced(names, owner, locations=locations, tools=tools.down)
-        return Rollout(
-            skipped=f"The pull request of {owner.environment} was closed meanwhile, so its service was taken down.",
-            unproved=unproved,
+    is_closed = state is not None and state.closed_at is not None
+    names = tuple(dict.fromkeys((owner.name, *decision.end_after))) if is_closed else decision.end_after
+    tools.keeps(names, is_closed)
+    unproved = _end_replaced(names, owner, locations=locations, tools=tools.down)
+    if is_closed:
+        reason = f"The pull request of {owner.environment} was closed meanwhile, so its service was taken down."
+        return Rollout(skipped=reason, is_closed=True, unproved=unproved)
+    if decision.newer is not None:
+        reason = f"The lease {decision.newer.lease} has {owner.environment} meanwhile, so this service was taken down."
+        return Rollout(skipped=reason, unproved=unproved)
+    return Rollout(outcome=outcome, unproved=unproved)
+
+
+def _settled(first: Decision, owner: Owner, *, locations: Sequence[Location], tools: DownPorts) -> Decision:
+    """Decide again: without a concurrency group, another run may have started a service at the same time."""
+    try:
+        occupants = environment.find(owner, locations=locations, clouds=tools.clouds)
+    except CvlError as error:
+        tools.reporter.warning(
+            f"{error.what}\nThe new service stays. If another run started one at the same time, both are billed.\n"
+            "See them with `cvl-ci status`, and end one with `cvl-ci down NAME`."
         )
-    tools.keeps(decision.end_after)
-    return Rollout(
-        outcome=outcome, unproved=_end_replaced(decision.end_after, owner, locations=locations, tools=tools.down)
-    )
+        return first
+    return environment.settle(occupants.leases, owner)
 
 
 def _state(owner: Owner, tools: RolloutPorts) -> PullRequestState | None:

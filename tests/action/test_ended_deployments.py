@@ -1,0 +1,77 @@
+"""The deployments of a service that its own step ends: all of the environment after a close, else its own one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from cvl_ci.action import deploy_verb
+from cvl_ci.action.publication import StepPublication
+from cvl_ci.action.shown_deployment import ShownDeployment
+from cvl_ci.action.state import StepState
+from cvl_ci.action.step import Step
+from cvl_ci.commands.deploy.rollout import Rollout
+from cvl_ci.model.service import ServiceResult
+from tests.github.api import Api
+from tests.result.outcomes import GONE, SUCCEEDED
+from tests.test_on_github import api, environment
+
+__all__ = ["api", "environment"]
+
+SERVICE = ServiceResult(url="http://203.0.113.7:8080", ready_seconds=60.0)
+
+
+@pytest.fixture
+def step(api: Api, environment: dict[str, str]) -> Iterator[Step]:
+    """A step that began a deployment, after an older one, which succeeded."""
+    step = Step(environment | {"INPUT_VERB": "deploy"})
+    step.owner = replace(step.owner, environment="pr-5")
+    shown = ShownDeployment(step, "pr-5")
+    shown.begin("hello serve")
+    shown.end_of(replace(SUCCEEDED, machines=replace(SUCCEEDED.machines, service=SERVICE)))
+    shown.begin("hello serve")
+    yield step
+    step.reporter.close()
+
+
+def states(api: Api) -> list[str]:
+    return [api.kept.states(number)[-1] for number in sorted(api.kept.deployments)]
+
+
+@pytest.mark.parametrize(("is_closed", "older"), [(True, "inactive"), (False, "success")])
+def test_a_service_that_its_own_rollout_ended_is_inactive(api: Api, step: Step, is_closed: bool, older: str) -> None:
+    rolled = Rollout(skipped="It was first.", is_closed=is_closed)
+    shown = ShownDeployment(step, "pr-5")
+    assert deploy_verb._skipped(rolled, step.owner, step, StepPublication(step), shown) == 0
+    assert states(api) == [older, "inactive"]
+
+
+@pytest.mark.parametrize(
+    ("leases", "kept_until", "expected"),
+    [
+        (("cvl-7-aaaaaaaa", "cvl-6-aaaaaaaa"), "", ["inactive", "inactive"]),
+        (("cvl-7-aaaaaaaa",), "2026-11-29T18:00:00Z", ["success", "inactive"]),
+        (("cvl-6-aaaaaaaa",), "2026-11-29T18:00:00Z", ["inactive", "success"]),
+    ],
+    ids=["closed", "a later run", "older ones"],
+)
+def test_post_shows_the_end_of_what_it_ended(  # noqa: PLR0917
+    api: Api,
+    step: Step,
+    environment: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    leases: tuple[str, ...],
+    kept_until: str,
+    expected: list[str],
+) -> None:
+    monkeypatch.setattr("cvl_ci.action.release.releases_of", lambda names, *_: dict.fromkeys(names, GONE))
+    if expected[1] == "success":
+        service = replace(SUCCEEDED, machines=replace(SUCCEEDED.machines, service=SERVICE))
+        ShownDeployment(step, "pr-5").end_of(service)
+    saved = StepState(
+        lease="cvl-7-aaaaaaaa", leases=leases, kept_until=kept_until, deployment=step.state.now.deployment
+    )
+    assert deploy_verb.undo(saved, StepPublication(step), step, environment) == 0
+    assert states(api) == expected
