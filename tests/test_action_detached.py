@@ -17,8 +17,9 @@ from cvl_ci.action.publication import StepPublication
 from cvl_ci.action.step import Step
 from cvl_ci.commands.collect.collect import Collected
 from cvl_ci.commands.collect.running import StillRunning
+from cvl_ci.commands.publish import WorkflowFacts
 from cvl_ci.errors import CvlError
-from cvl_ci.github.artifacts.detached_runs import COLLECTED, WAITING
+from cvl_ci.github.artifacts.detached_runs import WAITING, mark_name
 from cvl_ci.local.lease_records import as_text
 from cvl_ci.model.bucket import BucketAddress
 from cvl_ci.model.detached import Detached
@@ -37,7 +38,8 @@ from tests.support.fakes import FakeReporter
 
 OWNER = Owner(repository="cvl/ci", run="7", job="train", step="gpu")
 COMMIT = "a" * 40
-OWN = {"head_sha": COMMIT, "repository_id": 5, "head_repository_id": 5}
+RUN = "https://x/cvl/ci/actions/runs/7/attempts/2"
+OWN = {"head_sha": COMMIT, "head_branch": "main", "repository_id": 5, "head_repository_id": 5}
 RECORD = LeaseRecord(
     name=OWNER.name,
     labels=OWNER.labels(deadline=2_000_000_000),
@@ -72,7 +74,10 @@ def outcome(ending: Ending, code: int, *, gone: bool = True) -> Outcome:
 
 
 class Reporter(FakeReporter):
-    """The reporter of a step: it also masks."""
+    """The reporter of a step: it also masks, and shows errors."""
+
+    def refused(self, text: str) -> None:
+        self.said.append(f"error: {text}")
 
     def mask(self, *_: str) -> None:
         """Mask nothing: there is no secret."""
@@ -99,9 +104,18 @@ class Workflow:
         self.environ = {"HOME": str(folder / "home"), "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
         self.uploads, self.reporter = Uploads(), Reporter()
         self.published: list[str] = []
+        self.facts = WorkflowFacts()
         event = SimpleNamespace(head_sha=COMMIT, sha="")
         context = SimpleNamespace(
-            repository="cvl/ci", event=event, sha="", job_name="train", run_url="https://x/runs/7", server=_server()
+            repository="cvl/ci",
+            event=event,
+            sha="",
+            job_name="train",
+            leg_in_words="gpu: L4",
+            workflow="nightly",
+            run_url=RUN,
+            server=_server(),
+            branch="main",
         )
         self.step = SimpleNamespace(
             owner=OWNER,
@@ -117,13 +131,17 @@ class Workflow:
         records(self.environ, self.reporter).write(RECORD)
         detached.hand_over(cast("Step", self.step), outcome(Ending.DETACHED, 0), self.environ)
 
+    def publish(self, _: Outcome, *, folder: Path, name: str, facts: WorkflowFacts) -> None:
+        self.published.append(name)
+        self.facts = facts
+
     def collect(self) -> int:
-        publication = SimpleNamespace(publish_collected=lambda _, *, folder, name: self.published.append(name))
+        publication = SimpleNamespace(publish_collected=self.publish)
         return detached.carry_out(cast("Step", self.step), cast("StepPublication", publication), self.environ, ())
 
 
 def _server() -> SimpleNamespace:
-    return SimpleNamespace(api=URL)
+    return SimpleNamespace(api=URL, web="https://x")
 
 
 @pytest.fixture
@@ -202,7 +220,60 @@ def test_the_check_gets_the_end_of_the_job(
     ((commit, context, shown, _),) = api.kept.statuses
     assert (commit, context, shown) == (COMMIT, "cvl-ci: train it (train)", state), "the commit is GitHub's word"
     is_gone = end.release is not None and end.release.gone
-    assert workflow.published == ([f"{COLLECTED}{OWNER.name}"] if is_gone else []), "else the next step tries again"
+    assert workflow.published == ([f"cvl-ci-collected-{OWNER.name}"] if is_gone else []), (
+        "else the next step tries again"
+    )
+    assert list(workflow.uploads.got) == ([mark_name(OWNER.name)] if is_gone else [])
+
+
+@pytest.mark.parametrize(("answer", "is_marked"), [(500, False), (403, True)], ids=["later", "never"])
+def test_a_status_that_failed_for_now_is_set_by_the_next_collection(
+    workflow: Workflow, finds: Callable[[Outcome], None], answer: int, *, is_marked: bool
+) -> None:
+    words = (answer, {"Content-Type": "application/json"}, '{"message": "no"}')
+    with Api(faults={f"POST /repos/cvl/ci/statuses/{COMMIT}": [words] * 9}).serving() as api:
+        api.kept.artifact(7, f"{WAITING}{OWNER.name}", {f"{OWNER.name}.json": as_text(RECORD)}, workflow_run=OWN)
+        finds(outcome(Ending.SUCCEEDED, 0))
+        assert workflow.collect() == 0
+    assert list(workflow.uploads.got) == ([mark_name(OWNER.name)] if is_marked else [])
+    assert any("does not show" in text for text in workflow.reporter.said)
+
+
+def test_the_mark_comes_after_the_outputs_and_the_status(
+    api: Api, workflow: Workflow, finds: Callable[[Outcome], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object, **__: object) -> bool:
+        raise KeyboardInterrupt
+
+    api.kept.artifact(7, f"{WAITING}{OWNER.name}", {f"{OWNER.name}.json": as_text(RECORD)}, workflow_run=OWN)
+    finds(outcome(Ending.SUCCEEDED, 0))
+    monkeypatch.setattr(detached, "_set_status", stop)
+    with pytest.raises(KeyboardInterrupt):
+        workflow.collect()
+    assert workflow.published and not workflow.uploads.got
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        as_text(RECORD).replace("2000000000", "Infinity"),
+        as_text(RECORD).replace("1800000100", "NaN"),
+        as_text(RECORD).replace("1800000000", "1e300"),
+        "{}",
+        "[" * 100_000,
+    ],
+    ids=range(5),
+)
+def test_a_record_that_cannot_be_read_is_not_the_absence_of_a_run_and_hides_no_other(
+    api: Api, workflow: Workflow, finds: Callable[[Outcome], None], text: str
+) -> None:
+    api.kept.artifact(7, f"{WAITING}{OWNER.name}", {f"{OWNER.name}.json": text}, workflow_run=OWN)
+    assert workflow.collect() == 79
+    (told,) = [text for text in workflow.reporter.said if text.startswith("error: ")]
+    assert OWNER.name in told
+    api.kept.artifact(7, f"{WAITING}{OWNER.name}", {f"{OWNER.name}.json": as_text(RECORD)}, workflow_run=OWN)
+    finds(outcome(Ending.SUCCEEDED, 0))
+    assert workflow.collect() == 0
 
 
 def test_a_job_that_runs_leaves_its_check_pending_and_the_step_green(
@@ -215,6 +286,23 @@ def test_a_job_that_runs_leaves_its_check_pending_and_the_step_green(
     assert any("still runs" in text for text in workflow.reporter.said)
 
 
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [(RUN, RUN), ("https://x/cvl/ci/actions/runs/8/attempts/1", RUN.rpartition("/attempts")[0])],
+    ids=["own", "another"],
+)
+def test_the_collected_files_tell_of_the_workflow_that_detached(
+    api: Api, workflow: Workflow, finds: Callable[[Outcome], None], url: str, shown: str
+) -> None:
+    workflow.hand_over()
+    text = workflow.uploads.got[f"{WAITING}{OWNER.name}"].replace(RUN, url)
+    api.kept.artifact(7, f"{WAITING}{OWNER.name}", {f"{OWNER.name}.json": text}, workflow_run=OWN)
+    workflow.step.context.run_url = "https://x/cvl/ci/actions/runs/99/attempts/1"
+    finds(outcome(Ending.SUCCEEDED, 0))
+    workflow.collect()
+    assert workflow.facts == WorkflowFacts(commit=COMMIT, run_url=shown, leg="gpu: L4", job="train", workflow="nightly")
+
+
 def test_nothing_that_waits_is_a_success(api: Api, workflow: Workflow) -> None:
     assert workflow.collect() == 0
     assert api.kept.statuses == []
@@ -225,9 +313,10 @@ def test_nothing_that_waits_is_a_success(api: Api, workflow: Workflow) -> None:
     [
         replace(RECORD, labels={**RECORD.labels, "cvl-ci-owner": "another-one"}),
         replace(RECORD, labels={**RECORD.labels, "cvl-ci-run": "8-1"}),
+        replace(RECORD, labels={**RECORD.labels, "cvl-ci-lease": "cvl-7-00000000"}),
         replace(RECORD, detached=None),
     ],
-    ids=range(3),
+    ids=range(4),
 )
 def test_a_record_of_another_run_or_repository_is_not_touched(
     api: Api, workflow: Workflow, record: LeaseRecord

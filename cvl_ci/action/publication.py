@@ -15,7 +15,7 @@ from cvl_ci.model.outcome import MachineResult
 from cvl_ci.model.work_identity import WorkIdentity
 
 if TYPE_CHECKING:
-    from cvl_ci.commands.publish import Files, PublishPorts
+    from cvl_ci.commands.publish import Files, PublishPorts, WorkflowFacts
     from cvl_ci.commands.reap.reap import Reaped
     from cvl_ci.errors import CvlError
     from cvl_ci.model.outcome import Outcome
@@ -73,11 +73,16 @@ class StepPublication:
         except Exception as error:  # noqa: BLE001
             step.reporter.warning(f"The end of the run could not be published: {type(error).__name__}: {error}")
 
-    def publish_collected(self, outcome: Outcome, *, folder: Path, name: str) -> None:
-        """Publish the end of an earlier run: its artifacts, by this name, and this step's outputs. Never raises."""
+    def publish_collected(self, outcome: Outcome, *, folder: Path, name: str, facts: WorkflowFacts) -> None:
+        """Publish the end of an earlier run: its artifacts, by this name, and this step's outputs. Never raises.
+
+        `facts`: of that run's own workflow.
+        """
         from cvl_ci.commands.publish import publish
 
-        files = replace(self.files(), folder=folder, name=name)
+        files = self.files()
+        own_facts = replace(facts, first_error=files.facts.first_error, last_lines=files.facts.last_lines)
+        files = replace(files, folder=folder, name=name, facts=own_facts)
         publish(self._step.masks.cleaned(outcome), files=files, tools=self.ports())
         self.flush()
 

@@ -13,6 +13,8 @@ from cvl_ci.model.limits import IdlePolicy, Limits
 from cvl_ci.model.work_identity import WorkIdentity
 
 MOST_ATTEMPTS = 1000
+LARGEST = 32_503_680_000.0
+"""The largest number in a record: a moment, the year 3000."""
 T = TypeVar("T")
 
 
@@ -22,7 +24,7 @@ def to_json(detached: Detached) -> dict[str, object]:
 
 
 def from_json(data: Mapping[str, Any]) -> Detached:
-    """Return the facts. Raise ValueError, KeyError or TypeError for anything that `to_json` does not write."""
+    """Return the facts. Raise one of lease_records.UNREADABLE for anything that `to_json` does not write."""
     launch, spending = data["launch"], data["spending"]
     if len(spending["attempts"]) > MOST_ATTEMPTS:
         raise ValueError("too many attempts")
@@ -34,14 +36,14 @@ def from_json(data: Mapping[str, Any]) -> Detached:
         spending=Spending(
             attempts=tuple(_of(Attempt, one) for one in spending["attempts"]),
             nodes=int(spending["nodes"]),
-            disk_gb=float(spending["disk_gb"]),
+            disk_gb=bounded(spending["disk_gb"]),
             billed=spending["billed"] is not False,
         ),
         limits=_limits(data["limits"]),
         directory=str(data["directory"]),
         outputs=tuple(map(str, data["outputs"])),
-        began_at=float(data["began_at"]),
-        estimated_usd=None if data["estimated_usd"] is None else float(data["estimated_usd"]),
+        began_at=bounded(data["began_at"]),
+        estimated_usd=None if data["estimated_usd"] is None else bounded(data["estimated_usd"]),
         workflow={str(name): str(value) for name, value in data["workflow"].items()},
         is_collected=data["is_collected"] is True,
     )
@@ -62,10 +64,20 @@ def _of(kind: type[T], data: Mapping[str, Any]) -> T:
     return kind(**values)
 
 
+def bounded(value: object) -> float:
+    """Return an amount or a moment. Raise ValueError or TypeError for another value."""
+    number = float(value)  # type: ignore[arg-type]
+    if not 0 <= number < LARGEST:  # NaN passes no comparison
+        raise ValueError("a number is out of all bounds")
+    return number
+
+
 def _fits(value: object, kind: str) -> bool:
     """Return whether a value of JSON may stand for a type. JSON writes 3.0 as 3 at times."""
     if value is None:
         return "None" in kind
+    if isinstance(value, int | float) and not -LARGEST < value < LARGEST:
+        return False
     if isinstance(value, bool):
         return kind.startswith("bool")
     names = {str: ("str",), dict: ("Mapping",), int: ("int", "float"), float: ("float",)}

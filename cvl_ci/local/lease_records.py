@@ -29,6 +29,9 @@ A record with "released_at" has ended, with proof that its machines are gone: yo
 without it may mean a machine that still runs and costs money: `cvl-ci down NAME` ends it and proves it.
 """
 
+UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
+"""The errors of a text that is not a record."""
+
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 
 
@@ -48,7 +51,7 @@ class FileRecords:
             return from_text(name, path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, *UNREADABLE) as error:
             self._warn(
                 f"The lease record {path} cannot be read ({type(error).__name__}: {error}). If its run has not ended, "
                 f"a machine may cost money. `cvl-ci down {name}` asks the provider for it and takes it down."
@@ -135,7 +138,7 @@ def as_text(record: LeaseRecord) -> str:
 
 
 def from_text(name: str, text: str) -> LeaseRecord:
-    """Return the record in a text. Raise ValueError, KeyError, TypeError or AttributeError for another text."""
+    """Return the record in a text. Raise one of UNREADABLE for another text."""
     return _from_json(name, json.loads(text))
 
 
@@ -161,10 +164,10 @@ def _from_json(name: str, data: Mapping[str, Any]) -> LeaseRecord:
     return LeaseRecord(
         name=name,
         labels={str(key): str(value) for key, value in data["labels"].items()},
-        deadline=float(data["deadline"]),
+        deadline=detached_records.bounded(data["deadline"]),
         locations=tuple(Location(cloud=one["cloud"], region=one["region"], zone=one["zone"]) for one in locations),
-        taken_at=float(data["taken_at"]),
-        released_at=None if released_at is None else float(released_at),
+        taken_at=detached_records.bounded(data["taken_at"]),
+        released_at=None if released_at is None else detached_records.bounded(released_at),
         regions=tuple(str(region) for region in data["regions"]),
         buckets=tuple(
             Bucket(

@@ -12,6 +12,8 @@ from cvl_ci.model.work_identity import WorkIdentity
 
 MANIFEST = "manifest.json"
 """The name of the last object that a machine stores. Without it, the results are not complete."""
+LONGEST_SECONDS = 31 * 86_400.0
+"""Seconds after which no machine of a detached run lives: 30 days are the longest max_runtime (inputs/parsers.py)."""
 LINGER_SECONDS = 60.0
 """A machine lives at least so long after its handover: the run's process still labels it."""
 

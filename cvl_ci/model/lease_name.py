@@ -72,8 +72,12 @@ def format_name(*, run: str, digest: str) -> str:
 
     `run`: a run's id; its last 11 letters and digits count. `digest`: at least 8 hexadecimal digits.
     """
-    letters = re.sub(r"[^a-z0-9]", "", run.lower())[-_RUN_CHARACTERS:] or "0"
-    return f"{PREFIX}{letters}-{digest[:8]}"
+    return f"{PREFIX}{_run_part(run)}-{digest[:8]}"
+
+
+def is_of_run(lease: str, run: str) -> bool:
+    """Return whether `format_name` can have given a run with this id this name. GitHub never uses an id twice."""
+    return is_lease(lease) and lease.removeprefix(PREFIX).rpartition("-")[0] == _run_part(run)
 
 
 def parse_name(name: str) -> ClusterName | None:
@@ -85,6 +89,10 @@ def parse_name(name: str) -> ClusterName | None:
 def is_lease(name: str) -> bool:
     """Return whether cvl-ci can have written this name of a lease. A label may hold any text."""
     return re.fullmatch(LEASE_PATTERN, name) is not None
+
+
+def _run_part(run: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", run.lower())[-_RUN_CHARACTERS:] or "0"
 
 
 def service_label(host: str, port: int) -> str:

@@ -17,7 +17,7 @@ from cvl_ci.errors import EngineError, RequestError
 from cvl_ci.local.lease_records import as_text, from_text
 from cvl_ci.model.bucket import BucketAddress
 from cvl_ci.model.detached import DetachPlan
-from cvl_ci.model.lease_name import LABEL_DEADLINE, LABEL_DETACHED, LABEL_KEPT
+from cvl_ci.model.lease_name import LABEL_DEADLINE, LABEL_DETACHED, LABEL_KEPT, LABEL_OWNER, LABEL_RUN
 from cvl_ci.model.limits import IdlePolicy, Limits
 from cvl_ci.model.location import Location
 from cvl_ci.model.node_end import IDLE, NodeEnd
@@ -258,6 +258,16 @@ def test_a_machine_that_stored_its_end_and_still_lives_is_taken_down(scene: Scen
     scene.results.stored = DetachedEnd(node=NodeEnd(rank=0, exit_code=0), ended_at=scene.clock.now())
     assert scene.collect(OWNER.name).outcomes[OWNER.name].ending is Ending.SUCCEEDED
     assert scene.cloud.running() == []
+
+
+@pytest.mark.parametrize("label", [LABEL_OWNER, LABEL_RUN])
+def test_a_machine_of_another_run_with_the_name_of_the_lease_is_not_taken_down(scene: Scene, label: str) -> None:
+    scene.run()
+    scene.end_job()
+    scene.cloud.create(lease=OWNER.name, region="us-east-1", labels={**scene.record.labels, label: "another"})
+    (doubt,) = scene.collect().running
+    assert "another run" in doubt.doubt
+    assert len(scene.cloud.running()) == 1
 
 
 def test_a_machine_that_was_lost_without_an_end_is_infrastructure(scene: Scene) -> None:

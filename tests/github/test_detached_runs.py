@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 import pytest
 
 from cvl_ci.errors import CvlError
 from cvl_ci.github.api import Repository
-from cvl_ci.github.artifacts.detached_runs import COLLECTED, WAITING, WaitingRun, waiting
+from cvl_ci.github.artifacts import detached_runs
+from cvl_ci.github.artifacts.detached_runs import WAITING, Found, WaitingRun, mark_name, waiting
 from cvl_ci.github.commit_status import LONGEST_DESCRIPTION, State, set_status
 from tests.github.api import URL, WITHOUT_PAUSES, Api
 from tests.github.kept import Kept
 from tests.github.test_gathering import gatherer
 
 LEASE, COMMIT = "cvl-7-0a1b2c3d", "a" * 40
-OWN = {"head_sha": COMMIT, "repository_id": 5, "head_repository_id": 5}
+OWN = {"head_sha": COMMIT, "head_branch": "main", "repository_id": 5, "head_repository_id": 5}
+NOW = 1_580_000_000.0  # a day of January 2020, as the artifacts in GitHub's description
 
 
 @pytest.fixture
@@ -34,9 +37,14 @@ def repository() -> Repository:
     return Repository(api=URL, token="secret-token", name="cvl/ci", backoff=WITHOUT_PAUSES)
 
 
-def found() -> tuple[list[WaitingRun], list[str]]:
+def search(*, now: float = NOW) -> tuple[Found, list[str]]:
     said: list[str] = []
-    return waiting(repository(), gatherer(), say=said.append), said
+    return waiting(repository(), gatherer(), branch="main", now=now, say=said.append), said
+
+
+def found() -> tuple[list[WaitingRun], list[str]]:
+    result, said = search()
+    return list(result.runs), said
 
 
 def test_a_record_comes_with_the_run_and_the_commit_that_github_names(kept: Kept) -> None:
@@ -47,11 +55,35 @@ def test_a_record_comes_with_the_run_and_the_commit_that_github_names(kept: Kept
 
 def test_a_run_that_was_collected_waits_no_more(kept: Kept) -> None:
     kept.artifact(7, f"{WAITING}{LEASE}", {f"{LEASE}.json": "{}"}, workflow_run=OWN)
-    kept.artifact(9, f"{COLLECTED}{LEASE}-cost", {"x.json": "{}"}, workflow_run=OWN)
+    kept.artifact(9, mark_name(LEASE), {"x.txt": "{}"}, workflow_run=OWN)
     assert found() == ([], [])
 
 
-@pytest.mark.parametrize("name", [f"{WAITING}{LEASE}", f"{COLLECTED}{LEASE}-cost"])
+@pytest.mark.parametrize(
+    ("name", "branch"),
+    [(mark_name(LEASE), "a-pull-request"), (f"cvl-ci-collected-{LEASE}-cost", "main")],
+    ids=["another branch", "the cost, which comes before the status"],
+)
+def test_another_artifact_does_not_hide_a_run(kept: Kept, name: str, branch: str) -> None:
+    kept.artifact(7, f"{WAITING}{LEASE}", {f"{LEASE}.json": "{}"}, workflow_run=OWN)
+    kept.artifact(9, name, {"x.txt": "{}"}, workflow_run={**OWN, "head_branch": branch})
+    assert [run.lease for run in found()[0]] == [LEASE]
+
+
+def test_a_run_names_no_lease_of_another_run_and_hides_none(kept: Kept) -> None:
+    kept.artifact(8, f"{WAITING}{LEASE}", {f"{LEASE}.json": "forged"}, workflow_run=OWN)
+    assert found() == ([], [])
+    kept.artifact(7, f"{WAITING}{LEASE}", {f"{LEASE}.json": "true"}, workflow_run=OWN)
+    assert [(run.run, run.text) for run in found()[0]] == [("7", "true")]
+
+
+def test_every_artifact_of_one_lease_is_shown_so_that_a_later_one_hides_none(kept: Kept) -> None:
+    for text in ("forged", "true"):
+        kept.artifact(7, f"{WAITING}{LEASE}", {f"{LEASE}.json": text}, workflow_run=OWN)
+    assert [run.text for run in found()[0]] == ["forged", "true"]
+
+
+@pytest.mark.parametrize("name", [f"{WAITING}{LEASE}", mark_name(LEASE)])
 def test_an_artifact_of_a_fork_counts_for_nothing(kept: Kept, name: str) -> None:
     kept.artifact(8, name, {f"{LEASE}.json": "forged"}, workflow_run={**OWN, "head_repository_id": 6})
     kept.artifact(7, f"{WAITING}{LEASE}", {f"{LEASE}.json": "{}"}, workflow_run=OWN)
@@ -73,9 +105,30 @@ def test_an_artifact_of_a_fork_counts_for_nothing(kept: Kept, name: str) -> None
 def test_an_artifact_without_a_record_is_told_and_stops_no_other(kept: Kept, files: Any, more: dict[str, Any]) -> None:
     kept.artifact(6, f"{WAITING}cvl-6-00000000", {"cvl-6-00000000.json": "{}"}, workflow_run=OWN)
     kept.artifact(7, f"{WAITING}{LEASE}", files, **{"workflow_run": OWN, **more})
-    runs, said = found()
-    assert [run.lease for run in runs] == ["cvl-6-00000000"]
+    result, said = search()
+    assert [run.lease for run in result.runs] == ["cvl-6-00000000"]
+    assert result.unread == (LEASE,)
     assert len(said) == 1 and LEASE in said[0]
+
+
+@pytest.mark.parametrize(("days", "unread"), [(30, (LEASE,)), (32, ())])
+def test_nobody_waits_for_a_record_once_its_machine_is_gone_in_any_case(
+    kept: Kept, days: int, unread: tuple[str, ...]
+) -> None:
+    kept.artifact(7, f"{WAITING}{LEASE}", {}, expired=True, workflow_run=OWN)
+    created_at = datetime.fromisoformat(kept.artifacts[7][0]["created_at"]).timestamp()
+    assert search(now=created_at + days * 86_400)[0].unread == unread
+
+
+def test_a_list_that_is_cut_is_not_whole(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(detached_runs, "MOST", 2)
+    for _ in range(2):
+        kept.artifact(7, "another", {}, workflow_run=OWN)
+    created_at = datetime.fromisoformat(kept.artifacts[7][0]["created_at"]).timestamp()
+    assert search(now=created_at)[0].is_whole
+    kept.artifact(7, "another", {}, workflow_run=OWN)
+    assert not search(now=created_at)[0].is_whole
+    assert search(now=created_at + 40 * 86_400)[0].is_whole, "the rest is older than any machine"
 
 
 def test_no_answer_is_not_an_empty_list() -> None:

@@ -16,8 +16,11 @@ from cvl_ci.errors import CvlError, EngineError, InputProblem, RequestError, exp
 from cvl_ci.inputs.suggest import near
 from cvl_ci.lease import Lease
 from cvl_ci.model.detached import Detached
+from cvl_ci.model.lease_name import LABEL_OWNER, LABEL_RUN
+from cvl_ci.model.location import Location
 from cvl_ci.model.outcome import Outcome
 from cvl_ci.model.release import Release
+from cvl_ci.model.resource import ResourceKind
 from cvl_ci.ports import Clock, Cloud, Clouds, DetachedEnd, Event, Fetched, LeaseRecord, Prices, Records, RunReporter
 
 
@@ -97,6 +100,7 @@ def _collect(
             if count:
                 return ending.still_running(record, detached, now=tools.clock.now())
             end = cloud.results.end(detached.place)  # the machine may have stored it between the two questions
+        _refuse_others(record, cloud)
         release = lease.release(maybe_created=True)
         fetched = cloud.results.fetch(detached, end, into=into, line=tools.reporter.show_job_line)
         outcome = _outcome(record, detached, end, release, fetched, was_ended=was_ended, into=into, tools=tools)
@@ -105,6 +109,22 @@ def _collect(
         latest = tools.records.read(record.name) or lease.record
         tools.records.write(replace(latest, detached=replace(detached, is_collected=True)))
     return outcome
+
+
+def _refuse_others(record: LeaseRecord, cloud: Cloud) -> None:
+    """Raise EngineError if a resource with this name of a lease is not of the record's owner and run.
+
+    A record may come from an artifact, and the machines' labels are the word of the run that made them.
+    """
+    own = {name: record.labels[name] for name in (LABEL_OWNER, LABEL_RUN) if name in record.labels}
+    locations = tuple(map(Location.parse, record.regions)) or record.locations
+    resources, silent = cloud.inventory.find(lease=record.name, locations=locations).read()
+    if silent:
+        raise EngineError(f"The provider does not answer, so nobody knows whose machines these are: {silent[0]}")
+    for one in resources:
+        labels = one.labels if one.kind is ResourceKind.MACHINE else {**own, **one.labels}
+        if one.is_leftover and any(labels.get(name) != value for name, value in own.items()):
+            raise EngineError(f"{one.kind.value} {one.id} has the name of this lease, and labels of another run.")
 
 
 def _outcome(

@@ -1,7 +1,9 @@
 """Find the detached runs of a repository that wait for collect: each left an artifact with its lease record.
 
-"List artifacts for a repository" (GET /repos/{owner}/{repo}/actions/artifacts). A workflow of a fork may upload an
-artifact of any name. So one counts only if its run's commit is of this repository, and if its record names that run.
+"List artifacts for a repository" (GET /repos/{owner}/{repo}/actions/artifacts). Any job of any run may upload an
+artifact of any name. So a record counts only if GitHub says two things of it: its run's commit is of this repository,
+and the run's id is in the name of the lease. Only code of that same run can forge it then. A mark that a lease was
+collected counts only if its run is of the branch on which this one runs, which a pull request's branch is not.
 """
 
 from __future__ import annotations
@@ -9,19 +11,24 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from cvl_ci.errors import CvlError
 from cvl_ci.github import client
 from cvl_ci.github.api import Repository
-from cvl_ci.github.artifacts.download import MOST_ARTIFACTS, READ, Artifact, Gathering
+from cvl_ci.github.artifacts.download import READ, Artifact, Gathering
 from cvl_ci.github.artifacts.unzip import files
-from cvl_ci.model.lease_name import LEASE_PATTERN
+from cvl_ci.model.detached import LONGEST_SECONDS
+from cvl_ci.model.lease_name import LEASE_PATTERN, is_of_run
+from cvl_ci.result.matrix.source import COLLECTED
 
-WAITING, COLLECTED = "cvl-ci-detached-", "cvl-ci-collected-"
+WAITING = "cvl-ci-detached-"
 LARGEST_RECORD = 1 << 20
+MOST = 3_000
+"""The most artifacts of a repository that are listed."""
 _WAITING = re.compile(rf"{WAITING}({LEASE_PATTERN})")
-_COLLECTED = re.compile(rf"{COLLECTED}({LEASE_PATTERN})-cost(-\d+)?")
+_MARK = re.compile(rf"{COLLECTED}({LEASE_PATTERN})-mark(-\d+)?")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -36,22 +43,50 @@ class WaitingRun:
     """Its lease record, which is not read yet."""
 
 
-def waiting(repository: Repository, gathering: Gathering, *, say: Callable[[str], None]) -> list[WaitingRun]:
-    """Return the runs that wait. Raise CvlError without an answer. `say`: artifacts that cannot be read, and why."""
-    entries = list(repository.list_entries("/actions/artifacts", needs=READ, most=MOST_ARTIFACTS, key="artifacts"))
-    entries = [entry for entry in entries if _is_own(entry)]
-    names = [str(client.member(entry, "name", str, of="an artifact")) for entry in entries]
-    collected = {match[1] for name in names if (match := _COLLECTED.fullmatch(name))}
-    runs: dict[str, WaitingRun] = {}
-    for name, entry in zip(names, entries, strict=True):
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """The artifacts of runs that wait, as GitHub lists them: several may claim one lease.
+
+    `unread`: leases whose artifacts could not be read. `is_whole`: False if the repository has more than were listed.
+    """
+
+    runs: tuple[WaitingRun, ...] = ()
+    unread: tuple[str, ...] = ()
+    is_whole: bool = True
+
+
+def mark_name(lease: str) -> str:
+    """Return the name of the artifact that says of a lease that nothing is left to collect."""
+    return f"{COLLECTED}{lease}-mark"
+
+
+def waiting(
+    repository: Repository, gathering: Gathering, *, branch: str, now: float, say: Callable[[str], None]
+) -> Found:
+    """Return the runs that wait. Raise CvlError without an answer.
+
+    `branch`: of this workflow's run. `now`: epoch seconds. `say`: artifacts that cannot be read, and why.
+    """
+    pages = repository.list_entries("/actions/artifacts", needs=READ, most=MOST + 1, key="artifacts")
+    entries = list(pages)
+    is_whole = len(entries) <= MOST or _is_too_old(entries[-1], now)  # GitHub lists the newest first
+    named = [(str(client.member(one, "name", str, of="an artifact")), one) for one in entries if _is_own(one)]
+    collected = {match[1] for name, one in named if (match := _MARK.fullmatch(name)) and _branch(one) == branch}
+    runs: list[WaitingRun] = []
+    unread: list[str] = []
+    for name, entry in named:
         match = _WAITING.fullmatch(name)
-        if match is None or match[1] in collected or match[1] in runs:
+        if match is None or match[1] in collected or not is_of_run(match[1], str(entry["workflow_run"].get("id"))):
             continue
         try:
-            runs[match[1]] = _read(match[1], entry, gathering)
+            runs.append(_read(match[1], entry, gathering))
         except CvlError as error:
             say(f"The artifact {name} of a detached run could not be read: {error.what}")
-    return list(runs.values())
+            if not _is_too_old(entry, now):
+                unread.append(match[1])
+    read = {run.lease for run in runs}
+    rest = tuple(lease for lease in dict.fromkeys(unread) if lease not in read)
+    return Found(runs=tuple(runs), unread=rest, is_whole=is_whole)
 
 
 def _is_own(entry: Mapping[str, Any]) -> bool:
@@ -61,6 +96,20 @@ def _is_own(entry: Mapping[str, Any]) -> bool:
         return False
     ids = run.get("repository_id"), run.get("head_repository_id")
     return isinstance(ids[0], int) and ids[0] == ids[1]
+
+
+def _branch(entry: Mapping[str, Any]) -> str:
+    """Return the branch of the run, which for a pull request is that of the request."""
+    return str(entry["workflow_run"].get("head_branch"))
+
+
+def _is_too_old(entry: Mapping[str, Any], now: float) -> bool:
+    """Return whether the machine of the record is gone in any case, so that no answer is missing."""
+    try:
+        created_at = datetime.fromisoformat(str(entry.get("created_at")).replace("Z", "+00:00")).timestamp()
+    except (ValueError, OverflowError):
+        return False
+    return now - created_at > LONGEST_SECONDS
 
 
 def _read(lease: str, entry: Mapping[str, Any], gathering: Gathering) -> WaitingRun:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 
+from cvl_ci.model.detached import LONGEST_SECONDS
 from cvl_ci.model.outcome import EXIT_NOT_PROVED_GONE, Ending, Measurements
 from cvl_ci.model.paired_comparison import Change, PairedComparison
 from cvl_ci.result.benchmark import machines
@@ -140,11 +141,13 @@ def _leg(document: Mapping[str, object]) -> Leg:
 def _kept_until(document: Mapping[str, object], released: Mapping[str, object]) -> float:
     """Return the moment until which a person keeps the machines; 0 where they are gone, or where it is not credible.
 
-    A day is the longest (inputs/parsers.py). A run with kept machines does not exit as one with a leak.
+    A day is the longest (inputs/parsers.py), but for a machine that has its job. A run with kept machines does not exit
+    as one with a leak.
     """
+    longest = LONGEST_SECONDS if document.get("ending") == Ending.DETACHED.value else LONGEST_KEPT_SECONDS
     until, at = _moment(released.get("kept_until")), _epoch(document.get("at")) or _moment(released.get("at"))
     is_known = released.get("gone") is not True and document.get("exit_code") != EXIT_NOT_PROVED_GONE
-    return until if is_known and at < until <= at + LONGEST_KEPT_SECONDS else 0.0
+    return until if is_known and at < until <= at + longest else 0.0
 
 
 def _evidence(document: Mapping[str, object]) -> Evidence:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from cvl_ci.model.outcome import EXIT_NOT_PROVED_GONE
+from cvl_ci.model.outcome import EXIT_NOT_PROVED_GONE, Ending
 from cvl_ci.result.benchmark.leg import Leg
 from cvl_ci.result.matrix.failures import Failure, failure
 
@@ -36,7 +36,12 @@ def _runs(legs: Iterable[Leg]) -> list[list[Leg]]:
     groups: dict[str, list[Leg]] = {}
     for place, leg in enumerate(legs):
         groups.setdefault(leg.machines.cluster or f"#{place}", []).append(leg)
-    return list(groups.values())
+    return [_over(group) for group in groups.values()]
+
+
+def _over(group: list[Leg]) -> list[Leg]:
+    """Return the summaries that tell an end. That a run was detached tells none, once it was collected."""
+    return [leg for leg in group if leg.ending is not Ending.DETACHED] or group
 
 
 def _last(group: Sequence[Leg]) -> Leg:

@@ -10,18 +10,24 @@ from __future__ import annotations
 import json
 import re
 
+from cvl_ci.model.lease_name import LEASE_PATTERN
 from cvl_ci.result.benchmark import leg_file
 from cvl_ci.result.benchmark.leg import Leg
 from cvl_ci.result.summary import SCHEMA
 
 KINDS = ("cost", "log", "checkpoints")
 """Endings of the names of a run's further artifacts."""
+COLLECTED = "cvl-ci-collected-"
+"""The start of the names of artifacts that `collect` uploads. The lease follows, which is a step of its own here."""
+_COLLECTED = re.compile(rf"({COLLECTED}{LEASE_PATTERN})-cost(?:-\d{{1,2}})?")
 _COST = re.compile(r"(?P<step>.+?)(?:-attempt\d+)?(?:-[0-9a-f]{8})?-cost(?:-\d{1,2})?")
 _RESERVED = re.compile(rf".*-(?:{'|'.join(KINDS)})(?:-\d{{1,2}})?", re.DOTALL)
 
 
 def step_of(artifact: str) -> str:
     """Return the step whose summary this artifact holds, whichever attempt wrote it. Empty: it holds no summary."""
+    if collected := _COLLECTED.fullmatch(artifact):
+        return collected[1]
     match = _COST.fullmatch(artifact)
     return match["step"] if match else ""
 

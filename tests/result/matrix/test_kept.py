@@ -14,6 +14,7 @@ from cvl_ci.local import run_files
 from cvl_ci.model.outcome import EXIT_NOT_PROVED_GONE
 from cvl_ci.result.benchmark import leg_file
 from cvl_ci.result.benchmark.leg import Leg
+from cvl_ci.result.matrix import claims, source
 from cvl_ci.result.matrix.failures import Failure
 from cvl_ci.result.matrix.report import Report, report
 from cvl_ci.result.summary import to_json
@@ -127,3 +128,31 @@ def test_a_name_that_cvl_ci_did_not_form_is_no_command_to_paste() -> None:
     texts = files(report([hostile], now=NIGHT))
     assert all("cvl-ci down x" not in text for text in texts.values())
     assert "cvl-ci down --all" in texts[reporting.COMMENT]
+
+
+DETACHED = {"ending": "detached", "exit_code": 0, "reason": "The job runs on.", "cost_usd": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("days", "failure"), [(3, Failure.DETACHED), (30, Failure.DETACHED), (40, Failure.MACHINE_LEFT)]
+)
+def test_a_detached_machine_may_run_as_long_as_the_longest_job(days: int, failure: Failure) -> None:
+    until = {"kept_until": NIGHT + days * 86_400}
+    assert report([kept(**DETACHED, released=until)], now=NIGHT + 60).rows[0].failures.worst is failure
+
+
+def test_a_run_that_was_collected_has_its_end_and_its_cost_and_no_second_claim() -> None:
+    detached = kept(**DETACHED, released={"kept_until": NIGHT + 86_400})
+    for summaries in ([detached, kept_run := leg(cost_usd=40.0, at=NIGHT + 80_000)], [kept_run, detached]):
+        assert claims.latest(summaries) == [kept_run]
+        assert claims.contradictions(summaries) == []
+    assert claims.latest([detached]) == [detached]
+
+
+def test_each_collected_lease_is_a_step_of_its_own() -> None:
+    names = [
+        f"cvl-ci-collected-cvl-7-{digest}-cost{again}" for digest in ("0a1b2c3d", "1a1b2c3d") for again in ("", "-2")
+    ]
+    assert [source.step_of(name) for name in names] == [names[0].removesuffix("-cost")] * 2 + [
+        names[2].removesuffix("-cost")
+    ] * 2
