@@ -86,8 +86,8 @@ class SkyPilotRunner:
         self._on_line, self._on_notice = on_line, on_notice
         self._inputs = inputs
         self._under_way = RunsUnderWay()
-        self._kept: dict[str, str] = {}
-        """Lease → cloud of machines that stay after their job."""
+        self._kept: dict[str, int] = {}
+        """Lease → number of the last use, or 0, of machines that stay after their job."""
         self._names: dict[str, str] = {}
         """cluster_name → the lease that last had it."""
 
@@ -263,7 +263,8 @@ class SkyPilotRunner:
         """Stop the runs under way in other threads, wait for their proof, and end the kept machines."""
         self._under_way.stop_all()
         if self._kept:
-            self._end(list(self._kept))
+            self._end(list(self._kept), uses=dict(self._kept))
+            self._kept.clear()
 
     def __enter__(self) -> Self:
         return self
@@ -271,13 +272,13 @@ class SkyPilotRunner:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _end(self, leases: Sequence[str], locations: Sequence[Location] = ()) -> Mapping[str, Release]:
-        masks, user_id = self._pool.masks(), self._owner("down").user_id
+    def _end(
+        self, leases: Sequence[str], at: Sequence[Location] = (), uses: Mapping[str, int] | None = None
+    ) -> Mapping[str, Release]:
+        masks, user_id, environ = self._pool.masks(), self._owner("down").user_id, self._environment
         with masked_errors(masks):
-            reporter = self._listener(masks)
-            proofs = wiring.end(
-                leases, environ=self._environment, locations=locations, user_id=user_id, reporter=reporter
-            )
+            tell = self._listener(masks)
+            proofs = wiring.end(leases, environ=environ, locations=at, user_id=user_id, reporter=tell, uses=uses)
         for name in proofs:
             self._kept.pop(name, None)
         return proofs
@@ -321,7 +322,7 @@ class SkyPilotRunner:
         is_kept = result.release is not None and result.release.kept is not None
         # The machine of a detached run has a job, and ends itself.
         if is_kept and result.launch is not None and result.ending is not Ending.DETACHED:
-            self._kept[result.cluster] = result.launch.cloud
+            self._kept[result.cluster] = use.number if (use := result.outcome.machines.use) else 0
 
     def _prepared(self, request: Mapping[str, object], *, masks: Masks, asks_role: bool = True) -> RunPlan:
         own = {name: value for name, value in request.items() if value is not None}

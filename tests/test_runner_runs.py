@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import pickle
 import signal
 import sys
@@ -20,10 +21,12 @@ from cvl_ci.model.outcome import Ending
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.model.queue import JobRecord, JobState
 from cvl_ci.model.resource_request import Spot
+from cvl_ci.model.reuse import lock_name
 from cvl_ci.ports import DetachedEnd
 from cvl_ci.result.queue_result import QueueResult
 from cvl_ci.result.run_result import RunResult
 from cvl_ci.runner import SkyPilotRunner
+from cvl_ci.wiring import directories
 from tests.support.fake_library import Seen, checkout, on_fakes
 
 PATIENCE = 60.0
@@ -404,6 +407,45 @@ def test_a_runner_ends_the_kept_machines_of_its_queues(tmp_path: Path, seen: See
         result = runner.queue([{"id": "a", "command": "true"}])
         assert int(result) == 0
         assert seen.running() == [result.jobs["a"].lease]
+    assert seen.running() == []
+
+
+def test_a_runner_leaves_a_machine_alone_that_another_process_uses(tmp_path: Path, seen: Seen) -> None:
+    told: list[str] = []
+
+    def runner() -> SkyPilotRunner:
+        work = checkout(tmp_path / "work")
+        return SkyPilotRunner(
+            checkout=work, outputs=tmp_path / "outputs", cloud="aws", reuse="trainer", on_notice=told.append
+        )
+
+    other = runner()
+    with runner() as first:
+        name = first.run(command="true").cluster
+        assert other.run(command="true").cluster == name
+    assert seen.running() == [name], "the other one used it last"
+    assert any(f"Another run uses machine {name} of reuse trainer" in line and "cvl-ci down" in line for line in told)
+    owner = first._owner("x").user_id
+    lock = directories.key_locks(os.environ).take(lock_name(owner, "trainer"))
+    assert lock is not None
+    other.close()
+    assert seen.running() == [name], "a third process uses it now"
+    lock.release()
+    with runner() as last:
+        assert last.run(command="true").cluster == name
+    assert seen.running() == [], "its last user ends it"
+
+
+def test_a_queue_leaves_a_machine_alone_that_another_process_uses(tmp_path: Path, seen: Seen) -> None:
+    work = checkout(tmp_path / "work")
+    words = {"checkout": work, "outputs": tmp_path / "outputs", "cloud": "aws", "reuse": "trainer"}
+    other = SkyPilotRunner(**words)  # type: ignore[arg-type]
+    with SkyPilotRunner(**words) as runner:  # type: ignore[arg-type]
+        assert int(runner.queue([{"id": "a", "command": "true"}])) == 0
+        (name,) = seen.running()
+        assert other.run(command="true").cluster == name
+    assert seen.running() == [name]
+    other.close()
     assert seen.running() == []
 
 

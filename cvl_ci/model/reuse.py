@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import hashlib
 import re
 from dataclasses import dataclass
 
@@ -23,6 +24,11 @@ class UseState(enum.Enum):
 
     BUSY = "busy"
     IDLE = "idle"
+
+
+def lock_name(user_id: str, key: str) -> str:
+    """Return the name of the lock of a key. `user_id`: the user hash of its repository."""
+    return f"reuse-{hashlib.sha256(repr((user_id, key)).encode()).hexdigest()[:16]}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -107,9 +107,20 @@ def end(
     locations: Sequence[Location],
     user_id: str,
     reporter: RunReporter,
+    uses: Mapping[str, int] | None = None,
 ) -> Mapping[str, Release]:
-    """End leases by name. Raises NotProvedGone. `locations`: where to look for a lease without a record here."""
+    """End leases by name. Raises NotProvedGone. `locations`: where to look for a lease without a record here.
+
+    `uses`: lease → the number of its last use by this process. A machine that another one uses since then stays.
+    """
     from cvl_ci.commands.reap import down as ending
+    from cvl_ci.commands.reap import waiting
+
+    if uses is not None:
+        own = {name: uses[name] for name in names}
+        lease_records, locks = records(environ, reporter), key_locks(environ)
+        with waiting.free_machines(own, records=lease_records, locks=locks, say=reporter.notice) as free:
+            return end(free, environ=environ, locations=locations, user_id=user_id, reporter=reporter) if free else {}
 
     tools = ending.DownPorts(
         clouds=OpenClouds(environ, by_record=True),

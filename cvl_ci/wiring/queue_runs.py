@@ -65,8 +65,8 @@ class Caller:
     line: Callable[[str, str], None]
     tell: Callable[[str], None]
     changed: Callable[[str, JobRecord], None] = lambda name, record: None  # noqa: ARG005
-    on_kept: Callable[[str, str], None] = lambda lease, cloud: None  # noqa: ARG005
-    """It hears of each machine that stays after its job: the lease and its cloud."""
+    on_kept: Callable[[str, int], None] = lambda lease, number: None  # noqa: ARG005
+    """It hears of each machine that stays after its job: the lease, and the number of its use, or 0."""
     on_lease: Callable[[str, bool], None] = lambda lease, is_open: None  # noqa: ARG005
     """It hears of each lease: open, before anything is created under it, and not open, after its proof."""
     on_priced: Callable[[str, str, Spending], None] = lambda job, lease, spending: None  # noqa: ARG005
@@ -115,7 +115,8 @@ class JobThreads:
             self.caller.on_ended([EndedJob(job=job, lease=owner.name, outcome=outcome)])
             ends.append(outcome)
         if outcome.release is not None and outcome.release.kept is not None and outcome.machines.launch is not None:
-            self.caller.on_kept(outcome.machines.cluster, outcome.machines.launch.cloud)
+            use = outcome.machines.use
+            self.caller.on_kept(outcome.machines.cluster, use.number if use else 0)
         return outcome
 
     def serve(self, jobs: MachineJobs, limits: Limits, *, on_end: TurnEnded) -> Sequence[tuple[QueuedTurn, Outcome]]:

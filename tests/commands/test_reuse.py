@@ -196,6 +196,7 @@ def test_each_second_is_paid_once(house: House) -> None:
         replace(PLAN, work=replace(PLAN.work, image="x/y:1")),
         replace(PLAN, work=replace(PLAN.work, setup_commands=("pip install y",))),
         replace(PLAN, machines=replace(PLAN.machines, num_nodes=2)),
+        replace(PLAN, work=replace(PLAN.work, task_extra={"config": {"docker": {"run_options": ["--gpus=all"]}}})),
     ],
 )
 def test_another_fingerprint_replaces_it_after_the_old_one_is_proved_gone(house: House, changed: RunPlan) -> None:
@@ -381,6 +382,21 @@ def test_other_repositories_and_keys_have_machines_of_their_own(house: House) ->
     assert not house.is_warm()
     assert len(house.cloud.running()) == 3
     assert {one.labels[LABEL_OWNER] for one in house.cloud.machines.values()} == {"a-b", "c-d"}
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("acme/model.server", "acme/model-server"), ("/home/me/a/b", "/home/me/a-b"), ("A/b", "a/b")],
+)
+def test_repositories_with_one_label_have_machines_and_locks_of_their_own(house: House, one: str, other: str) -> None:
+    house.run(repository=one)
+    waiting = house.machine().id
+    house.run(repository=other)
+    assert not house.is_warm()
+    assert waiting in house.cloud.running() and len(house.cloud.running()) == 2
+    assert len({machine.labels[LABEL_OWNER] for machine in house.cloud.machines.values()}) == 1
+    house.run(repository=one)
+    assert house.is_warm()
 
 
 def test_reap_leaves_it_until_its_deadline_and_ends_it_after(house: House) -> None:

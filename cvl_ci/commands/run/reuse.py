@@ -20,11 +20,10 @@ from cvl_ci.errors import CapacityError, CvlError, EngineError, NotProvedGone, e
 from cvl_ci.lease import Lease
 from cvl_ci.model.budget import Fleet
 from cvl_ci.model.launch import Attempt, Launch
-from cvl_ci.model.lease_name import LABEL_FINGERPRINT, LABEL_OWNER, LABEL_REUSE, LABEL_USE
-from cvl_ci.model.owner import owner_label
+from cvl_ci.model.lease_name import LABEL_FINGERPRINT, LABEL_REUSE, LABEL_REUSER, LABEL_USE
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.model.release import Release
-from cvl_ci.model.reuse import IfBusy, MachineUse, ReusePlan, UseMark, UseState
+from cvl_ci.model.reuse import IfBusy, MachineUse, ReusePlan, UseMark, UseState, lock_name
 from cvl_ci.planning.reuse_words import needed_seconds
 from cvl_ci.ports import Cloud, KeyLock, LaunchRequest, LeaseRecord
 from cvl_ci.result.units import dollars, duration
@@ -47,6 +46,7 @@ def fingerprint(plan: RunPlan) -> str:
         machines.spot.value,
         plan.work.image,
         plan.work.setup_commands,
+        repr(sorted(plan.work.task_extra.items())),
         metadata.version("skypilot"),
     ]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
@@ -71,7 +71,7 @@ def key_held(state: RunState) -> Iterator[None]:
 
 def _wait_for_lock(state: RunState, reuse: ReusePlan) -> KeyLock | None:
     locks, reporter, clock = state.tools.locks, state.tools.reporter, state.tools.clock
-    name = f"reuse-{hashlib.sha256(repr((state.owner.repository, reuse.key)).encode()).hexdigest()[:16]}"
+    name = lock_name(state.owner.user_id, reuse.key)
     begin, is_told = clock.monotonic(), False
     while locks is not None:
         if (lock := locks.take(name)) is not None:
@@ -101,7 +101,8 @@ def labels(state: RunState) -> dict[str, str]:
     if reuse is None:
         return {}
     use = UseMark(state=UseState.BUSY, number=1, since=state.tools.clock.now())
-    return {LABEL_REUSE: reuse.key, LABEL_FINGERPRINT: fingerprint(state.plan), LABEL_USE: str(use)}
+    own = {LABEL_REUSE: reuse.key, LABEL_REUSER: state.owner.user_id}
+    return {**own, LABEL_FINGERPRINT: fingerprint(state.plan), LABEL_USE: str(use)}
 
 
 def enter(state: RunState, cloud: Cloud, *, lease_of: Callable[[LeaseRecord], Lease]) -> Lease | None:
@@ -134,13 +135,12 @@ def enter(state: RunState, cloud: Cloud, *, lease_of: Callable[[LeaseRecord], Le
 
 def _records(state: RunState, reuse: ReusePlan) -> list[LeaseRecord]:
     """Return the open leases of the key in this repository, the newest first."""
-    owner = owner_label(state.owner.repository)
     own = [
         record
         for record in state.tools.records.all()
         if record.released_at is None
         and record.labels.get(LABEL_REUSE) == reuse.key
-        and record.labels.get(LABEL_OWNER) == owner
+        and record.labels.get(LABEL_REUSER) == state.owner.user_id
     ]
     return sorted(own, key=lambda record: -record.taken_at)
 
