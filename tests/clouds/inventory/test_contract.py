@@ -85,6 +85,9 @@ class Teller:
     def on_server(self, cluster: str) -> Any:
         return SkyPilotMachines.on_server(cast("SkyPilotMachines", self), cluster)
 
+    def _server_list(self, verb: str, cluster: str) -> Any:
+        return SkyPilotMachines._server_list(cast("SkyPilotMachines", self), verb, cluster)
+
     @property
     def _session(self) -> Any:
         return self
