@@ -73,6 +73,7 @@ def guard_attempts(
     `send("attempting", ...)` returns when the place is on disk. It raises if that fails, and then nothing is requested.
     """
     watch = _Watch(send, cluster, fence, deadline, quoted or QuotedPrices(), opening)
+    _leave_ports_to_us()
     original = getattr(provisioner.bulk_provision, "original", provisioner.bulk_provision)
 
     def bulk_provision(cloud: Any, region: Any, zones: Any, *arguments: Any, **options: Any) -> Any:
@@ -104,6 +105,21 @@ def guard_attempts(
             ("after-call.ec2.RunInstances", _after_run_instances),
         ]
     _current[:] = [watch]
+
+
+def _leave_ports_to_us() -> None:
+    """Let SkyPilot open no port on AWS: it would open it in the group that all runs of the repository share.
+
+    The group of the lease opens them, in the request for the machines (open_port.py).
+    """
+    original = getattr(provision.open_ports, "original", provision.open_ports)
+
+    def open_ports(provider_name: str, *arguments: Any, **options: Any) -> None:
+        if provider_name.lower() != "aws":
+            original(provider_name, *arguments, **options)
+
+    open_ports.original = original  # type: ignore[attr-defined]
+    provision.open_ports = open_ports
 
 
 def _arm(params: Any, **_: Any) -> Any:
@@ -159,6 +175,7 @@ class _Watch:
         opening: Opening | None = None,
     ) -> None:
         self._opening = opening
+        self._open_now: Opening | None = None
         self._deadline = deadline
         self._quoted = quoted
         self._send = send
@@ -176,6 +193,7 @@ class _Watch:
         resources: Any = handle.launched_resources if handle is not None else None
         place = {**describe(resources, self._quoted), "region": region, "zone": ",".join(zones) or None}
         self._region_attempt, self._machine_count = place, 0
+        self._open_now = open_port.of_request(self._opening, ports=resources.ports)
         self._deadline.set_price(place["hourly_usd"], cloud=place["cloud"])
         text = self._quoted.refusal(place["hourly_usd"])
         if not text and not self._deadline.is_affordable:
@@ -208,10 +226,10 @@ class _Watch:
         self.stop_at_fence()
         subnet = params["body"].get("NetworkInterface.1.SubnetId", "")
         self._begin({**self._region_attempt, "zone": self._zone(subnet, context["client_region"])})
-        if self._opening is not None:
+        if self._open_now is not None:
             # After the record of the region, so that a killed process leaves no group without a record.
             client = aws.client("ec2", region_name=context["client_region"])
-            open_port.join(params["body"], opening=self._opening, client=client, deadline=self._deadline.at)
+            open_port.join(params["body"], opening=self._open_now, client=client, deadline=self._deadline.at)
 
     def after_run_instances(self, parsed: Any) -> None:
         error = parsed.get("Error")

@@ -25,7 +25,7 @@ class ProviderCheck:
     stays: tuple[str, ...] = ()
     """Resources that their run left behind on purpose."""
     shared: tuple[str, ...] = ()
-    """Free resources that all runs of the account share, so that no run ends them."""
+    """Free resources that all runs of the repository share, so that no run ends them."""
     is_final: bool = False
     """Whether a repetition cannot change the error, such as a right that the credentials lack."""
 

@@ -249,7 +249,7 @@ def answer(check: ProviderCheck) -> str:
     if check.error is not None:
         return f"{place} did not answer about {kinds}: {plain(check.error)}"
     stays = f"; stays on purpose: {plain(', '.join(check.stays))}" if check.stays else ""
-    stays += f"; all runs share, free: {plain(', '.join(check.shared))}" if check.shared else ""
+    stays += f"; all runs of the repository share, free: {plain(', '.join(check.shared))}" if check.shared else ""
     if check.left:
         return f"{place} still shows {plain(', '.join(check.left))}{stays}"
     return f"{place} shows 0 left ({kinds}{skipped}){stays}"

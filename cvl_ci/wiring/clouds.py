@@ -115,7 +115,9 @@ class OpenClouds:
         )
         buckets = inventory.AwsBuckets(clients=clients, provider=SANDBOX, regions=lambda: access.regions)
         client = partial(clients, "ec2")
-        aws = inventory.AwsInventory(client=client, regions=lambda: access.regions, provider=SANDBOX, buckets=buckets)
+        aws = inventory.AwsInventory(
+            client=client, regions=lambda: access.regions, provider=SANDBOX, buckets=buckets, user_id=user_id
+        )
         session = Session(
             environment=_for_skypilot(
                 {**own_environment, **around_proxies(own_environment, access.endpoint_url), **access.environment},

@@ -71,7 +71,7 @@ def prepared(terminal: Terminal, tmp_path: Path) -> tuple[Any, Path]:
     (folder / "ignored/.gitignore").write_bytes(b"*.csv\n")
     task = {
         "num_nodes": 2,
-        "resources": {"infra": "aws/us-east-1", "cpus": "2+"},
+        "resources": {"infra": "aws/us-east-1", "cpus": "2+", "ports": ["8888", "9000-9001"]},
         "file_mounts": {
             "/temporary": {"name": "cvl-temporary", "source": "data", "persistent": False, "mode": "COPY"},
             "/kept": {"name": "cvl-kept", "source": "data", "mode": "MOUNT_CACHED"},
@@ -143,13 +143,17 @@ def test_storage_of_every_kind_brings_the_same_bytes_and_ends_with_the_run_or_is
 
 
 def assert_equal_but_for_what_is_named(before: dict[str, Any], after: dict[str, Any], ran: Ran) -> None:
-    """Assert that nothing else was left than the resources that the receipt calls shared by all runs, and free."""
+    """Assert that nothing else was left than the resources that the receipt calls shared by the repository's runs.
+
+    The group admits ssh and its own machines, and none of the ports that the task opened.
+    """
     receipt = " ".join(name for asked in ran.summary["released"]["asked"] for name in asked["shared"])
     for name in [name for name in after if name.startswith("groups in")]:
         new = {group: after[name][group]["GroupId"] for group in after[name].keys() - before[name].keys()}
         for group, identity in new.items():
             assert f"security group {group} ({identity})" in receipt
             assert f"security group {group} ({identity})" in " ".join(ran.err.split())
+            assert {rule.get("FromPort") for rule in after[name][group]["IpPermissions"]} <= {22, -1, None}
             del after[name][group]
     assert after == before
 

@@ -113,7 +113,7 @@ def test_the_port_of_a_service_is_a_group_of_its_lease_which_ends_with_it(client
     ec2 = client(REGION)
     subnet = ec2.describe_subnets()["Subnets"][0]
     labels = OURS.labels(deadline=time.time() + 600)
-    opening = Opening(lease=OURS.name, port=8080, networks=("203.0.113.0/24",), labels=labels)
+    opening = Opening(lease=OURS.name, ports=((8080, 8080),), networks=("203.0.113.0/24",), labels=labels)
     body: dict[str, object] = {
         "NetworkInterface.1.SubnetId": subnet["SubnetId"],
         "NetworkInterface.1.SecurityGroupId.1": "sg-of-skypilot",

@@ -75,7 +75,7 @@ made = lambda count: SimpleNamespace(created_instance_ids=["i"] * count, resumed
 
 def handle(region):
     resources = SimpleNamespace(
-        cloud="Lambda", region=region, instance_type="gpu", accelerators={}, use_spot=False,
+        cloud="Lambda", region=region, instance_type="gpu", accelerators={}, use_spot=False, ports=None,
         get_cost=lambda seconds: prices[region],
     )
     return SimpleNamespace(launched_resources=resources)
@@ -180,3 +180,97 @@ def test_each_request_for_machines_carries_the_timer_of_its_own_launch(tmp_path:
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert json.loads(done.stdout.splitlines()[-1]) == [[True, "terminate"], [True, "terminate"]]
+
+
+PORTS = """
+import json
+from pathlib import Path
+from types import SimpleNamespace
+import boto3
+from moto import mock_aws
+from cvl_ci.engine import open_port, provision_hooks
+from cvl_ci.engine.deadline import Deadline
+from sky import backends, clouds, global_user_state
+from sky.provision.aws import config
+
+LEASE, ON_CLOUD, REGION = "cvl-1-aaaaaaaa", "cvl-1-aaaaaaaa-bbbbbbbb", "us-east-1"
+KEYS = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
+session = boto3.Session(**KEYS)
+
+def rules(ec2, name):
+    (group,) = ec2.describe_security_groups(Filters=[{"Name": "group-name", "Values": [name]}])["SecurityGroups"]
+    return sorted(
+        (rule["FromPort"], rule["ToPort"], [one["CidrIp"] for one in rule["IpRanges"]])
+        for rule in group["IpPermissions"] if rule["IpProtocol"] == "tcp"
+    )
+
+with mock_aws():
+    ec2 = session.client("ec2", region_name=REGION)
+    subnet = ec2.describe_subnets()["Subnets"][0]
+    resource = session.resource("ec2", region_name=REGION)
+    shared = config._configure_security_group(resource, subnet["VpcId"], "shared", [], False)
+    resources = SimpleNamespace(
+        cloud=clouds.AWS(), region=REGION, instance_type="m6i.large", accelerators={}, use_spot=False, zone=None,
+        ports=["8888", "9000-9001"], cluster_config_overrides={}, get_cost=lambda seconds: 0.1,
+    )
+    handle = SimpleNamespace(launched_resources=resources, cluster_yaml="", cluster_name_on_cloud=ON_CLOUD)
+    provider = {"region": REGION, "security_group": {"GroupName": "shared", "ManagedBySkyPilot": False}}
+    global_user_state.get_handle_from_cluster_name = lambda _: handle
+    global_user_state.get_cluster_yaml_dict = lambda _: {"provider": provider}
+    opening = open_port.opening_of(open_port.values_of(None, labels={"cvl-ci-lease": LEASE}, lease=LEASE))
+    def bulk_provision(*_):
+        boto3.Session(**KEYS).client("ec2", region_name=REGION).run_instances(
+            ImageId="ami-12c6146b", InstanceType="m6i.large", MinCount=1, MaxCount=1, UserData="#cloud-config",
+            NetworkInterfaces=[{"SubnetId": subnet["SubnetId"], "DeviceIndex": 0, "Groups": shared}],
+            TagSpecifications=[{"ResourceType": "instance", "Tags": [
+                {"Key": "ray-cluster-name", "Value": ON_CLOUD}, {"Key": "skypilot-cluster-name", "Value": ON_CLOUD},
+            ]}],
+        )
+    provision_hooks.provisioner.bulk_provision = bulk_provision
+    provision_hooks.guard_attempts(
+        lambda kind, **more: None, cluster="c", fence=Path("/nowhere/at/all"), deadline=Deadline(2e9), opening=opening,
+    )
+    provision_hooks.provisioner.bulk_provision("AWS", SimpleNamespace(name=REGION), None)
+    backends.CloudVmRayBackend()._open_ports(handle)
+    (reservation,) = ec2.describe_instances()["Reservations"]
+    names = sorted(group["GroupName"] for group in reservation["Instances"][0]["NetworkInterfaces"][0]["Groups"])
+    print(json.dumps({"groups": names, **{name: rules(ec2, name) for name in names}}))
+    (own,) = ec2.describe_security_groups(Filters=[{"Name": "tag:cvl-ci-lease", "Values": [LEASE]}])["SecurityGroups"]
+    assert own["GroupName"] == LEASE
+"""
+
+
+def test_the_ports_of_a_task_open_in_the_group_of_its_lease_and_never_in_the_shared_one(tmp_path: Path) -> None:
+    """SkyPilot's own functions on moto: the group that all runs share admits ssh alone, before and after."""
+    env = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"}
+    env |= {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
+    done = subprocess.run(
+        [sys.executable, "-c", PORTS], env=env, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    world = ["0.0.0.0/0"]
+    assert json.loads(done.stdout.splitlines()[-1]) == {
+        "groups": ["cvl-1-aaaaaaaa", "shared"],
+        "cvl-1-aaaaaaaa": [[8888, 8888, world], [9000, 9001, world]],
+        "shared": [[22, 22, world]],
+    }
+
+
+ELSEWHERE = """
+from cvl_ci.engine import provision_hooks
+asked = []
+provision_hooks.provision.open_ports = lambda *arguments: asked.append(arguments)
+for _ in range(2):  # the second launch of a process: a recovery
+    provision_hooks._leave_ports_to_us()
+for name in ("AWS", "GCP"):
+    provision_hooks.provision.open_ports(name, "c", ["8888"], {})
+print([arguments[0] for arguments in asked])
+"""
+
+
+def test_skypilot_opens_ports_on_other_clouds_itself(tmp_path: Path) -> None:
+    env = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", ELSEWHERE], env=env, capture_output=True, text=True, check=True, timeout=120
+    )
+    assert done.stdout.splitlines()[-1] == "['GCP']"

@@ -59,7 +59,10 @@ _ENDING = {"shutting-down", "deleting", "deleted"}
 
 
 class AwsInventory:
-    """The inventory of AWS. `client` makes an EC2 client for a region; `regions` lists those enabled in the account."""
+    """The inventory of AWS. `client` makes an EC2 client for a region; `regions` lists those enabled in the account.
+
+    `user_id`: the owner's, to name the security group that all runs of a repository share.
+    """
 
     def __init__(
         self,
@@ -68,11 +71,13 @@ class AwsInventory:
         regions: Callable[[], Sequence[str]],
         provider: str = "aws",
         buckets: AwsBuckets | None = None,
+        user_id: str = "",
     ) -> None:
         self._client = client
         self._buckets = buckets
         self._regions = regions
         self._provider = provider
+        self._user_id = user_id
         self._slow = set[str | None]()
         """Leases with a group that waited for a machine."""
 
@@ -210,7 +215,7 @@ class AwsInventory:
             left=leftovers,
             skipped=tuple(skipped.values()),
             stays=tuple(f"bucket {one.id}" for one in by_id.values() if one.stays),
-            shared=_shared(client) if lease and queries.GROUPS not in skipped else (),
+            shared=_shared(client, self._user_id) if lease and queries.GROUPS not in skipped else (),
         )
         if no_buckets is None:
             return list(by_id.values()), [check]
@@ -250,7 +255,7 @@ class AwsInventory:
         )
 
 
-def open_inventory(_environ: Mapping[str, str]) -> Inventory:
+def open_inventory(environ: Mapping[str, str]) -> Inventory:
     """Return the inventory of every region of the account. boto3 takes its credentials from this process."""
     clients = service_clients()
 
@@ -259,7 +264,8 @@ def open_inventory(_environ: Mapping[str, str]) -> Inventory:
         return ec2
 
     buckets = AwsBuckets(clients=clients)  # this inventory itself goes through the regions
-    return AwsInventory(client=client, regions=account_regions(client), buckets=buckets)
+    user_id = environ.get("SKYPILOT_USER_ID", "")
+    return AwsInventory(client=client, regions=account_regions(client), buckets=buckets, user_id=user_id)
 
 
 def _joined(checks: Iterable[ProviderCheck]) -> tuple[ProviderCheck, ...]:
@@ -280,7 +286,7 @@ def _extra(client: EC2Client, lease: str | None) -> tuple[list[queries.Raw], Map
     skipped: dict[str, str] = {}
     for kind, query, makers in (
         (queries.EXTRA, queries.addresses, "no run makes one"),
-        (queries.GROUPS, queries.security_groups, "a deployment alone makes one, free of charge"),
+        (queries.GROUPS, queries.security_groups, "only a deployment and a task with `ports` make one, free of charge"),
     ):
         try:
             resources += query(client, lease)
@@ -291,12 +297,15 @@ def _extra(client: EC2Client, lease: str | None) -> tuple[list[queries.Raw], Map
     return resources, skipped
 
 
-def _shared(client: EC2Client) -> tuple[str, ...]:
-    """Return what all runs share, in words. It is free, so a missing answer about it takes no proof away."""
+def _shared(client: EC2Client, user_id: str) -> tuple[str, ...]:
+    """Return what a repository's runs share, in words. It is free, so a missing answer about it takes no proof away."""
+    if not user_id:
+        return ()
+    name = queries.shared_group(user_id)
     try:
-        return tuple(f"security group {queries.SHARED_GROUP} ({group})" for group in queries.shared_groups(client))
+        return tuple(f"security group {name} ({group})" for group in queries.shared_groups(client, user_id))
     except Exception as error:  # noqa: BLE001  any error: the receipt names the group without its id
-        return (f"security group {queries.SHARED_GROUP} (no answer: {error})"[:200],)
+        return (f"security group {name} (no answer: {error})"[:200],)
 
 
 def _refusals(end: Callable[[list[str]], Any], ids: list[str], kind: str) -> Iterator[str]:

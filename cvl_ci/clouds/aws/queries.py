@@ -32,13 +32,10 @@ If these credentials may not list them, the answer notes that, and the proof sta
 """
 
 GROUPS = "security groups"
-"""Only a deployment makes one. A group is free of charge.
+"""Only a deployment and a task with `ports` make one. A group is free of charge.
 
 If these credentials may not list them, the answer notes that, and the proof of the machines stays complete.
 """
-
-SHARED_GROUP = "sky-sg-cvl-ci"
-"""SkyPilot's security group in a region, which all runs of the account share (engine/shared_group.py)."""
 
 ALIVE = ["pending", "running", "shutting-down", "stopping", "stopped"]
 PAGE = 200
@@ -88,15 +85,24 @@ def addresses(client: EC2Client, lease: str | None) -> Iterator[Raw]:
 
 
 def security_groups(client: EC2Client, lease: str | None) -> Iterator[Raw]:
-    """Yield the groups that opened a port for a service. The label is on them from their birth."""
+    """Yield the groups that opened ports for a service or a task. The label is on them from their birth."""
     condition = _filter(f"tag:{LABEL_LEASE}", [lease]) if lease else _filter("tag-key", [LABEL_LEASE])
     groups = _all_pages(client, "describe_security_groups", "SecurityGroups", Filters=[condition])
     yield from ((GROUPS, group) for group in groups)
 
 
-def shared_groups(client: EC2Client) -> Iterator[str]:
-    """Yield the ids of the groups that all runs share, one in each network that SkyPilot has used."""
-    named = [_filter("group-name", [SHARED_GROUP])]
+def shared_group(user_id: str) -> str:
+    """Return the name of the security group that all runs of a repository share (engine/shared_group.py).
+
+    `user_id`: the owner's. EC2 takes names of at most 255 characters that do not begin with `sg-` (EC2 API Reference,
+    CreateSecurityGroup).
+    """
+    return f"sky-sg-cvl-ci-{user_id}"
+
+
+def shared_groups(client: EC2Client, user_id: str) -> Iterator[str]:
+    """Yield the ids of a repository's shared groups, one in each network that SkyPilot has used."""
+    named = [_filter("group-name", [shared_group(user_id)])]
     for group in _all_pages(client, "describe_security_groups", "SecurityGroups", Filters=named):
         yield str(group["GroupId"])
 
