@@ -34,7 +34,7 @@ from cvl_ci.ports.storage import ending_buckets, kept_buckets, kept_checkpoints
 PROOF_SECONDS = 180.0
 """Seconds of repeated queries before we report that the end is not proved."""
 POST_SECONDS = 240.0
-"""Seconds of post's release for slow kinds: after a cancel, GitHub gives all posts of a job 4 min 45 s together."""
+"""Seconds of post's whole release: after a cancel, GitHub gives all posts of a job 4 min 45 s together."""
 SETTLE_SECONDS = 8.0
 """Seconds until a requested machine is in the list: EC2 is eventually consistent, about a second (SkyPilot #4431)."""
 ENDING_SECONDS = 20.0
@@ -193,7 +193,7 @@ class Lease:
         )
 
     def _until_gone(self, locations: Sequence[Location], *, most_seconds: float) -> InventoryResult:
-        """Query until the provider shows nothing. `most_seconds`: for slow kinds; post has only a few minutes."""
+        """Query until the provider shows nothing. `most_seconds`: post has only a few minutes for all of it."""
         start = self._clock.monotonic()
         while True:
             result = self._find(locations)
@@ -206,10 +206,11 @@ class Lease:
             pending = any(not resource.stays for resource in resources)
             if clean and settled and (not pending or waited > ENDING_SECONDS):
                 return result
-            if waited > max(PROOF_SECONDS, min(result.patience_seconds, most_seconds)):
+            rest = min(max(PROOF_SECONDS, result.patience_seconds), most_seconds) - waited
+            if rest <= 0:
                 return result
             self._remove(resources)
-            self._clock.sleep(min(5.0, 0.5 + waited / 4))
+            self._clock.sleep(min(5.0, 0.5 + waited / 4, max(0.1, rest)))
 
     def _memory(self, locations: Sequence[Location], resources: Sequence[Resource]) -> Memory:
         """Return the machines' dates for the ledger. A machine that only the first answer showed is in it too.
