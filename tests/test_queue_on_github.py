@@ -54,7 +54,7 @@ def publish(environment: Mapping[str, str], records: Mapping[str, JobRecord]) ->
     """Publish the end of a queue as post does, by its record."""
     Manifest(queue_verb.OUTPUTS).write(records)
     step = Step(environment)
-    return queue_verb.undo(step, StepPublication(step), {}, leases=())
+    return queue_verb.undo(step, StepPublication(step), {}, environment, leases=())
 
 
 def test_one_comment_has_the_table_and_a_later_queue_changes_it(api: Api, environment: dict[str, str]) -> None:
@@ -90,7 +90,7 @@ def test_words_of_a_job_stay_in_its_table_and_secrets_are_hidden(api: Api, envir
     Manifest(queue_verb.OUTPUTS).write({"train": replace(BROKEN, reason=reason)})
     step = Step(environment)
     step.reporter.mask("hf_0123456789abcdef")  # as carry_out does, before the first job
-    queue_verb.undo(step, StepPublication(step), {}, leases=())
+    queue_verb.undo(step, StepPublication(step), {}, environment, leases=())
     (body,) = api.bodies()
     assert "hf_0123456789abcdef" not in body
     fence = re.search(r"^(`{3,}|~{3,})\w*$", body, re.MULTILINE)
@@ -98,6 +98,24 @@ def test_words_of_a_job_stay_in_its_table_and_secrets_are_hidden(api: Api, envir
     inside = body[fence.end() :].split(f"\n{fence[1]}", 1)[0]
     assert "<img" in inside and body.count("<img") == 1, "harmless as code"
     assert not re.search(rf"^{re.escape(fence[1])}", inside, re.MULTILINE)
+
+
+def test_post_learns_the_secrets_of_all_jobs_again_before_it_tells_a_recorded_reason(
+    api: Api, environment: dict[str, str]
+) -> None:
+    """No name here looks like a secret's: only the queue's file says which value is one."""
+    Path("queue.yaml").write_text(
+        "jobs:\n"
+        "- {id: gone, example: no_such_example, secrets: [HARBOUR]}\n"
+        "- {id: train, task: task.yaml, secrets: [LANTERN]}\n"
+    )
+    Path("task.yaml").write_text("run: 'true'\nenvs: {API_TOKEN: orchard-0123456789}\n")
+    values = {"HARBOUR": "harbour-0123456789", "LANTERN": "lantern-0123456789"}
+    reason = f"The job failed: {values['HARBOUR']} {values['LANTERN']} orchard-0123456789"
+    publish({**environment, **values}, {"train": replace(BROKEN, reason=reason)})
+    (body,) = api.bodies()
+    assert "The job failed" in body
+    assert not re.search(r"(harbour|lantern|orchard)-0123456789", body)
 
 
 def test_a_comment_that_github_refuses_changes_no_end(api: Api, environment: dict[str, str]) -> None:

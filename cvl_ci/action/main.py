@@ -294,7 +294,7 @@ def _undo(saved: StepState | None, publication: StepPublication, step: Step, env
 
         leases = saved.leases if saved is not None else queue_verb.leases_on_record(step, environ)
         releases = releases_of(leases, saved, step, environ)
-        return queue_verb.undo(step, publication, releases, leases=leases, saved=saved)
+        return queue_verb.undo(step, publication, releases, environ, leases=leases, saved=saved)
     return undo_run(saved, publication, step, environ)
 
 

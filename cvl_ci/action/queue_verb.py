@@ -107,13 +107,17 @@ def undo(
     step: Step,
     publication: StepPublication,
     releases: Mapping[str, Release],
+    environ: Mapping[str, str],
     *,
     leases: Sequence[str],
     saved: StepState | None = None,
 ) -> int:
     """Publish the end of a queue whose step was cut off, after the proofs of its leases. Return post's exit code."""
     from cvl_ci.commands.queue.manifest import Manifest
+    from cvl_ci.wiring.queue import secrets_again
 
+    with suppress(CvlError):  # main masked the record's words. A file that is gone must not hide the end of the queue.
+        step.reporter.mask(*secrets_again(_queue(step, environ, on_sandbox=False)[0], Path.cwd(), environ))
     is_gone = {name: name in releases and releases[name].gone for name in leases}
     records: Mapping[str, JobRecord] = {}
     with suppress(CvlError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import shlex
@@ -17,7 +18,7 @@ from cvl_ci.commands.queue import machines, run_queue
 from cvl_ci.commands.queue.manifest import FILE_NAME, Manifest
 from cvl_ci.commands.queue.queue_ports import QueuePorts
 from cvl_ci.commands.run.steps import refuse_unseen
-from cvl_ci.errors import InputProblem, RequestError
+from cvl_ci.errors import CvlError, InputProblem, RequestError
 from cvl_ci.inputs.option import by_own_name
 from cvl_ci.inputs.reader import from_keywords
 from cvl_ci.inputs.table import RUN_OPTIONS
@@ -130,6 +131,23 @@ def plans_of(queued: Queue, caller: Caller, *, by_inputs: bool = False) -> dict[
     if mistakes:
         raise RequestError(mistakes)
     return plans
+
+
+def secrets_again(queued: Queue, folder: Path, environ: Mapping[str, str]) -> list[str]:
+    """Return the secrets of all jobs, for a process that only reports about them.
+
+    `folder`: in the checkout. A job that cannot be planned any more has only the secrets of its inputs.
+    """
+    secrets: list[str] = []
+    for job in queued.jobs:
+        with contextlib.suppress(CvlError, OSError):
+            inputs = from_keywords(job.request, environment=environ)
+            secrets += secrets_of(inputs.variables)
+            checkout = open_checkout(folder, at=str(inputs.work.workdir or inputs.work.task or "."))
+            through_server = goes_through_server(environ, by_inputs=True)
+            plan = prepare(inputs, checkout=checkout, prices=prices(environ), through_server=through_server)
+            secrets += secrets_of(plan.variables)
+    return secrets
 
 
 def _require_scripts(plans: Mapping[str, RunPlan]) -> None:
