@@ -2,7 +2,7 @@
 
 Each trace counts by itself: the lines that the stream delivered before the job's first line, the node's marks, its
 report of an end, and its logs. A job can add traces, which makes its failure a failure of the job. It can delete only
-the traces on its own machine.
+the traces on its own machine. There SkyPilot's own state of the job is one more trace.
 """
 
 from __future__ import annotations
@@ -17,11 +17,25 @@ from cvl_ci.engine.log_follower import Following
 _LONGEST_STATUS = 30
 _UNENDED = frozenset({"INIT", "PENDING", "SETTING_UP", "RUNNING"})
 """SkyPilot's states of a job that is not over: sky/skylet/job_lib.py, JobStatus."""
+_ENDED_BY_ITS_TEXT = frozenset({"FAILED", "SUCCEEDED"})
+"""SkyPilot's states of a job whose own text ended, with an exit code: sky/backends/task_codegen.py.
+
+A job that could not start is FAILED_DRIVER or FAILED_SETUP.
+"""
 
 
 def has_begun(answers: Sequence[Mapping[str, Any]], *, stream: Following) -> bool:
     """Tell whether setup or the job began on any node. `answers`: what the nodes printed for script.end."""
     return stream.nodes_begun > 0 or any(_has_begun(rank, answer["out"]) for rank, answer in enumerate(answers))
+
+
+def has_deleted_traces(answers: Sequence[Mapping[str, Any]], *, status: object) -> bool:
+    """Tell whether a job ended and no node has the mark that each node makes before anything else: the job deleted it.
+
+    `status`: SkyPilot's state of the job, as its worker returned it.
+    """
+    has_ended = isinstance(status, str) and status in _ENDED_BY_ITS_TEXT
+    return has_ended and not any(_marks(answer["out"]) for answer in answers)
 
 
 def has_prepared(answers: Sequence[Mapping[str, Any]], *, stream: Following) -> bool:

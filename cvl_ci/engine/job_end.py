@@ -61,7 +61,7 @@ class Ending:
             nodes=nodes,
             unfit=fitness.why_unfit(nodes, begun=self.stream.nodes_begun),
             failed_mount=failed_mounts.why(nodes, plan=self.session.job_plan, begun=self.stream.nodes_begun),
-            never_began="" if beginning.has_begun(answers, stream=self.stream) else self._why_never(),
+            never_began="" if beginning.has_begun(answers, stream=self.stream) else self._why_never(answers),
             warnings=self._whole_log(answers),
         )
 
@@ -81,7 +81,7 @@ class Ending:
         if len(nodes) >= self.session.machines.num_nodes and all(node.exit_code is not None for node in nodes):
             return JobEnd(nodes=nodes, warnings=self._whole_log(answers))
         has_prepared = beginning.has_prepared(answers, stream=self.stream)
-        never_began = "" if has_prepared else self._why_never(is_out_of_time=True)
+        never_began = "" if has_prepared else self._why_never(answers, is_out_of_time=True)
         try:
             self.session.call("cancel", job_id=self.session.job_id, until=within(ANSWER_SECONDS))
         except (Expired, WorkerFailed, EngineError):
@@ -111,13 +111,15 @@ class Ending:
             return Lost(kind=LossKind.ENDED_ITSELF, why=why)
         return Lost(kind=LossKind.PREEMPTED if machines.spot else LossKind.NODE_LOST, why=why)
 
-    def _why_never(self, *, is_out_of_time: bool = False) -> str:
-        """Return why the job never began. SkyPilot's state of it explains that, and decides nothing."""
+    def _why_never(self, answers: Sequence[dict[str, Any]], *, is_out_of_time: bool = False) -> str:
+        """Return why the job without traces never began; empty if SkyPilot's state of it shows that it deleted them."""
         try:
             status = self.session.call("job_status", job_id=self.session.job_id, until=within(ANSWER_SECONDS))
         except (Expired, WorkerFailed, EngineError):
             self.session.stop()
             status = None
+        if beginning.has_deleted_traces(answers, status=status):
+            return ""
         num_nodes = self.session.machines.num_nodes
         return beginning.why_never(status, num_nodes=num_nodes, is_out_of_time=is_out_of_time)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -72,8 +73,19 @@ def judged(end: JobEnd) -> verdict.Judgement:
     )
 
 
-@pytest.mark.parametrize("status", ["FAILED_DRIVER", "FAILED_SETUP", "CANCELLED", "PENDING", "INIT", "FAILED", None])
-@pytest.mark.parametrize("text", ["", PREPARED, "mark=other", "mark=job-begun", "log=running x", "size=other/new 5"])
+NO_TRACES = ["", "mark=other", "mark=job-begun", "log=running x", "size=other/new 5"]
+
+
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [
+        *itertools.product(
+            [*NO_TRACES, PREPARED], ["FAILED_DRIVER", "FAILED_SETUP", "CANCELLED", "PENDING", "INIT", "RUNNING", None]
+        ),
+        (PREPARED, "FAILED"),
+        (PREPARED, "SUCCEEDED"),
+    ],
+)
 def test_a_job_that_no_node_began_is_infrastructure_in_each_state(status: str | None, text: str) -> None:
     machines = Machines(text, status=status)
     end = ended(machines)
@@ -103,7 +115,20 @@ def test_a_job_that_began_on_any_node_stays_killed_whatever_it_deleted(
     machines = Machines(*texts, status="FAILED_DRIVER")
     judgement = judged(ended(machines, *lines))
     assert (judgement.ending, judgement.exit_code) == (Ending.FAILED, verdict.KILLED)
-    assert "job_status" not in machines.verbs, "the traces decide, and not what the machine stores as the state"
+    assert "job_status" not in machines.verbs, "a trace decides before what the machine stores as the state"
+
+
+@pytest.mark.parametrize("status", ["FAILED", "SUCCEEDED"])
+@pytest.mark.parametrize("texts", [*((text,) for text in NO_TRACES), ("", "")])
+def test_a_job_that_deleted_all_its_traces_in_its_first_second_is_no_infrastructure(
+    texts: tuple[str, ...], status: str
+) -> None:
+    """machine/prelude.sh makes its mark before anything else, so SkyPilot's state shows that the job deleted it."""
+    end = ended(Machines(*texts, status=status))
+    judgement = judged(end)
+    assert (judgement.ending, judgement.exit_code) == (Ending.FAILED, verdict.KILLED)
+    assert not end.is_infrastructure
+    assert judged(ended(Machines(*texts, status=status), is_cut=True)).ending is Ending.TIMED_OUT
 
 
 @pytest.mark.parametrize(("code", "ending"), [(0, Ending.SUCCEEDED), (3, Ending.FAILED)])
