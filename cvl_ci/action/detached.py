@@ -208,7 +208,7 @@ def _record(run: WaitingRun, *, repository: str, step: Step) -> LeaseRecord | No
             f"The record of {run.lease} names another repository or run, so nothing was done with it."
         )
         return None
-    return replace(record, released_at=None, detached=replace(detached, is_collected=False))
+    return replace(record, released_at=None, is_cancelled=False, detached=replace(detached, is_collected=False))
 
 
 def _close(step: Step, environ: Mapping[str, str], record: LeaseRecord, outcome: Outcome, *, commit: str) -> bool:

@@ -180,6 +180,7 @@ def _from_json(name: str, data: Mapping[str, Any]) -> LeaseRecord:
         ),
         knows_buckets=data.get("knows_buckets", True) is True,
         checkpoints=_checkpoints(data.get("checkpoints")),
+        is_cancelled=data.get("is_cancelled") is True,
         detached=detached_records.from_json(data["detached"]) if data.get("detached") else None,
     )
 

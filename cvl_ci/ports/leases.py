@@ -31,6 +31,8 @@ class LeaseRecord:
     """False: the run's own record is lost, so only the provider can tell its buckets, by their labels."""
     checkpoints: BucketAddress | None = None
     """The folder in which the machines store checkpoints. It outlives the lease."""
+    is_cancelled: bool = False
+    """Whether a person took it down (`cvl-ci down`). Otherwise a lost machine is infrastructure."""
     detached: Detached | None = None
     """The facts for the end of a run that left its machine alone with the job."""
 

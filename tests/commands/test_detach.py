@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -268,6 +269,69 @@ def test_a_machine_of_another_run_with_the_name_of_the_lease_is_not_taken_down(s
     (doubt,) = scene.collect().running
     assert "another run" in doubt.doubt
     assert len(scene.cloud.running()) == 1
+
+
+def test_a_lost_run_is_not_cancelled_when_it_is_collected_again(scene: Scene) -> None:
+    scene.run()
+    scene.clock.sleep(300)
+    scene.cloud.end("i-0")
+    ends = [scene.collect(OWNER.name).outcomes[OWNER.name] for _ in range(2)]
+    assert [(end.ending, end.exit_code) for end in ends] == [(Ending.PREEMPTED, 75)] * 2
+
+
+def test_a_bucket_that_stays_silent_after_the_deadline_is_the_likely_cause(scene: Scene) -> None:
+    scene.run()
+    scene.results.silent = True
+    scene.clock.sleep(scene.record.deadline - scene.clock.now() + 60)
+    scene.cloud.end("i-0")
+    assert scene.collect().outcomes == {}, "the bucket may be away for a moment"
+    scene.clock.sleep(3600)
+    outcome = scene.collect().outcomes[OWNER.name]
+    assert (outcome.ending, outcome.exit_code) == (Ending.PREEMPTED, 75)
+    assert "The bucket results is the likely cause" in outcome.reason and "S3 did not answer." in outcome.reason
+
+
+def test_a_silent_bucket_proves_nothing_while_the_provider_is_silent_or_shows_the_machine(scene: Scene) -> None:
+    scene.run()
+    scene.results.silent = True
+    scene.clock.sleep(scene.record.deadline - scene.clock.now() + 7200)
+    for scene.cloud.silent in (False, True):
+        (one,) = scene.collect().running
+        assert one.doubt
+    assert len(scene.cloud.running()) == 1
+
+
+def test_an_error_after_the_release_keeps_the_end_and_stops_no_other_run(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.run()
+    scene.end_job()
+    scene.records.write(replace(scene.record, name="cvl-2-00000000", locations=()))
+
+    def fail(_: str) -> None:
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(scene, "published", SimpleNamespace(append=fail))
+    collected = scene.collect()
+    assert len(collected.outcomes) == 2 and collected.running == ()
+    assert collected.outcomes[OWNER.name].ending is Ending.SUCCEEDED
+    assert sum("the disk is full" in line for line in scene.reporter.said) == 2
+    assert scene.record.detached is not None and not scene.record.detached.is_collected, "the next one tries again"
+
+
+def test_a_fault_between_the_release_and_the_end_does_not_say_that_nothing_was_taken_down(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ValueError("odd")
+
+    scene.run()
+    scene.end_job()
+    monkeypatch.setattr(scene.results, "fetch", fail)
+    collected = scene.collect()
+    line = " ".join(text.lines(collected))
+    assert "was taken down" in line and "Nothing was" not in line
+    assert text.exit_code(collected, is_neutral=True) == 79
 
 
 def test_a_machine_that_was_lost_without_an_end_is_infrastructure(scene: Scene) -> None:

@@ -21,7 +21,19 @@ from cvl_ci.model.location import Location
 from cvl_ci.model.outcome import Outcome
 from cvl_ci.model.release import Release
 from cvl_ci.model.resource import ResourceKind
-from cvl_ci.ports import Clock, Cloud, Clouds, DetachedEnd, Event, Fetched, LeaseRecord, Prices, Records, RunReporter
+from cvl_ci.ports import (
+    Clock,
+    Cloud,
+    Clouds,
+    DetachedEnd,
+    Event,
+    Fetched,
+    LeaseRecord,
+    Prices,
+    Records,
+    Results,
+    RunReporter,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,11 +68,11 @@ def collect(
     for record in _chosen(names, everything=everything, tools=tools):
         if record.detached is None:
             continue
+        state = _Collection(record=record, detached=record.detached, into=folder_of(record.name))
         try:
-            result = _collect(record, record.detached, user_id=user_id, into=folder_of(record.name), tools=tools)
-        except CvlError as error:
-            why = explain_while_running(error)
-            result = ending.still_running(record, record.detached, now=tools.clock.now(), doubt=why)
+            result = _collect(state, user_id=user_id, tools=tools)
+        except Exception as error:  # noqa: BLE001  a fault at one run must not stop the others
+            result = _after_fault(state, explain_while_running(error), tools=tools)
         if isinstance(result, Outcome):
             outcomes[record.name] = result
         else:
@@ -83,32 +95,66 @@ def _chosen(names: Sequence[str], *, everything: bool, tools: CollectPorts) -> l
     return waiting if everything else [detached[name] for name in dict.fromkeys(names)]
 
 
-def _collect(
-    record: LeaseRecord, detached: Detached, *, user_id: str, into: Path, tools: CollectPorts
-) -> Outcome | StillRunning:
-    places = record.locations
-    with tools.clouds.open(places, user_id=user_id, watch=_unwatched) as cloud:
+@dataclass
+class _Collection:
+    """One run, and how far its collection came. `into`: the folder of its files. `silence`: of its bucket."""
+
+    record: LeaseRecord
+    detached: Detached
+    into: Path
+    silence: str = ""
+    release: Release | None = None
+    outcome: Outcome | None = None
+
+
+def _collect(state: _Collection, *, user_id: str, tools: CollectPorts) -> Outcome | StillRunning:
+    record, detached = state.record, state.detached
+    with tools.clouds.open(record.locations, user_id=user_id, watch=_unwatched) as cloud:
         if cloud.results is None:
             raise EngineError("This cloud has no place for results.")
         lease = _lease(record, cloud, tools)
-        was_ended = record.released_at is not None
-        end = cloud.results.end(detached.place)
-        if end is None and not was_ended:
+        end = _end(state, cloud.results, now=tools.clock.now())
+        if end is None and not record.is_cancelled:
             count = lease.count_machines()
             if count is None:
                 raise EngineError("The provider does not answer about its machine.")
             if count:
-                return ending.still_running(record, detached, now=tools.clock.now())
-            end = cloud.results.end(detached.place)  # the machine may have stored it between the two questions
+                return ending.still_running(record, detached, now=tools.clock.now(), doubt=state.silence)
+            # The machine may have stored it between the two questions.
+            end = _end(state, cloud.results, now=tools.clock.now())
         _refuse_others(record, cloud)
-        release = lease.release(maybe_created=True)
-        fetched = cloud.results.fetch(detached, end, into=into, line=tools.reporter.show_job_line)
-        outcome = _outcome(record, detached, end, release, fetched, was_ended=was_ended, into=into, tools=tools)
-    tools.publish(record, outcome, into)
+        state.release = release = lease.release(maybe_created=True)
+        fetched = cloud.results.fetch(detached, end, into=state.into, line=tools.reporter.show_job_line)
+        state.outcome = outcome = _outcome(state, end, release, fetched, tools=tools)
+        tools.reporter.show_outcome(outcome)
+    tools.publish(record, outcome, state.into)
     if release.gone:
         latest = tools.records.read(record.name) or lease.record
         tools.records.write(replace(latest, detached=replace(detached, is_collected=True)))
     return outcome
+
+
+def _end(state: _Collection, results: Results, *, now: float) -> DetachedEnd | None:
+    """Return the stored end. Long after the deadline, the provider alone tells of a run whose bucket is silent."""
+    try:
+        return results.end(state.detached.place)
+    except CvlError as error:
+        if now < state.record.deadline + ending.SILENT_SECONDS:
+            raise
+        state.silence = explain_while_running(error)
+        return None
+
+
+def _after_fault(state: _Collection, why: str, *, tools: CollectPorts) -> Outcome | StillRunning:
+    """Return the outcome of a run that was over before the fault. Otherwise, nothing certain is known of the run."""
+    if state.outcome is not None:
+        tools.reporter.warning(
+            f"{state.record.name} is over, but not all of its collection succeeded. {why} "
+            f"Its end stands. Collect it again: cvl-ci collect {state.record.name}"
+        )
+        return state.outcome
+    now, was_released = tools.clock.now(), state.release is not None
+    return ending.still_running(state.record, state.detached, now=now, doubt=why, was_released=was_released)
 
 
 def _refuse_others(record: LeaseRecord, cloud: Cloud) -> None:
@@ -128,31 +174,18 @@ def _refuse_others(record: LeaseRecord, cloud: Cloud) -> None:
 
 
 def _outcome(
-    record: LeaseRecord,
-    detached: Detached,
-    end: DetachedEnd | None,
-    release: Release,
-    fetched: Fetched,
-    *,
-    was_ended: bool,
-    into: Path,
-    tools: CollectPorts,
+    state: _Collection, end: DetachedEnd | None, release: Release, fetched: Fetched, *, tools: CollectPorts
 ) -> Outcome:
-    outcome = ending.outcome(
-        record,
-        ending.Facts(
-            detached=detached,
-            end=end,
-            release=release,
-            fetched=fetched,
-            was_ended=was_ended,
-            now=tools.clock.now(),
-            price_source=tools.prices.date,
-        ),
-        outputs=into,
+    facts = ending.Facts(
+        detached=state.detached,
+        end=end,
+        release=release,
+        fetched=fetched,
+        silence=state.silence,
+        now=tools.clock.now(),
+        price_source=tools.prices.date,
     )
-    tools.reporter.show_outcome(outcome)
-    return outcome
+    return ending.outcome(state.record, facts, outputs=state.into)
 
 
 def _lease(record: LeaseRecord, cloud: Cloud, tools: CollectPorts) -> Lease:

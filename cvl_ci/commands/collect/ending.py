@@ -19,13 +19,15 @@ from cvl_ci.result import verdict
 from cvl_ci.result.ledger import Ends, build
 from cvl_ci.result.text import left_behind
 
+SILENT_SECONDS = 3_600.0
+"""So long after its deadline, a run waits for a bucket that gives no answer. The machine stored all before it."""
 TIMER_SECONDS = 60.0
 """A machine's own timer may end it so much after its deadline: it looks every 15 seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """Everything known of a detached run. `end` None: it stored none. `was_ended`: a person took it down before.
+    """Everything known of a detached run. `end` None: it stored none. `silence`: why its bucket gives no answer.
 
     `now`: epoch seconds. `price_source`: the day of the prices.
     """
@@ -34,7 +36,7 @@ class Facts:
     end: DetachedEnd | None
     release: Release
     fetched: Fetched
-    was_ended: bool
+    silence: str = ""
     now: float
     price_source: str = ""
 
@@ -78,7 +80,9 @@ def outcome(record: LeaseRecord, facts: Facts, *, outputs: Path) -> Outcome:
     )
 
 
-def still_running(record: LeaseRecord, detached: Detached, *, now: float, doubt: str = "") -> StillRunning:
+def still_running(
+    record: LeaseRecord, detached: Detached, *, now: float, doubt: str = "", was_released: bool = False
+) -> StillRunning:
     """Return a run that is not over, or of which nothing certain is known (`doubt`)."""
     return StillRunning(
         lease=record.name,
@@ -87,6 +91,7 @@ def still_running(record: LeaseRecord, detached: Detached, *, now: float, doubt:
         usd=cost_so_far(detached, now=now),
         billed=detached.spending.billed,
         doubt=doubt,
+        was_released=was_released,
     )
 
 
@@ -102,7 +107,7 @@ def _judgement(record: LeaseRecord, facts: Facts) -> verdict.Judgement:
         lost=None if end else _loss(record, facts),
         release=facts.release,
         failure=None,
-        cancelled=end is None and facts.was_ended,
+        cancelled=end is None and record.is_cancelled,
         attempts=detached.spending.attempts,
         ran_seconds=facts.ran_seconds,
         failed_mount=f"A mount of the machine failed: {mount.fault.value}." if mount else "",
@@ -112,7 +117,15 @@ def _judgement(record: LeaseRecord, facts: Facts) -> verdict.Judgement:
 def _loss(record: LeaseRecord, facts: Facts) -> Lost:
     """Return the loss of a machine that stored no end. Whether its job did its work is not known."""
     spot = facts.detached.launch.spot and facts.now < record.deadline
-    why = f"the provider shows no machine of {record.name}, and {facts.detached.place} has no end of its job"
+    place = facts.detached.place
+    if facts.silence:
+        why = (
+            f"the provider shows no machine of {record.name} after its deadline. The bucket {place.bucket} "
+            f"is the likely cause: it gives no answer. {facts.silence} "
+            f"If the job stored its results, they are in {place}"
+        )
+        return Lost(kind=LossKind.NODE_LOST, why=why)
+    why = f"the provider shows no machine of {record.name}, and {place} has no end of its job"
     return Lost(kind=LossKind.PREEMPTED if spot else LossKind.NODE_LOST, why=why)
 
 

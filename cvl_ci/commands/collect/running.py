@@ -13,6 +13,7 @@ class StillRunning:
     """A run that is not over. `until`: its end at the latest, in epoch seconds; `usd`: its cost so far.
 
     `doubt`: why nothing certain is known of it; empty for a machine that the provider shows.
+    `was_released`: its machine was taken down already, and an error hides its end.
     """
 
     lease: str
@@ -21,6 +22,7 @@ class StillRunning:
     usd: float
     billed: bool = True
     doubt: str = ""
+    was_released: bool = False
 
 
 def cost_so_far(detached: Detached, *, now: float) -> float:

@@ -37,6 +37,11 @@ def exit_code(collected: Collected, *, is_neutral: bool) -> int:
 
 def _line(one: StillRunning) -> str:
     price = f"{dollars(one.usd)} so far" if one.billed else f"{dollars(one.usd)} so far if it were AWS"
+    if one.was_released:
+        return (
+            f"{one.lease}: {one.title}: its machine was taken down, but its end could not be told. {one.doubt} "
+            f"The results stay in the bucket. Try again: cvl-ci collect {one.lease}"
+        )
     if one.doubt:
         return (
             f"{one.lease}: {one.title}: nothing certain is known. {one.doubt} Its machine ends itself by "

@@ -60,12 +60,24 @@ def down(
         resources, silent = _all_resources(locations, user_id, tools)
         to_end += _unknown(resources, open_records, tools.clock)
         unlabelled = tuple(one for _, one in resources if one.is_leftover and not one.labels.get(LABEL_LEASE))
-    records = {record.name: record for record in to_end}
+    records = {record.name: _cancelled(record, tools) for record in to_end}
     return Downed(
         releases=end_all(records, user_id=user_id, tools=tools, hurried=False),
         silent=silent,
         unlabelled=unlabelled,
     )
+
+
+def _cancelled(record: LeaseRecord, tools: DownPorts) -> LeaseRecord:
+    """Return the record of a detached run with the cause of its end, which a later collection tells."""
+    if record.detached is None or record.detached.is_collected or record.released_at is not None:
+        return record
+    marked = replace(record, is_cancelled=True)
+    try:
+        tools.records.write(marked)
+    except CvlError as error:  # a record must not stop the end of a machine
+        tools.reporter.warning(error.what)
+    return marked
 
 
 def _known_or_new(
