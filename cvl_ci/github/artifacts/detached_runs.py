@@ -15,7 +15,6 @@ from datetime import datetime
 from typing import Any
 
 from cvl_ci.errors import CvlError
-from cvl_ci.github import client
 from cvl_ci.github.api import Repository
 from cvl_ci.github.artifacts.download import READ, Artifact, Gathering
 from cvl_ci.github.artifacts.unzip import files
@@ -70,7 +69,7 @@ def waiting(
     pages = repository.list_entries("/actions/artifacts", needs=READ, most=MOST + 1, key="artifacts")
     entries = list(pages)
     is_whole = len(entries) <= MOST or _is_too_old(entries[-1], now)  # GitHub lists the newest first
-    named = [(str(client.member(one, "name", str, of="an artifact")), one) for one in entries if _is_own(one)]
+    named = [(str(one.get("name")), one) for one in entries if _is_own(one)]
     collected = {match[1] for name, one in named if (match := _MARK.fullmatch(name)) and _branch(one) == branch}
     runs: list[WaitingRun] = []
     unread: list[str] = []
@@ -115,12 +114,12 @@ def _is_too_old(entry: Mapping[str, Any], now: float) -> bool:
 def _read(lease: str, entry: Mapping[str, Any], gathering: Gathering) -> WaitingRun:
     run = entry["workflow_run"]
     number, commit = run.get("id"), str(run.get("head_sha"))
-    if not isinstance(number, int) or not _COMMIT.fullmatch(commit):
-        raise CvlError("GitHub names no run and commit of it.")
+    if not isinstance(number, int) or not _COMMIT.fullmatch(commit) or not isinstance(entry.get("id"), int):
+        raise CvlError("GitHub names no number, run and commit of it.")
     if entry.get("expired") is True:
         raise CvlError("its retention is over.")
     size = entry.get("size_in_bytes")
-    one = Artifact(number=int(entry["id"]), name=str(entry["name"]), bytes=size if isinstance(size, int) else 0)
+    one = Artifact(number=entry["id"], name=str(entry["name"]), bytes=size if isinstance(size, int) else 0)
     problems: list[str] = []
     archive = gathering.archive(one)
     contents: Sequence[tuple[str, bytes]] = list(
