@@ -17,6 +17,7 @@ from cvl_ci.action.saved_outcome import outcome_from
 from cvl_ci.action.shown_deployment import ShownDeployment
 from cvl_ci.action.state import SavedEnding, StepState, claim_for_post
 from cvl_ci.action.step import Step
+from cvl_ci.commands.publish import WorkflowFacts
 from cvl_ci.errors import CredentialsError, RequestError
 from cvl_ci.github.pr import step_comment, sticky_comment
 from cvl_ci.model.outcome import Outcome, Phase
@@ -78,6 +79,17 @@ def test_a_comment_follows_the_run_from_the_queue_to_its_outcome(api: Api, envir
     assert "https://git.example.com/cvl/ci/actions/runs/7/attempts/1" in api.bodies()[0]
     step.reporter.close()
     assert len(api.comments) == 1
+
+
+def test_the_summary_of_a_collected_run_names_its_own_workflow_and_not_the_collector_s(
+    api: Api, environment: dict[str, str], tmp_path: Path
+) -> None:
+    own = WorkflowFacts(commit="a" * 40, run_url="https://git.example.com/cvl/ci/actions/runs/3/attempts/1", job="gpu")
+    publication = StepPublication(Step({**environment, "INPUT_LEG": '{"gpu": "L4"}'}))
+    publication.publish_collected(SUCCEEDED, folder=tmp_path / "cvl-3-0a1b2c3d", name="collected", facts=own)
+    summary = json.loads((tmp_path / "cvl-3-0a1b2c3d.json").read_text())
+    assert (summary["commit"], summary["run_url"], summary["job"]) == (own.commit, own.run_url, "gpu")
+    assert (summary["workflow"], summary["leg"]) == ("", "")
 
 
 def test_words_that_follow_each_other_fast_cost_one_request_and_the_last_is_said(
