@@ -18,7 +18,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from types import MappingProxyType
 
 from cvl_ci.errors import CvlError, EngineError, explain_while_running
 from cvl_ci.model.launch import Attempt
@@ -129,17 +128,18 @@ class Lease:
         return sum(kind in {ResourceKind.MACHINE, ResourceKind.TPU} for kind in living)
 
     def keep(
-        self, *, until: float, public_key: str | None, more_labels: Mapping[str, str] = MappingProxyType({})
+        self, *, until: float, public_key: str | None, labels: Mapping[str, str] | None = None, heartbeat: float = 0
     ) -> Release:
         """Keep the machines for a person, under this lease, until `until`, instead of a release.
 
+        `heartbeat`: the minutes after which they end without a renewal, or 0 for `until`.
         Nothing else can be launched under it. Any failure raises, and is a reason to release.
         """
         self._records.revoke(self.name)
-        labels = {LABEL_DEADLINE: str(int(until)), LABEL_KEPT: str(int(until)), **more_labels}
+        labels = {LABEL_DEADLINE: str(int(until)), LABEL_KEPT: str(int(until)), **(labels or {})}
         self.record = replace(self.record, deadline=until, labels={**self.record.labels, **labels})
         self._records.write(self.record)
-        ways_in = self._machines.keep(self.name, until=until, public_key=public_key)
+        ways_in = self._machines.keep(self.name, until=until, public_key=public_key, heartbeat=heartbeat)
         result = self._find(self._locations())
         resources, silent = result.read()
         living = [resource for resource in resources if resource.is_leftover]

@@ -96,12 +96,11 @@ class SkyPilotMachines:
         )
         return self._launch_of(request, answer)
 
-    def keep(self, cluster: str, *, until: float, public_key: str | None) -> Sequence[str]:
+    def keep(self, cluster: str, *, until: float, public_key: str | None, heartbeat: float = 0.0) -> Sequence[str]:
         self._session.is_attached = False
         try:
-            ways_in = self._session.worker().call(
-                "keep", until=within(KEEP_SECONDS), cluster=cluster, deadline=until, public_key=public_key
-            )
+            words: dict[str, Any] = {"deadline": until, "public_key": public_key, "heartbeat": heartbeat}
+            ways_in = self._session.worker().call("keep", until=within(KEEP_SECONDS), cluster=cluster, **words)
         except Expired:
             self.stop()
             raise EngineError(f"The machine did not take its new end within {KEEP_SECONDS:.0f} s.") from None

@@ -199,13 +199,16 @@ def bring(_send: Send, *, cluster: str, remote: str, files: list[list[tuple[str,
     return node_commands.bring(_runners(cluster), remote=remote, files=files, into=Path(into))
 
 
-def keep(_send: Send, *, cluster: str, deadline: float, public_key: str | None) -> list[str]:
-    """Replace the heartbeat's end of the machine by its own, and return the ssh command to each node."""
+def keep(_send: Send, *, cluster: str, deadline: float, public_key: str | None, heartbeat: float = 0.0) -> list[str]:
+    """Replace the heartbeat's end of the machine by its own, and return the ssh command to each node.
+
+    `heartbeat`: the minutes after which it ends without a renewal, or 0 for `deadline`.
+    """
     beating.rest()
     # In whole minutes, so rounded up. A timer armed at boot ends the machine to the second.
     latest = deadline + 60
     _arm_by_the_clock(Deadline(latest), heartbeat=0)
-    _end_in(minutes_at(time.time(), deadline=latest, heartbeat=0), cluster=cluster)
+    _end_in(minutes_at(time.time(), deadline=latest, heartbeat=heartbeat), cluster=cluster)
     ways_in = []
     for runner, way_in in _hosts(cluster, with_key=public_key is None):
         command = script.keep(deadline=deadline, public_key=public_key)

@@ -103,7 +103,7 @@ class EndedMachines:
     def address(self) -> str:
         _refuse()
 
-    def keep(self, cluster: str, *, until: float, public_key: str | None) -> Sequence[str]:
+    def keep(self, cluster: str, *, until: float, public_key: str | None, heartbeat: float = 0.0) -> Sequence[str]:
         _refuse()
 
 

@@ -60,8 +60,11 @@ class Machines(Protocol):
         Raises EngineError if a part of it stays: then the machines are not fit for another run.
         """
 
-    def keep(self, cluster: str, *, until: float, public_key: str | None) -> Sequence[str]:
-        """Return the SSH commands for its machines, which `public_key` opens now. They end soon after `until`."""
+    def keep(self, cluster: str, *, until: float, public_key: str | None, heartbeat: float = 0.0) -> Sequence[str]:
+        """Return the SSH commands for its machines, which `public_key` opens now. They end soon after `until`.
+
+        `heartbeat`: the minutes after which they end without a renewal, or 0 for `until`.
+        """
 
     def address(self) -> str:
         """Return the address at which the head of the latest launch is reached. Raises EngineError."""

@@ -291,9 +291,11 @@ def _kept_lines(outcome: Outcome, machines: KeptMachines) -> list[str]:
     why = "for its service" if outcome.machines.service else why
     why = "at most, with its job" if outcome.ending is Ending.DETACHED else why
     why = f"for the next run of reuse {outcome.machines.use.key}" if outcome.machines.use else why
+    # The next run uses the machine, and shares it with no person.
+    ways_in = () if outcome.machines.use else machines.ways_in
     return [
         f"kept until {moment(machines.until)}, {why}{f': {price}' if price else ''}",
-        *map(plain, machines.ways_in),
+        *map(plain, ways_in),
         f"ended sooner by: {down_command(outcome)}",
         *kept_bucket_lines(outcome, machines),
     ]

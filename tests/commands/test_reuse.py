@@ -127,6 +127,7 @@ def test_the_machine_waits_clean_and_labelled_after_its_job(house: House) -> Non
     assert labels[LABEL_REUSE] == "trainer"
     assert (house.mark().state, house.mark().number) == (UseState.IDLE, 1)
     assert "for the next run of reuse trainer" in released(outcome)[0]
+    assert not any("ssh " in line for line in released(outcome)), "the next run would share it with a person"
     assert house.locks.held == set()
 
 
@@ -155,6 +156,13 @@ def test_its_end_is_renewed_before_the_job_and_after_it(house: House) -> None:
     house.run(at=at)
     assert ends[0] == pytest.approx(300 + 35 * 60, abs=2), "the job with its release, and the way there"
     assert ends[-1] == pytest.approx(600, abs=2)
+
+
+def test_between_its_renewal_and_the_first_heartbeat_it_lives_no_longer_than_one(house: House) -> None:
+    house.run()
+    house.run()
+    assert house.is_warm()
+    assert house.engines[-1].heartbeats == [PLAN.limits.heartbeat_minutes, 0.0], "at the beginning, and for the wait"
 
 
 def test_no_use_makes_it_older_than_max_age(house: House) -> None:

@@ -247,6 +247,8 @@ class FakeEngine:
     stopped: int = 0
     cut_off: bool = False
     kept: tuple[float, str | None] | None = None
+    heartbeats: list[float] = field(default_factory=list)
+    """The heartbeat of each `keep`."""
     downs: list[str] = field(default_factory=list)
     submitted: list[JobRequest] = field(default_factory=list)
     entered: list[LaunchRequest] = field(default_factory=list)
@@ -373,7 +375,8 @@ class FakeEngine:
     def clean(self, cluster: str) -> None:
         self.at("clean")
 
-    def keep(self, cluster: str, *, until: float, public_key: str | None) -> Sequence[str]:
+    def keep(self, cluster: str, *, until: float, public_key: str | None, heartbeat: float = 0.0) -> Sequence[str]:
+        self.heartbeats.append(heartbeat)
         self.at("keep")
         self.kept = (until, public_key)
         return [f"ssh ubuntu@10.0.0.{rank}" for rank in range(len(self.ends))]

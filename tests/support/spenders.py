@@ -123,7 +123,7 @@ class Spender(FakeEngine):
         ends = tuple(NodeEnd(rank=0, exit_code=None, timed_out=True) if is_cut else one for one in self.ends)
         return JobEnd(nodes=ends)
 
-    def keep(self, cluster: str, *, until: float, public_key: str | None) -> Sequence[str]:
+    def keep(self, cluster: str, *, until: float, public_key: str | None, heartbeat: float = 0.0) -> Sequence[str]:
         for name in self.born:
             self.cloud.meter.machines[name].limit = until
         return super().keep(cluster, until=until, public_key=public_key)

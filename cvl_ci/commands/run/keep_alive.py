@@ -45,7 +45,7 @@ def keep(
         say("The machine is not kept: max_cost is used up. cvl-ci takes it down.")
         return None
     try:
-        release = lease.keep(until=until, public_key=plan.machines.public_key, more_labels=labels or {})
+        release = lease.keep(until=until, public_key=plan.machines.public_key, labels=labels or {})
     except Exception as error:  # noqa: BLE001  after any error: a machine that may not end by itself is never kept
         say(f"The machine could not be kept, so cvl-ci takes it down: {explain_while_running(error)}")
         return None

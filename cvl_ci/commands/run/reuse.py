@@ -172,7 +172,8 @@ def _enter(state: RunState, cloud: Cloud, lease: Lease, reuse: ReusePlan) -> Non
     oldest = record.taken_at + reuse.max_age_minutes * 60
     until = min(now + SUBMIT_SECONDS + needed_seconds(state.plan), oldest)
     busy = UseMark(state=UseState.BUSY, number=use.number, since=now)
-    lease.keep(until=until, public_key=None, more_labels={LABEL_USE: str(busy)})
+    beat = state.plan.limits.heartbeat_minutes
+    lease.keep(until=until, public_key=None, labels={LABEL_USE: str(busy)}, heartbeat=beat)
     launch = cloud.machines.enter(
         LaunchRequest(
             plan=state.plan,
