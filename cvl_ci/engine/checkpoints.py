@@ -9,12 +9,13 @@ from dataclasses import replace
 from importlib import resources
 
 from cvl_ci.inputs.patterns import HIGH, patterns
-from cvl_ci.model.node_end import CHECKPOINTS, NodeEnd
+from cvl_ci.model.node_end import CHECKPOINTS, RESULTS, NodeEnd
 from cvl_ci.model.plan import RunPlan
 
 VARIABLE = "CVL_CI_CHECKPOINTS"
 UNREAD_CODE = 75
-"""With it machine/checkpoints.sh ends a node that cannot read them: EX_TEMPFAIL of sysexits.h."""
+"""With it machine/checkpoints.sh ends a node that cannot read them, as detached.sh does: EX_TEMPFAIL of sysexits.h."""
+_BEFORE = frozenset({CHECKPOINTS, RESULTS})
 _PROGRAMS = ("scan", "sync", "snapshot", "rounds", "bucket", "notice", "main")
 """The modules of machine/checkpoints/, which import each other on the machine too."""
 _END_OF_FILE = "CVL_CI_END_OF_CHECKPOINTS"
@@ -67,14 +68,14 @@ def during(plan: RunPlan) -> str:
 
 
 def believed(nodes: Sequence[NodeEnd], *, begun: int) -> tuple[NodeEnd, ...]:
-    """Return the nodes, with the phase of checkpoints only where it can be true. `begun`: on how many the job began.
+    """Return the nodes, with a phase before the job only where it can be true. `begun`: on how many the job began.
 
     After its job began, a machine's words about the time before are the job's words.
     """
-    unread = [node for node in nodes if node.phase == CHECKPOINTS and node.exit_code == UNREAD_CODE]
+    unread = [node for node in nodes if node.phase in _BEFORE and node.exit_code == UNREAD_CODE]
     true = unread if len(unread) + begun <= len(nodes) else []
     return tuple(
-        replace(node, phase="running") if node.phase == CHECKPOINTS and node not in true else node for node in nodes
+        replace(node, phase="running") if node.phase in _BEFORE and node not in true else node for node in nodes
     )
 
 

@@ -7,7 +7,7 @@ import shlex
 from importlib import resources
 from pathlib import Path
 
-from cvl_ci.engine import checkpoints, detached, model_cache, mounts, trials
+from cvl_ci.engine import checkpoints, detached, model_cache, mounts, own_identity, trials
 from cvl_ci.inputs.patterns import patterns
 from cvl_ci.model.limits import RELEASE_MINUTES
 from cvl_ci.model.node_end import MOST_LEFT
@@ -81,7 +81,7 @@ def setup(plan: RunPlan) -> str | None:
     Two sides are each set up in their turns: an image or package of one side would replace the other's.
     """
     commands = _setup_commands(plan)
-    before = [*birth(plan), prelude(SETUP_STREAM), _probe(), *_mounts(plan), checkpoints.before(plan)]
+    before = [*birth(plan), prelude(SETUP_STREAM), _probe(), *_places(plan)]
     after = [*_begin_setup(), model_cache.before(plan), *commands]
     return "\n".join([*before, *after]) if commands else None
 
@@ -100,8 +100,7 @@ def run(plan: RunPlan, *, lease: str, with_setup: bool = False) -> str:
             *birth(plan),
             prelude(JOB_STREAM),
             *([_probe()] if with_setup or not _setup_commands(plan) else []),
-            *_mounts(plan),
-            checkpoints.before(plan),
+            *_places(plan),
             model_cache.before(plan),
             *([*_begin_setup(), *_setup_commands(plan)] if with_setup and _setup_commands(plan) else []),
             _mark(_JOB_MARK),
@@ -110,7 +109,7 @@ def run(plan: RunPlan, *, lease: str, with_setup: bool = False) -> str:
             mounts.send_at_exit(plan),
             model_cache.after(plan),
             checkpoints.during(plan),
-            detached.before(plan, end=end(lease=lease), collect=_packing(plan, lease=lease)),
+            detached.during(plan, end=end(lease=lease), collect=_packing(plan, lease=lease)),
             *_service(plan),
             *commands,
             mounts.wait_for_writes(plan),
@@ -120,8 +119,10 @@ def run(plan: RunPlan, *, lease: str, with_setup: bool = False) -> str:
     )
 
 
-def _mounts(plan: RunPlan) -> list[str]:
-    return [text] if (text := mounts.prepare(plan)) else []
+def _places(plan: RunPlan) -> list[str]:
+    """Return the text that uses buckets before the commands: mounts, the results' place, and the last checkpoint."""
+    prepared = [text] if (text := mounts.prepare(plan)) else []
+    return [own_identity.text(plan), *prepared, detached.before(plan), checkpoints.before(plan)]
 
 
 def prelude(stream: str) -> str:

@@ -21,7 +21,7 @@ from cvl_ci.errors import (
     RequestRefused,
 )
 from cvl_ci.inputs.parsers import MOST_TURNS
-from cvl_ci.model.node_end import CHECKPOINTS, IDLE, MOST_LEFT, GpuUse, NodeEnd
+from cvl_ci.model.node_end import CHECKPOINTS, IDLE, MOST_LEFT, RESULTS, GpuUse, NodeEnd
 from cvl_ci.model.outcome import Phase
 from cvl_ci.planning.trials import NAME
 from cvl_ci.ports import Progress, Watch
@@ -32,7 +32,7 @@ END_LINES = 28 + MOST_LEFT + 2 * MOST_TURNS
 LARGEST_PART = 64 << 20
 """The limit for a part of a log: machine/supervise.py stores parts of 32 MiB, and may exceed that by one read."""
 
-_PHASES = (Phase.SETUP.value, CHECKPOINTS, IDLE)
+_PHASES = (Phase.SETUP.value, CHECKPOINTS, RESULTS, IDLE)
 """The phases of an end that change its meaning. Any other is the job's."""
 _SHOWN_LINES, _SHOWN_LETTERS, _SHOWN_REASONS = 3, 600, 3
 

@@ -48,6 +48,8 @@ class FailedMount:
 
 CHECKPOINTS = "checkpoints"
 """The phase in which a machine brings the last checkpoint back, before the job."""
+RESULTS = "results"
+"""The phase in which the machine of a detached run tries the place of its results, before the job."""
 IDLE = "idle"
 """The phase of a job that a machine ended, because it left the GPUs alone."""
 MOST_LEFT = 20

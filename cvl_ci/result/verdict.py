@@ -12,7 +12,7 @@ from cvl_ci.errors import BudgetError, CapacityError, CvlError, EngineError
 from cvl_ci.model.launch import Attempt, Launch
 from cvl_ci.model.limits import IdlePolicy
 from cvl_ci.model.loss import LossKind, Lost
-from cvl_ci.model.node_end import CHECKPOINTS, IDLE, NodeEnd
+from cvl_ci.model.node_end import CHECKPOINTS, IDLE, RESULTS, NodeEnd
 from cvl_ci.model.outcome import EXIT_CODES, EXIT_NOT_PROVED_GONE, Ending
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.model.release import Release
@@ -117,6 +117,13 @@ def _job(plan: RunPlan, launch: Launch | None, nodes: Sequence[NodeEnd], ran_sec
     if first.phase == CHECKPOINTS:
         reason = f"The job{rank} did not begin, because its checkpoints could not be read."
         advice = "Run it again when the bucket answers, with `resume: latest`. The end of its log has the reason."
+        return _of(Ending.STORAGE_FAILED, reason, advice=advice)
+    if first.phase == RESULTS and plan.detach.place is not None:
+        reason = f"The job did not begin, because its machine could not store results in {plan.detach.place}."
+        advice = (
+            f"Look at the name of the bucket {plan.detach.place.bucket}, and give the machines' role s3:PutObject on "
+            "it. The end of the log has the answer of S3."
+        )
         return _of(Ending.STORAGE_FAILED, reason, advice=advice)
     if first.exit_code is None:
         return Judgement(

@@ -15,7 +15,11 @@ from tests.e2e.conftest import Ran, Terminal, assert_told_as_metered
 from tests.e2e.test_storage import s3_of
 
 PLACE = "s3://results/of/ci"
-JOB = "echo one; until [ -e /tmp/go ]; do sleep 0.2; done; mkdir out; seq 1 5000 > out/numbers.txt; echo two; exit 7"
+TOKEN = "hf_correct-horse-battery-staple"
+JOB = (
+    "echo one; echo its token is $HF_TOKEN; until [ -e /tmp/go ]; do sleep 0.2; done; "
+    "mkdir out; seq 1 5000 > out/numbers.txt; echo two; exit 7"
+)
 """The job ends some seconds after its run: the test lets it go on."""
 
 
@@ -37,6 +41,7 @@ class Sides:
         """Start a run, assert that its process ended while the job runs, and return its lease."""
         before = set(self.first.machines())
         words = ["--command", JOB, "--gpu", "none", "--outputs", "out/**", "--max-runtime", "20m"]
+        words += ["--secrets", f"HF_TOKEN={TOKEN}", "--env", "AWS_PROFILE=of-another-account"]
         ran = self.first.run(*words, "--detach", "--detach-to", PLACE)
         assert (ran.code, ran.summary["ending"]) == (0, "detached"), ran.err + ran.out
         lease = str(ran.summary["cluster"])
@@ -85,6 +90,7 @@ def assert_whole(sides: Sides, lease: str, collected: subprocess.CompletedProces
     told = sides.summary(lease)
     assert (told["ending"], told["exit_code"], told["released"]["gone"]) == ("failed", 7, True)
     assert [line for line in collected.stdout.splitlines() if line in {"one", "two"}][:2] == ["one", "two"]
+    assert "its token is ***" in collected.stdout, "the other terminal does not know it"
     numbers = "".join(f"{number}\n" for number in range(1, 5001))
     assert (sides.folder / lease / "out/numbers.txt").read_text() == numbers
     ran = Ran(code=7, out=collected.stdout, err=collected.stderr, summary=told, folder=sides.folder)

@@ -19,7 +19,7 @@ from cvl_ci.engine.sky_errors import read_end
 from cvl_ci.errors import EngineError, RequestRefused
 from cvl_ci.model.bucket import BucketAddress
 from cvl_ci.model.checkpoint_plan import CheckpointPlan, Resume
-from cvl_ci.model.node_end import CHECKPOINTS, NodeEnd
+from cvl_ci.model.node_end import CHECKPOINTS, RESULTS, NodeEnd
 from cvl_ci.model.plan import RunPlan, WorkPlan
 from cvl_ci.ports.storage import kept_checkpoints
 from tests.engine.test_script import LEASE, Node
@@ -132,11 +132,10 @@ def test_a_job_goes_on_from_the_last_checkpoint_of_its_run_on_new_machines(s3: A
     assert not (node.state / "sync/pid").exists()
 
 
-@pytest.mark.parametrize(
-    ("code", "begun", "phase"), [(75, 0, "checkpoints"), (75, 1, "running"), (1, 0, "running"), (None, 0, "running")]
-)
-def test_a_job_s_own_words_name_no_phase_before_it(code: int | None, begun: int, phase: str) -> None:
-    one = NodeEnd(rank=0, exit_code=code, phase="checkpoints")
+@pytest.mark.parametrize("told", [CHECKPOINTS, RESULTS])
+@pytest.mark.parametrize(("code", "begun", "is_true"), [(75, 0, True), (75, 1, False), (1, 0, False), (None, 0, False)])
+def test_a_job_s_own_words_name_no_phase_before_it(told: str, code: int | None, begun: int, is_true: bool) -> None:
+    one, phase = NodeEnd(rank=0, exit_code=code, phase=told), told if is_true else "running"
     assert [node.phase for node in checkpoints.believed([one], begun=begun)] == [phase]
     peer = NodeEnd(rank=1, exit_code=1, phase="setup")
     both = checkpoints.believed([one, peer], begun=begun + 1)

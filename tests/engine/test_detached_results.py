@@ -25,7 +25,7 @@ from cvl_ci.model import detached as model
 from cvl_ci.model.bucket import BucketAddress
 from cvl_ci.model.detached import Detached, DetachPlan
 from cvl_ci.model.launch import Launch, Spending
-from cvl_ci.model.limits import Limits
+from cvl_ci.model.limits import RELEASE_MINUTES, Limits
 from cvl_ci.model.plan import FilePlan, RunPlan, WorkPlan
 from cvl_ci.model.work_identity import WorkIdentity
 from cvl_ci.ports import Fetched
@@ -248,8 +248,110 @@ def test_the_job_starts_the_program_last_of_all_and_only_a_detached_one() -> Non
     assert text.index("cvl_ci_sync" if "cvl_ci_sync" in text else "job-began") < text.rindex("cvl_ci_detached\n")
     assert "detached" not in script.run(RunPlan(title="it"), lease=LEASE)
     variables = script.environment(PLAN, lease=LEASE, deadline=0.0)
-    assert json.loads(variables[detached.VARIABLE]) == {"bucket": s3.BUCKET, "prefix": PLACE.prefix}
+    assert json.loads(variables[detached.VARIABLE]) == {
+        "bucket": s3.BUCKET,
+        "prefix": PLACE.prefix,
+        "hides": False,
+    }
     assert subprocess.run(["bash", "-n"], input=text, text=True, check=False).returncode == 0
+
+
+def test_a_handover_before_the_program_looks_is_seen(machine: Machine, bucket: Any) -> None:
+    """The run may move the deadline while this program still starts: the mark of the job decides."""
+    (machine.state / "job-began").write_text("")
+    os.utime(machine.state / "job-began", (1000, 1000))
+    os.utime(machine.deadline, (1001, 1001))
+    late = program.Results(program.Place(bucket, s3.BUCKET, PLACE.prefix), str(machine.state), str(machine.deadline))
+    late.await_handover(lambda _: pytest.fail("it waits for a handover that was"))
+    os.utime(machine.deadline, (999, 999))
+    waited: list[float] = []
+
+    def pause(seconds: float) -> None:
+        waited.append(seconds)
+        machine.hand_over()
+
+    late.await_handover(pause)
+    assert waited, "the deadline of the machine's boot is no handover"
+
+
+def test_without_a_handover_the_results_have_the_reserve_of_a_job_at_its_limit(machine: Machine) -> None:
+    reserve = RELEASE_MINUTES * 60
+    assert 60 <= program.RESULTS_SECONDS < reserve
+    machine.deadline.write_text(f"{int(time.time() + program.RESULTS_SECONDS - 1)}\n")
+    os.utime(machine.deadline, (1, 1))
+    machine.results.await_handover(lambda _: pytest.fail("it waits in the time of the results"))
+
+
+class Refusing:
+    """A client that refuses each object whose name ends so, as boto3 words it."""
+
+    def __init__(self, client: Any, end: str) -> None:
+        self._client, self._end = client, end
+
+    def put_object(self, **words: Any) -> None:
+        self._refuse(words["Key"])
+        self._client.put_object(**words)
+
+    def upload_file(self, path: str, name: str, key: str) -> None:
+        self._refuse(key)
+        self._client.upload_file(path, name, key)
+
+    def _refuse(self, key: str) -> None:
+        if key.endswith(self._end):
+            raise RuntimeError("An error occurred (AccessDenied) when calling the PutObject operation: no")
+
+
+def test_a_lasting_refusal_ends_the_store_and_silence_does_not(
+    machine: Machine, bucket: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(program, "TRY_SECONDS", 0.0)
+    monkeypatch.setattr(program, "REFUSED_SECONDS", 0.0)
+    place = program.Place(Refusing(bucket, "/new"), s3.BUCKET, PLACE.prefix)
+    with pytest.raises(RuntimeError, match="AccessDenied"):
+        program.Results(place, str(machine.state), str(machine.deadline)).store()
+    answers = iter([ConnectionError("away")] * 50)
+
+    def act() -> str:
+        for error in answers:
+            raise error
+        return "stored"
+
+    assert program.Patience(refused=0.0)(act) == "stored"
+
+
+def test_a_file_that_vanished_is_told_and_the_rest_is_stored(
+    machine: Machine, results: StoredResults, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(program, "REFUSED_SECONDS", 0.0)
+    (machine.state / "detached/collect.sh").write_text("echo archive root.tar 1\n")
+    machine.results.store()
+    end = results.end(PLACE)
+    assert end is not None and end.node.exit_code == 3
+    assert [file.name for file in end.files] == ["log/running/new"]
+    assert end.problem == "fetch/root.tar: FileNotFoundError"
+
+
+def test_the_words_about_the_end_and_a_log_that_grows_hold_no_secret(machine: Machine, bucket: Any) -> None:
+    secret = "correct-horse-battery"
+    secrets = program.secrets_of([secret, "postgres://me:staple-9000@db/x"])
+    place = program.Place(bucket, s3.BUCKET, PLACE.prefix)
+    hiding = program.Results(place, str(machine.state), str(machine.deadline), secrets)
+    (machine.state / "log/running/new").write_bytes(f"one {secret} \xff\ntwo {secret[:12]}".encode("latin-1"))
+    hiding.store_log()
+    assert stored(bucket, "log/running/new") == b"one *** \xff\n", "half a secret is not known as one"
+    (machine.state / "end").write_text(f"{END}left={secret}\n")
+    (machine.state / "detached/collect.sh").write_text(f"echo staple-9000 {secret} >&2; exit 1\n")
+    with (machine.state / "log/running/new").open("a") as log:
+        log.write(secret[12:])
+    hiding.store()
+    assert stored(bucket, "log/running/new") == b"one *** \xff\ntwo ***"
+    manifest = json.loads(stored(bucket, "manifest.json"))
+    assert (manifest["end"], manifest["problem"]) == (f"{END}left=***\n", "*** ***")
+
+
+def stored(bucket: Any, name: str) -> bytes:
+    content: bytes = bucket.get_object(Bucket=s3.BUCKET, Key=PLACE.below(name))["Body"].read()
+    return content
 
 
 # ---- hostile bytes ---------------------------------------------------------------------------------------------------

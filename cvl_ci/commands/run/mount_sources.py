@@ -1,4 +1,4 @@
-"""Look at the buckets of mounts before a machine exists: a wrong name then costs nothing. Tell their sizes."""
+"""Look at the buckets of mounts and results before a machine exists: a wrong name then costs nothing. Tell sizes."""
 
 from __future__ import annotations
 
@@ -43,6 +43,25 @@ def require(plan: RunPlan, storage: Storage | None, tell: Callable[[str], None])
             tell(f"{target} has {least}{files}, {size(content.bytes)}, in {address}.")
     if mistakes:
         raise RequestError(mistakes)
+
+
+def require_results(place: BucketAddress | None, storage: Storage | None, warn: Callable[[str], None]) -> None:
+    """Raise RequestError if the bucket of a detached run's results does not exist. `place`: the folder of this run.
+
+    This computer itself may have no right to look: the machine tries the place before the job.
+    """
+    if place is None or storage is None:
+        return
+    try:
+        content = storage.content(place, seconds=SECONDS)
+    except CvlError as error:
+        warn(
+            f"This computer cannot look at the bucket of the results. The machine tries it before the job. {error.what}"
+        )
+        return
+    if content is None:
+        problem = "names a bucket that does not exist"
+        raise RequestError([InputProblem(field="detach_to", value=f"s3://{place.bucket}", problem=problem)])
 
 
 def _addresses(plan: RunPlan) -> Iterator[tuple[str, str, BucketAddress, bool]]:

@@ -1,7 +1,7 @@
 # cvl-ci on the machine: the last checkpoint is back before the job's commands, and new ones go to their place meanwhile.
 # The program that stores them stands outside of the job's shell, at the lowest priority of processor and disk.
 cvl_ci_checkpoints=(
-  "$cvl_ci_python" -I -c
+  "${cvl_ci_own[@]}" "$cvl_ci_python" -I -c
   'import sys; sys.path.insert(0, sys.argv.pop(1)); from checkpoints import main; main.main(*sys.argv[1:])'
   "$cvl_ci_state"
 )

@@ -7,7 +7,7 @@ cvl_ci_models() { # restore|store, most seconds
   local left most="$2"
   left="$(cvl_ci_seconds_left)"
   [ "$left" -gt 0 ] && [ -x "$cvl_ci_python" ] || return 0
-  timeout -k 20 "$((left < most ? left : most))" "$cvl_ci_python" -I -c \
+  timeout -k 20 "$((left < most ? left : most))" "${cvl_ci_own[@]}" "$cvl_ci_python" -I -c \
     'import runpy, sys; sys.path.insert(0, sys.argv[1]); runpy.run_module(sys.argv.pop(), run_name="__main__")' \
     "$cvl_ci_state" "cvl_ci.engine.machine.models_$1" ||
     echo "cvl-ci: the model cache did not finish in time."

@@ -46,7 +46,8 @@ cvl_ci_check() { # digest, address, target
   local left answer=0
   [ ! -e "$cvl_ci_state/checked-$1" ] || return 0
   left="$(cvl_ci_seconds_left)"
-  timeout -k 5 "$((left > 1 ? left : 1))" "$cvl_ci_python" "$cvl_ci_state/check_copy.py" "$2" "$3" || answer=$?
+  timeout -k 5 "$((left > 1 ? left : 1))" "${cvl_ci_own[@]}" "$cvl_ci_python" "$cvl_ci_state/check_copy.py" "$2" "$3" \
+    || answer=$?
   [ "$answer" != 1 ] || cvl_ci_refuse_mount different "$1" "$3 is not the same as $2"
   [ "$answer" = 0 ] || cvl_ci_refuse_mount unproved "$1" "$3 is not proved to be the same as $2"
   : > "$cvl_ci_state/checked-$1"

@@ -22,6 +22,7 @@ from cvl_ci.commands.run import mount_sources
 from cvl_ci.errors import EngineError, NotProvedGone, RequestError
 from cvl_ci.inputs import mounts
 from cvl_ci.lease import PROOF_SECONDS, Lease, sweep
+from cvl_ci.model.bucket import BucketAddress
 from cvl_ci.model.lease_name import LABEL_BUCKETS, LABEL_PERSISTENT, NO_BUCKETS
 from cvl_ci.model.location import Location
 from cvl_ci.model.owner import Owner
@@ -497,3 +498,21 @@ def test_a_refused_end_names_the_bucket_and_the_money(account: Account) -> None:
     with pytest.raises(EngineError, match="temporary") as refused:
         account.buckets.remove([resource])
     assert "billed" in str(refused.value.money)
+
+
+def test_the_place_of_results_is_looked_at_before_anything_is_spent(account: Account) -> None:
+    account.make("results")
+    warnings: list[str] = []
+    for place in (None, BucketAddress(bucket="results", prefix="ci/cvl-1")):
+        mount_sources.require_results(place, account.buckets, warnings.append)
+    assert warnings == []
+    with pytest.raises(RequestError, match=r"resluts.*names a bucket that does not exist"):
+        mount_sources.require_results(BucketAddress(bucket="resluts", prefix="ci"), account.buckets, warnings.append)
+
+
+def test_a_runner_without_a_right_to_look_at_the_results_warns(account: Account) -> None:
+    _refuse(account, "s3", "ListObjectsV2", code="AccessDenied", regions=(REGION,))
+    warnings: list[str] = []
+    place = BucketAddress(bucket="resluts", prefix="ci")
+    mount_sources.require_results(place, account.buckets, warnings.append)
+    assert len(warnings) == 1 and "The machine tries it before the job" in warnings[0]
