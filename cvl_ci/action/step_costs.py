@@ -74,7 +74,9 @@ class StepCosts:
         for suspect in reaped.due:
             if suspect.usd is not None and is_lease(suspect.lease):
                 outcome = self._step.masks.cleaned(_of_suspect(suspect, reaped))
-                write_cost(outcome, self._files(suspect.lease), tools=self._tools())
+                files = self._files(suspect.lease)
+                files = replace(files, facts=replace(files.facts, is_sweep=True))
+                write_cost(outcome, files, tools=self._tools())
 
     def _files(self, lease: str, *, leg: str = "") -> Files:
         files = self._publication.files(uploaded={})

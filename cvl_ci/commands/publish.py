@@ -15,6 +15,7 @@ that `--json-summary` writes (result/summary.py), with null for a missing value,
     last_lines             the last lines that it printed
     artifact_url           the artifact with its whole log, unless that is large
     warnings               the warnings for a person
+    is_sweep               true: a sweep tells what a lease left behind; its run may have told its end itself
 
 Of two with the same `cluster`, the one with the later `released.at` counts: post may have proved more than main.
 """
@@ -66,6 +67,7 @@ class WorkflowFacts:
     check_run: str = ""
     first_error: str = ""
     last_lines: tuple[str, ...] = ()
+    is_sweep: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

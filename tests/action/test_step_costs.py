@@ -172,5 +172,6 @@ def test_a_sweep_tells_the_cost_of_the_runs_that_could_not(
     by_lease = {leg.machines.cluster: leg for leg in legs_in(artifacts)}
     assert set(by_lease) == {gone.lease, left.lease}, "a label is no path, and a cost without a price is none"
     assert [by_lease[one.lease].machines.is_gone for one in (gone, left)] == [True, False]
+    assert all(leg.source.is_sweep for leg in by_lease.values())
     assert spend(by_lease.values(), since=0.0).by["cloud"] == {"aws": pytest.approx(4.0)}
     step.reporter.close()

@@ -62,6 +62,8 @@ class LegSource:
     check_run: str = ""
     """GitHub's number of that job in its attempt."""
     at: float = 0.0
+    is_sweep: bool = False
+    """A sweep tells what the lease left behind. It knows neither the end of the run, nor its whole cost."""
 
     @property
     def job_url(self) -> str:

@@ -6,6 +6,7 @@ copied or forged: any job of the workflow run can upload an artifact.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -19,16 +20,18 @@ _ORDER = [*Failure, None]
 def latest(legs: Iterable[Leg]) -> list[Leg]:
     """Return one leg for each run: the later of two summaries, which may hold the proof.
 
-    Of summaries that disagree, those with the worst end come first, so that a forged one hides no failure.
+    Of summaries that disagree, those with the worst end come first, so that a forged one hides no failure. A sweep adds
+    its proof and its cost, and its end only where the run has told none.
     """
     return sorted(
-        (_last(group) for group in _runs(legs)), key=lambda leg: (leg.source.at, leg.machines.cluster, leg.name)
+        (_with_sweeps(group) for group in _runs(legs)), key=lambda leg: (leg.source.at, leg.machines.cluster, leg.name)
     )
 
 
 def contradictions(legs: Iterable[Leg]) -> list[str]:
     """Return a line for each run whose summaries disagree on its end or on its leg."""
-    groups = [group for group in _runs(legs) if len({_claim(leg) for leg in group}) > 1]
+    own_summaries = (leg for leg in legs if not leg.source.is_sweep)
+    groups = [group for group in _runs(own_summaries) if len({_claim(leg) for leg in group}) > 1]
     return [f"{group[0].machines.cluster}: {len(group)} summaries disagree: {_ends(group)}" for group in groups]
 
 
@@ -42,6 +45,22 @@ def _runs(legs: Iterable[Leg]) -> list[list[Leg]]:
 def _over(group: list[Leg]) -> list[Leg]:
     """Return the summaries that tell an end. That a run was detached tells none, once it was collected."""
     return [leg for leg in group if leg.ending is not Ending.DETACHED] or group
+
+
+def _with_sweeps(group: Sequence[Leg]) -> Leg:
+    summaries = [leg for leg in group if not leg.source.is_sweep]
+    sweeps = sorted((leg for leg in group if leg.source.is_sweep), key=lambda leg: leg.source.at)
+    has_end = any(leg.ending is not Ending.DETACHED for leg in summaries)
+    return functools.reduce(_with_sweep, sweeps, _last(summaries if has_end else group))
+
+
+def _with_sweep(leg: Leg, sweep: Leg) -> Leg:
+    """Add a sweep's proof, and its cost if that is larger: the machine may have run on after the run's summary."""
+    if sweep.source.at >= leg.source.at:
+        leg = replace(leg, machines=replace(leg.machines, is_gone=sweep.machines.is_gone, kept_until=0.0))
+    if (sweep.cost.usd_so_far or 0.0) <= (leg.cost.usd_so_far or 0.0):
+        return leg
+    return replace(leg, cost=replace(leg.cost, usd=sweep.cost.usd, kept_usd=sweep.cost.kept_usd))
 
 
 def _last(group: Sequence[Leg]) -> Leg:
