@@ -134,3 +134,13 @@ def test_the_library_refuses_the_inputs_that_a_service_does_not_have(checkout: P
 def test_the_library_refuses_the_same(checkout: Path, inputs: dict[str, str]) -> None:
     with pytest.raises(RequestError):
         SkyPilotRunner(checkout=checkout, environment={"HOME": str(checkout)}).deploy("hello", **inputs)
+
+
+def test_the_help_says_what_is_true_of_a_service(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["deploy", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    for words in ("Default: `serve`.", "Default: aws.", "Default: no limit except ttl."):
+        assert words in text
+    for words in ("max_runtime", "keep_on_failure", "except `build`"):
+        assert words not in text

@@ -10,7 +10,9 @@ import argparse
 import shutil
 import textwrap
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Any, NoReturn
 
 from cvl_ci.errors import InputProblem, RequestError
@@ -71,20 +73,29 @@ class AnyOrderParser(argparse.ArgumentParser):
         raise RequestError([InputProblem(field="command line", value=self.prog, problem=f"cannot be read: {message}")])
 
 
-def add_arguments(parser: argparse.ArgumentParser, *, without: Collection[str] = ()) -> None:
+def add_arguments(
+    parser: argparse.ArgumentParser,
+    *,
+    without: Collection[str] = (),
+    words: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+) -> None:
     """Add the flag of every field. The help explains positional fields, which come from the other words.
 
-    `without`: names of fields that the verb does not take.
+    `without`: names of fields that the verb does not take. `words`: what the verb says of a field in another way.
     """
     parser.usage = USAGE
-    fields = [field for field in run_options(EntryPoint.CLI) if field.name not in without]
+    fields = [
+        replace(field, **words.get(field.name, {}))
+        for field in run_options(EntryPoint.CLI)
+        if field.name not in without
+    ]
     add_words(parser, fields, title="words")
-    words = parser.add_argument_group("what to run instead of an example")
+    work = parser.add_argument_group("what to run instead of an example")
     options = parser.add_argument_group("how and where")
     for field in fields:
         if field.is_positional:
             continue
-        group = words if field.name in _IN_PLACE_OF_AN_EXAMPLE else options
+        group = work if field.name in _IN_PLACE_OF_AN_EXAMPLE else options
         group.add_argument(*field.flags, dest=field.name, metavar=field.metavar, help=explained(field), **_kind(field))
 
 

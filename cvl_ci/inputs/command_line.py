@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from cvl_ci.errors import InputProblem, RequestError
 from cvl_ci.inputs import arguments, table, verb_options
-from cvl_ci.inputs.deploy_inputs import NOT_OF_A_SERVICE
+from cvl_ci.inputs.deploy_inputs import NOT_OF_A_SERVICE, WORDS_OF_A_SERVICE
 from cvl_ci.inputs.suggest import near
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def _add_queue(verbs: Verbs) -> None:
 
 def _add_deploy(verbs: Verbs) -> None:
     deploy = verbs.add_parser("deploy", help="start an example's server on one machine: a URL with a token and an end")
-    arguments.add_arguments(deploy, without=NOT_OF_A_SERVICE)
+    arguments.add_arguments(deploy, without=NOT_OF_A_SERVICE, words=WORDS_OF_A_SERVICE)
     verb_options.add_flags(deploy, table.verb_options("deploy"))
     deploy.set_defaults(**dict.fromkeys(NOT_OF_A_SERVICE), estimate_cost=False)
     deploy.add_argument("--dry-run", action="store_true", help="show port, probe, machine and price; start nothing")
@@ -171,7 +171,12 @@ def _add_endings(verbs: Verbs) -> None:
         "clouds", nargs="*", metavar="CLOUD", help="check these only, and fail when one of them cannot be used"
     )
 
-    reap = verbs.add_parser("reap", help="end machines that outlived their run; for a schedule")
+    reap = verbs.add_parser(
+        "reap",
+        help="end machines that outlived their run; for a schedule",
+        description="End a machine after its deadline, or when GitHub calls its run completed. Kept, detached and warm "
+        "machines and services stay until their deadline. A preview ends after its pull request is closed.",
+    )
     reap.add_argument(
         "--cloud", metavar="CLOUD", default="", help="the clouds to ask (default: every cloud with credentials)"
     )

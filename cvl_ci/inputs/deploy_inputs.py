@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cvl_ci.inputs import parsers
@@ -18,6 +19,13 @@ NOT_OF_A_SERVICE = frozenset({
     "checkpoints", "checkpoint_to", "checkpoint_every", "checkpoint_keep", "resume", "detach", "detach_to",
 })  # fmt: skip
 """Inputs of a run that say nothing about a service."""
+WORDS_OF_A_SERVICE: Mapping[str, Mapping[str, str]] = {
+    "preset": {"example": "serve", "default": "`serve`"},
+    "cloud": {"default": "aws"},
+    "max_cost": {"default": "no limit except ttl"},
+    "ssh_public_key": {"help": "A public key that may log in to the machine of the service."},
+}
+"""What is true of a service, where the words of a run are not."""
 
 
 def read_port(value: object) -> int:
@@ -113,7 +121,7 @@ class DeployStepInputs:
         parsers.text,
         value="",
         help="The name of the service's environment. A new service of an environment takes the place of the old one. "
-        "For a pull request, the name follows `pr-NUMBER-`.",
+        "For a pull request, cvl-ci makes `pr-NUMBER-NAME` of it.",
         example="staging",
         default="`pr-NUMBER` for a pull request, else the branch",
         entry_points=ACTION,
