@@ -81,7 +81,7 @@ def add_arguments(
 ) -> None:
     """Add the flag of every field. The help explains positional fields, which come from the other words.
 
-    `without`: names of fields that the verb does not take. `words`: what the verb says of a field in another way.
+    `without`: names of fields that the verb does not take. `words`: its own help or default of a field.
     """
     parser.usage = USAGE
     fields = [

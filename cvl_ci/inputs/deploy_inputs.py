@@ -25,7 +25,7 @@ WORDS_OF_A_SERVICE: Mapping[str, Mapping[str, str]] = {
     "max_cost": {"default": "no limit except ttl"},
     "ssh_public_key": {"help": "A public key that may log in to the machine of the service."},
 }
-"""What is true of a service, where the words of a run are not."""
+"""Help and defaults of inputs of a run that differ for a service."""
 
 
 def read_port(value: object) -> int:

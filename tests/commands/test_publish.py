@@ -152,7 +152,8 @@ def test_the_cost_is_what_a_report_over_many_runs_needs_whatever_the_ending(hous
     known = to_json(outcome, commit="a" * 40)
     assert {name: told[name] for name in known} == known
     assert set(told) - set(to_json(outcome)) == {
-        "leg", "run_url", "job", "workflow", "check_run", "first_error", "last_lines", "artifact_url", "warnings"
+        "leg", "run_url", "job", "workflow", "check_run", "first_error", "is_sweep", "last_lines", "artifact_url",
+        "warnings",
     }  # fmt: skip
     succeeded = outcome.ending is Ending.SUCCEEDED
     assert (told["first_error"], told["last_lines"]) == (("", []) if succeeded else ("ValueError: x", ["a", "b"]))
