@@ -50,8 +50,7 @@ def _over(group: list[Leg]) -> list[Leg]:
 def _with_sweeps(group: Sequence[Leg]) -> Leg:
     summaries = [leg for leg in group if not leg.source.is_sweep]
     sweeps = sorted((leg for leg in group if leg.source.is_sweep), key=lambda leg: leg.source.at)
-    has_end = any(leg.ending is not Ending.DETACHED for leg in summaries)
-    return functools.reduce(_with_sweep, sweeps, _last(summaries if has_end else group))
+    return functools.reduce(_with_sweep, sweeps, _last(summaries or group))
 
 
 def _with_sweep(leg: Leg, sweep: Leg) -> Leg:
