@@ -43,15 +43,16 @@ def read(text: str) -> MachineState:
     )
 
 
-def why_unfit(nodes: Sequence[NodeEnd], *, begun: int) -> str:
+def why_unfit(nodes: Sequence[NodeEnd], *, begun: int, is_told: bool) -> str:
     """Return why a machine is broken; empty if none is. `nodes`: all of them. `begun`: on how many the job began.
 
-    After its job began, a machine's words about that are the job's words.
+    After its job began, a machine's words about that are the job's words. `is_told`: the stream had the line of a
+    machine that ends before its job. A job can delete the stream's log, and forge the rest.
     """
     broken = [
         node for node in nodes if node.state and node.state.fitness is Fitness.BROKEN and node.exit_code == UNFIT_CODE
     ]
-    if not broken or len(broken) + begun > len(nodes):
+    if not is_told or not broken or len(broken) + begun > len(nodes):
         return ""
     first = broken[0]
     rank = f"node {first.rank}: " if len(nodes) > 1 else ""

@@ -59,7 +59,7 @@ class Ending:
         nodes = self._nodes(answers)
         return JobEnd(
             nodes=nodes,
-            unfit=fitness.why_unfit(nodes, begun=self.stream.nodes_begun),
+            unfit=fitness.why_unfit(nodes, begun=self.stream.nodes_begun, is_told=self.stream.told_unfit),
             failed_mount=failed_mounts.why(nodes, plan=self.session.job_plan, begun=self.stream.nodes_begun),
             never_began="" if beginning.has_begun(answers, stream=self.stream) else self._why_never(answers),
             warnings=self._whole_log(answers),

@@ -6,7 +6,7 @@ import json
 import re
 from dataclasses import dataclass, field
 
-from cvl_ci.engine.script import JOB_BEGINS, JOB_STREAM, SETUP_BEGINS, SETUP_STREAM
+from cvl_ci.engine.script import JOB_BEGINS, JOB_STREAM, SETUP_BEGINS, SETUP_STREAM, UNFIT
 from cvl_ci.engine.whole_log import StreamedLog
 from cvl_ci.model.outcome import Phase
 from cvl_ci.planning.trials import is_turn
@@ -39,6 +39,8 @@ class JobLog:
     """The lines of each node's logs: by the log's name, and the rank or (in setup) the address that SkyPilot gives."""
     began_on: set[tuple[str, str]] = field(default_factory=set)
     """The nodes on which setup, or the job, began: by address in setup, by rank in the job."""
+    told_unfit: bool = False
+    """Whether a node told, before anything of the job, that it is not fit for it."""
     _open: StreamedLog | None = None
     """The log of the latest line. The rest of a line that is too long for one piece belongs to it."""
 
@@ -59,6 +61,9 @@ class JobLog:
         if self._line_count <= self._lines_to_skip:
             return None, None, None
         is_setup, text = match["who"] == "setup", line[match.end() :]
+        if text == UNFIT:
+            self.told_unfit = True
+            return None, None, None
         # A further job on a live machine has its setup in the job itself.
         self._is_in_setup = text == SETUP_BEGINS or (self._is_in_setup and text != JOB_BEGINS)
         phase = Phase.SETUP if is_setup or self._is_in_setup else Phase.RUNNING

@@ -51,6 +51,11 @@ class Following:
         counts = collections.Counter(text for text, _ in self._log.began_on)
         return max(counts.values(), default=0)
 
+    @property
+    def told_unfit(self) -> bool:
+        """Return whether a node told in the stream that it is not fit for the job."""
+        return self._log.told_unfit
+
     def incomplete(
         self, sums: Sequence[Mapping[str, LogSum]], *, has_ended: Sequence[bool]
     ) -> dict[tuple[int, str], list[StreamedLog]]:

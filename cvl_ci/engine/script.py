@@ -19,6 +19,7 @@ FAIL_FAST = "set -eo pipefail\n"
 
 SETUP_BEGINS = "cvl-ci: setup begins on this machine"
 JOB_BEGINS = "cvl-ci: the job begins on this machine"
+UNFIT = "cvl-ci: this machine is not fit for the job"
 """Lines that the machine prints and cvl-ci removes from its log. A job that prints nothing has begun all the same."""
 
 SETUP_STREAM, JOB_STREAM = "setup", "running"
@@ -137,7 +138,8 @@ def _probe() -> str:
         f"cat > \"$cvl_ci_state/fitness/{name}.py\" << '{_END_OF_FILE}'\n{_read(f'fitness/{name}.py')}{_END_OF_FILE}"
         for name in _PROGRAMS
     ]
-    return "\n".join(['mkdir -p "$cvl_ci_state/fitness"', *stored, _read("fitness.sh")])
+    unfit = f"cvl_ci_unfit={shlex.quote(UNFIT)}"
+    return "\n".join(['mkdir -p "$cvl_ci_state/fitness"', *stored, unfit, _read("fitness.sh")])
 
 
 def probe_again(plan: RunPlan, *, lease: str) -> str:

@@ -46,7 +46,7 @@ def end_of(node: Node) -> NodeEnd:
 def test_nothing_of_the_job_begins_on_a_broken_machine(node: Node, setup: str) -> None:
     give(node, turned(L4, "remapped_row_pending", "Yes"))
     done = node.job(plan(setup=setup))
-    assert (done.returncode, done.stdout, done.stderr) == (75, "", "")
+    assert (done.returncode, done.stdout, done.stderr) == (75, f"{script.UNFIT}\n", "")
     assert node.end()["phase"] == "preflight"
     end = end_of(node)
     assert (end.exit_code, end.state and end.state.fitness) == (75, Fitness.BROKEN)
@@ -189,7 +189,7 @@ def unfit(*nodes: NodeEnd, lines: tuple[str, ...]) -> str:
     stream = Following(lambda _: None, num_nodes=len(nodes))
     for line in lines:
         stream.line(line)
-    return fitness.why_unfit(nodes, begun=stream.nodes_begun)
+    return fitness.why_unfit(nodes, begun=stream.nodes_begun, is_told=stream.told_unfit)
 
 
 def node_end(rank: int, state: MachineState | None, code: int = 75) -> NodeEnd:
@@ -199,17 +199,21 @@ def node_end(rank: int, state: MachineState | None, code: int = 75) -> NodeEnd:
 ONE, OTHER = (f"(t, rank={rank}, pid=7) {script.JOB_BEGINS}" for rank in (0, 1))
 ALONE = f"(t, pid=7) {script.JOB_BEGINS}"
 SETUP = f"(setup pid=9) {script.SETUP_BEGINS}"
+OTHER_TOLD = f"(t, rank=1, pid=7) {script.UNFIT}"
+TOLD, TOLD_IN_SETUP = f"(t, pid=7) {script.UNFIT}", f"(setup pid=9) {script.UNFIT}"
 
 
 def test_a_machine_that_never_began_is_believed_and_a_job_is_not() -> None:
-    assert unfit(node_end(0, BROKEN), lines=()) == "GPU 0: it fell off the bus"
-    assert unfit(node_end(0, BROKEN), lines=(ALONE,)) == "", "the job may have written it"
-    assert unfit(node_end(0, BROKEN), lines=(SETUP,)) == "", "so may setup"
-    assert unfit(node_end(0, BROKEN, code=1), lines=()) == ""
-    assert unfit(node_end(0, None), lines=()) == ""
+    assert unfit(node_end(0, BROKEN), lines=(TOLD,)) == "GPU 0: it fell off the bus"
+    assert unfit(node_end(0, BROKEN), lines=(TOLD_IN_SETUP,)) == "GPU 0: it fell off the bus"
+    assert unfit(node_end(0, BROKEN), lines=()) == "", "the job may have written it, and deleted the stream's log"
+    assert unfit(node_end(0, BROKEN), lines=(ALONE, TOLD)) == "", "the job may have written it"
+    assert unfit(node_end(0, BROKEN), lines=(SETUP, TOLD)) == "", "so may setup"
+    assert unfit(node_end(0, BROKEN, code=1), lines=(TOLD,)) == ""
+    assert unfit(node_end(0, None), lines=(TOLD,)) == ""
 
 
 def test_one_broken_machine_of_two_is_believed_while_the_other_runs() -> None:
     fit = node_end(0, MachineState(fitness=Fitness.HEALTHY), code=137)
-    assert unfit(fit, node_end(1, BROKEN), lines=(ONE,)) == "node 1: GPU 0: it fell off the bus"
-    assert unfit(fit, node_end(1, BROKEN), lines=(ONE, OTHER)) == ""
+    assert unfit(fit, node_end(1, BROKEN), lines=(ONE, OTHER_TOLD)) == "node 1: GPU 0: it fell off the bus"
+    assert unfit(fit, node_end(1, BROKEN), lines=(ONE, OTHER, OTHER_TOLD)) == ""

@@ -12,6 +12,7 @@ if [ ! -e "$cvl_ci_state/probed" ]; then
   date +%s > "$cvl_ci_state/began" # the probe takes nothing of the job's time
   if [ -e "$cvl_ci_state/unfit" ]; then
     cvl_ci_end 75 0 preflight
+    printf '%s\n' "$cvl_ci_unfit" # a job could write the verdict, and is not there yet to write this line
     exit 75
   fi
 fi
