@@ -23,11 +23,12 @@ COST = ("sandbox", "flood", "peers", "sky")
 """Markers of tests that take long, the longest first: a mistake in the rest is seen before they begin."""
 
 APART = (
-    *("tests/e2e/", "tests/action/", "tests/chaos/test_runs.py"),
+    *("tests/e2e/", "tests/chaos/test_runs.py", "tests/action/test_act.py", "tests/action/test_cancelled.py"),
+    *("tests/action/test_compare.py", "tests/action/test_nightly.py"),
     *("tests/commands/models/", "tests/engine/test_supervise.py"),
 )
 """Paths of tests of minutes, or of files of minutes: any process takes any of their tests, so no long file is last."""
-TOGETHER = ("tests/e2e/test_emulator.py", "tests/e2e/test_api_server.py", "tests/action/test_image.py")
+TOGETHER = ("tests/e2e/test_emulator.py", "tests/e2e/test_api_server.py")
 """Files among them whose tests share one fixture."""
 EARLY = 2
 """Number of the longest tests that begin before the quick ones: they wait while the quick ones compute."""

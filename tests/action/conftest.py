@@ -1,4 +1,4 @@
-"""The real image in real containers, called as the runner calls it. Everything here needs a Docker Engine."""
+"""The real image in real containers, called as the runner calls it. A test that uses an image needs a Docker Engine."""
 
 from __future__ import annotations
 
@@ -22,11 +22,14 @@ from tests.action.job import Job
 from tests.github.api import Api
 
 ROOT = Path(__file__).parents[2]
+IMAGES = {"image", "machine_image"}
+"""Fixtures that build an image."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if Path(__file__).parent in item.path.parents:
+        uses_image = not IMAGES.isdisjoint(getattr(item, "fixturenames", ()))
+        if uses_image and Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.sandbox)
             item.add_marker(pytest.mark.timeout(1800))
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.action.test_main import Job
 from tests.clouds.credentials import peers
 from tests.clouds.credentials.machine import ROLE
 from tests.github.runner import Runner
-from tests.test_action import Job
 
 KEYS = {"INPUT_AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE", "INPUT_AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMIK7MDENG"}
 

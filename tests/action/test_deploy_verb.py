@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from cvl_ci.model.lease_name import LABEL_ENVIRONMENT, LABEL_KEPT
+from tests.action.test_main import Job
 from tests.github.runner import Runner
-from tests.test_action import Job
 
 TOKEN = "a-token-of-the-callers-0123456789"
 INPUTS = {

@@ -14,9 +14,9 @@ from cvl_ci.action.state import StepState
 from cvl_ci.action.step import Step
 from cvl_ci.commands.deploy.rollout import Rollout
 from cvl_ci.model.service import ServiceResult
+from tests.action.test_step import api, environment
 from tests.github.api import Api
 from tests.result.outcomes import GONE, SUCCEEDED
-from tests.test_on_github import api, environment
 
 __all__ = ["api", "environment"]
 

@@ -17,7 +17,7 @@ from cvl_ci.model.owner import Owner
 from tests.github.runner import Runner, read_file
 from tests.support.processor import children_seconds, interpreter_seconds
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class Job:

@@ -27,7 +27,7 @@ from tests.github.runner import read_file
 from tests.github.test_gathering import cost
 from tests.result.benchmark.legs import NIGHT, leg, never_started
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 BASE, HEAD = "b" * 40, "c" * 40
 DAY = 86_400.0
 SIDE = {"repo": {"full_name": "cvl/ci"}}

@@ -19,9 +19,9 @@ from cvl_ci.result.benchmark.leg import Leg
 from cvl_ci.result.matrix import source
 from cvl_ci.result.matrix.claims import latest
 from cvl_ci.wiring.directories import records
+from tests.action.test_main import Job, a_fork
 from tests.github.runner import Runner
 from tests.support.fakes import FakeReporter
-from tests.test_action import Job, a_fork
 
 QUEUE = """
 jobs:

@@ -15,8 +15,8 @@ from cvl_ci.action.publication import StepPublication
 from cvl_ci.action.step import Step
 from cvl_ci.commands.queue.manifest import Manifest
 from cvl_ci.model.queue import JobRecord, JobState
+from tests.action.test_step import REQUEST
 from tests.github.api import URL, Api
-from tests.test_on_github import REQUEST
 
 DONE = JobRecord(state=JobState.SUCCEEDED, usd=0.25, seconds=60, attempts=1)
 BROKEN = JobRecord(state=JobState.FAILED, exit_code=7, reason="The job failed with exit code 7.", attempts=1)

@@ -15,7 +15,7 @@ import pytest
 from cvl_ci.cli.stopping import Stopping
 from tests.github.runner import Runner
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PROGRAM = Path(sys.executable).parent / "cvl-ci"
 
 WATCHED = """

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.action.test_main import Job
 from tests.github.runner import Runner
 from tests.peers.results import ACCOUNT, Results, signature
-from tests.test_action import Job
 
 STEM = "cvl-train-L4-attempt2"
 

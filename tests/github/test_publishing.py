@@ -14,10 +14,10 @@ import pytest
 
 from cvl_ci.result.benchmark import leg_file
 from cvl_ci.result.matrix.failures import Failure, failure
+from tests.action.test_main import Job
 from tests.github.runner import Runner
 from tests.peers import node
 from tests.peers.results import Results
-from tests.test_action import Job
 
 SECRET = "hf_0123456789abcdef"
 pytestmark = [pytest.mark.peers, pytest.mark.timeout(180)]

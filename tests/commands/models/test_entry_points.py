@@ -12,9 +12,9 @@ from cvl_ci.cli.main import main
 from cvl_ci.clouds.aws.object_store import S3Bucket
 from cvl_ci.commands.models.shelf import Shelf
 from cvl_ci.errors import CredentialsError, RequestError
+from tests.action.test_main import Job
 from tests.support import s3
 from tests.support.hub import TOKEN, Hub, HubFile, small
-from tests.test_action import Job
 
 NAME, STORAGE = "acme/tiny", f"s3://{s3.BUCKET}/hub"
 FILES = {"config.json": small("{}"), "model.safetensors": HubFile(size=2 << 20, seed=3)}
