@@ -282,6 +282,29 @@ def test_one_whose_user_was_killed_takes_no_further_run(house: House, step: str)
     assert len(house.cloud.running()) == 1
 
 
+def test_one_whose_process_ended_without_a_word_is_replaced_and_its_cost_named(house: House) -> None:
+    """SIGKILL runs no code: the record still says that a run uses the machine."""
+    house.run()
+    (record,) = house.records.all()
+    busy = UseMark(state=UseState.BUSY, number=2, since=house.clock.now())
+    house.records.write(replace(record, labels={**record.labels, LABEL_USE: str(busy)}))
+    old = house.machine().id
+    house.clock.sleep(240)
+    outcome = house.run()
+    assert (outcome.exit_code, house.is_warm()) == (0, False)
+    assert old not in house.cloud.running() and len(house.cloud.running()) == 1
+    assert any(f"the provider shows that machine {record.name} is gone" in line for line in house.told)
+    (uncounted,) = [text for text in outcome.warnings if "the run that used it was killed" in text]
+    assert "the last 4 min" in uncounted and f"of machine {record.name}" in uncounted
+
+
+def test_one_that_does_not_fit_leaves_no_cost_uncounted(house: House) -> None:
+    house.run()
+    outcome = house.run(replace(PLAN, work=replace(PLAN.work, setup_commands=())))
+    assert not house.is_warm()
+    assert not any("was killed" in text for text in outcome.warnings)
+
+
 def test_one_that_cannot_be_cleaned_is_released_with_proof(house: House) -> None:
     def at(step: str) -> None:
         if step == "clean":

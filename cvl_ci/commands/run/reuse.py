@@ -208,6 +208,14 @@ def _end(state: RunState, lease: Lease, reuse: ReusePlan, problem: str) -> None:
             money="It may still run, and is billed. This run requested no machine.",
             next_step=f"End it with proof: cvl-ci down {lease.name}",
         )
+    state.tools.reporter.show(f"reuse {reuse.key}: the provider shows that machine {lease.name} is gone")
+    use = UseMark.parse(lease.record.labels.get(LABEL_USE, ""))
+    if use is None or use.state is not UseState.IDLE:  # the run before an idle machine counted its longest wait
+        since = duration(state.tools.clock.now() - (use.since if use else lease.record.taken_at))
+        state.facts.warnings.append(
+            f"No run counts the last {since} of machine {lease.name}: the run that used it was killed. "
+            "The bill has that time too."
+        )
 
 
 def let_wait(state: RunState, lease: Lease) -> Release | None:
