@@ -218,7 +218,8 @@ def _close(step: Step, environ: Mapping[str, str], record: LeaseRecord, outcome:
         return True
     is_proved = outcome.release is not None and outcome.release.gone
     state = State.ERROR if outcome.ending in _INFRASTRUCTURE or not is_proved else State.FAILURE
-    state = State.SUCCESS if outcome.ending is Ending.SUCCEEDED and outcome.exit_code == 0 else state
+    is_green = outcome.ending in {Ending.SUCCEEDED, Ending.IDLE} and outcome.exit_code == 0  # `on_idle: neutral` is 0
+    state = State.SUCCESS if is_green else state
     return _set_status(step, environ, commit=commit, context=context, state=state, text=ending_text(outcome))
 
 

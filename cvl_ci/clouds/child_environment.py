@@ -15,8 +15,10 @@ from cvl_ci.model.service import TOKEN_VARIABLE
 CLOUD_PREFIXES = ("AWS_", "AZURE_", "GOOGLE_", "CLOUDSDK_", "KUBECONFIG", "SKYPILOT_", "SKY_", "BOTO_")
 _READ_BY_CLOUDS = (*CLOUD_PREFIXES, "LAMBDA_", "RUNPOD_", "NEBIUS_")
 _OF_THE_RUNNER = ("ACTIONS_", "STATE_")
-"""Prefixes of variables for the action alone: the runner's services with their tokens, and main's state for post (
-actions/runner, src/Runner.Worker/Handlers/NodeScriptActionHandler.cs)."""
+"""Prefixes of variables for the action alone: the runner's services with their tokens, and main's state for post.
+
+actions/runner, src/Runner.Worker/Handlers/NodeScriptActionHandler.cs.
+"""
 _TOKENS = (
     TOKEN_VARIABLE,
     "GITHUB_TOKEN",

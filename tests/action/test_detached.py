@@ -205,6 +205,8 @@ def test_a_status_without_the_right_to_set_it_is_a_warning(workflow: Workflow) -
     [
         (outcome(Ending.SUCCEEDED, 0), "success"),
         (outcome(Ending.FAILED, 7), "failure"),
+        (outcome(Ending.IDLE, 124), "failure"),
+        (outcome(Ending.IDLE, 0), "success"),
         (outcome(Ending.TIMED_OUT, 124), "failure"),
         (outcome(Ending.PREEMPTED, 75), "error"),
         (outcome(Ending.SUCCEEDED, 79, gone=False), "error"),
