@@ -20,7 +20,7 @@ from cvl_ci.github.artifacts.http import Http
 from cvl_ci.github.commit_status import State
 from cvl_ci.local.lease_records import UNREADABLE, as_text, from_text
 from cvl_ci.model.lease_name import LABEL_LEASE, LABEL_OWNER, LABEL_RUN
-from cvl_ci.model.outcome import Ending, Outcome
+from cvl_ci.model.outcome import INFRASTRUCTURE_ENDINGS, Ending, Outcome
 from cvl_ci.model.owner import owner_label
 from cvl_ci.ports import NotUploaded
 from cvl_ci.result.matrix import source
@@ -40,7 +40,6 @@ CONTEXT = "context"
 COMMIT = "commit"
 RUN_URL = "run_url"
 LEG, JOB, WORKFLOW = "leg", "job", "workflow"
-_INFRASTRUCTURE = {Ending.PREEMPTED, Ending.CANCELLED, Ending.NEVER_STARTED, Ending.UNFIT, Ending.STORAGE_FAILED}
 
 
 def hand_over(step: Step, outcome: Outcome, environ: Mapping[str, str]) -> None:
@@ -217,7 +216,7 @@ def _close(step: Step, environ: Mapping[str, str], record: LeaseRecord, outcome:
     if not context:
         return True
     is_proved = outcome.release is not None and outcome.release.gone
-    state = State.ERROR if outcome.ending in _INFRASTRUCTURE or not is_proved else State.FAILURE
+    state = State.ERROR if outcome.ending in INFRASTRUCTURE_ENDINGS or not is_proved else State.FAILURE
     is_green = outcome.ending in {Ending.SUCCEEDED, Ending.IDLE} and outcome.exit_code == 0  # `on_idle: neutral` is 0
     state = State.SUCCESS if is_green else state
     return _set_status(step, environ, commit=commit, context=context, state=state, text=ending_text(outcome))

@@ -62,6 +62,11 @@ EXIT_CODES = {
 }
 """FAILED has the job's own code, NEVER_STARTED the code of the error that prevented it."""
 
+INFRASTRUCTURE_ENDINGS = frozenset(
+    {Ending.PREEMPTED, Ending.CANCELLED, Ending.NEVER_STARTED, Ending.UNFIT, Ending.STORAGE_FAILED}
+)
+"""The job did not cause these."""
+
 EXIT_NOT_PROVED_GONE = 79
 
 

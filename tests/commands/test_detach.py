@@ -220,6 +220,18 @@ def test_the_end_of_a_job_is_that_which_its_machine_stored(scene: Scene, code: i
     assert scene.record.released_at and scene.record.detached is not None and scene.record.detached.is_collected
 
 
+@pytest.mark.parametrize("order", [("lost", "own"), ("own", "lost")])
+def test_of_many_runs_the_code_of_the_job_that_failed_comes_before_the_code_of_infrastructure(
+    scene: Scene, order: tuple[str, str]
+) -> None:
+    scene.run()
+    scene.end_job(7)
+    (own,) = scene.collect().outcomes.values()
+    lost = replace(own, ending=Ending.PREEMPTED, exit_code=75)
+    collected = Collected(outcomes={name: {"own": own, "lost": lost}[name] for name in order})
+    assert text.exit_code(collected, is_neutral=True) == 7
+
+
 @pytest.mark.parametrize(("is_neutral", "code"), [(False, 124), (True, 0)])
 def test_a_job_that_left_its_gpus_alone_ends_as_idle_also_when_it_is_collected(
     scene: Scene, is_neutral: bool, code: int

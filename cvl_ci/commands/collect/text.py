@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from cvl_ci.commands.collect.collect import Collected
 from cvl_ci.commands.collect.running import StillRunning
+from cvl_ci.model.outcome import INFRASTRUCTURE_ENDINGS
 from cvl_ci.result.sanitize import plain
 from cvl_ci.result.units import dollars, moment
 
@@ -23,15 +24,16 @@ def lines(collected: Collected) -> Iterator[str]:
 
 
 def exit_code(collected: Collected, *, is_neutral: bool) -> int:
-    """Return the worst code: of a job, of a missing answer, of a job that still runs.
+    """Return the worst code: of a missing answer, of a job, of infrastructure, of a job that still runs.
 
     `is_neutral`: a job that still runs is not a failure, because a schedule asks again.
     """
-    codes = [outcome.exit_code for outcome in collected.outcomes.values() if outcome.exit_code]
-    if EXIT_UNKNOWN in codes or any(one.doubt for one in collected.running):
+    failed = [outcome for outcome in collected.outcomes.values() if outcome.exit_code]
+    failed.sort(key=lambda outcome: outcome.ending in INFRASTRUCTURE_ENDINGS)
+    if any(outcome.exit_code == EXIT_UNKNOWN for outcome in failed) or any(one.doubt for one in collected.running):
         return EXIT_UNKNOWN
-    if codes:
-        return codes[0]
+    if failed:
+        return failed[0].exit_code
     return EXIT_NOT_YET if collected.running and not is_neutral else 0
 
 
