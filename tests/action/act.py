@@ -65,7 +65,10 @@ class ActWorkflow:
     _process: subprocess.Popen[str] | None = None
 
     def __post_init__(self) -> None:
-        self.name = f"train-{uuid.uuid4().hex[:8]}"  # act names its containers by it
+        number = uuid.uuid4().hex[:8]
+        self.name = f"train-{number}"  # act names its containers by it
+        # act calls each run 1, so the lease of two tests at once would have one name, and one would end both machines.
+        self.run_id = str(int(number, 16))
         self.repository, self.artifacts = self.folder / "repository", self.folder / "artifacts"
         for each in (self.repository / ".github/workflows", self.artifacts, self.folder / "action", self.home):
             each.mkdir(parents=True, exist_ok=True)
@@ -132,7 +135,8 @@ class ActWorkflow:
         words += ["--artifact-server-path", str(self.artifacts), "--artifact-server-addr", "127.0.0.1"]
         words += ["--artifact-server-port", str(_free_port()), "--secret", "GITHUB_TOKEN=secret-token"]
         words += ["--container-options", f"-v {self.home}:/github/home", "--env", "HOME=/github/home"]
-        return words + [word for name, value in self.environment.items() for word in ("--env", f"{name}={value}")]
+        environment = {"GITHUB_RUN_ID": self.run_id, **self.environment}
+        return words + [word for name, value in environment.items() for word in ("--env", f"{name}={value}")]
 
     def _write(self, given: Mapping[str, str], after: str) -> None:
         inputs = "".join(f"          {name}: {json.dumps(value)}\n" for name, value in given.items())

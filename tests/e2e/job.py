@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +27,6 @@ ENVIRONMENT = {
     "CI": "true",
     "GITHUB_WORKSPACE": "/github/workspace",
     "GITHUB_REPOSITORY": "cvl/ci",
-    "GITHUB_RUN_ID": "123456789",
     "GITHUB_RUN_ATTEMPT": "1",
     "GITHUB_JOB": "train",
     "GITHUB_ACTION": "__self",
@@ -57,6 +57,8 @@ class Job:
     def __post_init__(self) -> None:
         for name in MOUNTS:
             (self.folder / name).mkdir()
+        # Two tests at once with one run id would share the name of their lease, and one would end both machines.
+        self.environment = {**ENVIRONMENT, "GITHUB_RUN_ID": str(uuid.uuid4().int % 10**9)}
 
     @property
     def sandbox(self) -> Path:
@@ -81,7 +83,8 @@ class Job:
         """`kill_when`: asked with each line; when it says yes, the container is killed on the spot."""
         name = f"{self.network}-{len(self.names)}"
         self.names.append(name)
-        words = ("docker", "run", "--rm", "--name", name, *self._options({**ENVIRONMENT, **(inputs or {})}), self.image)
+        options = self._options({**self.environment, **(inputs or {})})
+        words = ("docker", "run", "--rm", "--name", name, *options, self.image)
         with subprocess.Popen(
             [*words, *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         ) as process:
