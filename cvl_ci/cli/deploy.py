@@ -22,7 +22,13 @@ if TYPE_CHECKING:
     from cvl_ci.model.outcome import Outcome
     from cvl_ci.model.owner import Owner
     from cvl_ci.model.plan import RunPlan
+    from cvl_ci.ports import Prices
 
+NOT_OF_CVL_CI = (
+    "# For `sky serve up`. SkyPilot starts this service, not cvl-ci. It has no token, no end and no limit of money.",
+    "# `sky serve down` ends its replicas. Its controller stops later, and its disk costs money until `sky down`.",
+)
+"""The first lines of the task: YAML comments."""
 Prepare = Callable[[argparse.Namespace, Mapping[str, str], Console], "RunPlan"]
 
 
@@ -30,8 +36,6 @@ def deploy(
     parsed: argparse.Namespace, environ: Mapping[str, str], console: Console, *, owner: Owner, prepare: Prepare
 ) -> int:
     """Deploy one example and return the exit code of its run. Raise CvlError before anything is started."""
-    from cvl_ci.commands.plan import quote as planning
-    from cvl_ci.commands.plan import quote_text
     from cvl_ci.commands.plan import service as services
     from cvl_ci.local.git.checkout import open_checkout
     from cvl_ci.local.interruption import Interruption
@@ -47,10 +51,10 @@ def deploy(
     parsed.cloud = parsed.cloud or ("" if parsed.runner else "aws")
     plan = prepare(parsed, environ, console)
     checkout = open_checkout(Path.cwd(), at=str(parsed.workdir or "."))
-    plan = services.with_service(plan, inputs, checkout, token=token)
-    if parsed.dry_run:
-        prices = wiring.prices(environ)
-        console.say(quote_text.as_text(plan, planning.quote(plan, prices), prices), "", "Nothing was started.")
+    is_shown = parsed.dry_run or parsed.yaml
+    plan = services.with_service(plan, inputs, checkout, token=token, starts=not is_shown)
+    if is_shown:
+        _show(plan, wiring.prices(environ), console, as_yaml=parsed.yaml)
         return 0
     terminal = console.terminal()
     outputs = Path("cvl-outputs") / owner.name
@@ -74,6 +78,22 @@ def deploy(
     if outcome.exit_code == 0 and outcome.machines.service is not None:
         console.say(*_handed_over(outcome.machines.service.url, token, environ, name=owner.name))
     return outcome.exit_code
+
+
+def _show(plan: RunPlan, prices: Prices, console: Console, *, as_yaml: bool) -> None:
+    """Show the plan, or the task for `sky serve up`."""
+    from cvl_ci.commands.plan import quote as planning
+    from cvl_ci.commands.plan import quote_text, replicas
+    from cvl_ci.engine import task
+    from cvl_ci.inputs.reader import Spelling
+
+    if as_yaml:
+        if mistakes := replicas.mixed(plan, Spelling.FLAG):
+            raise RequestError(mistakes)
+        offers = planning.offers_of(plan, prices, spot=plan.machines.spot)
+        console.say(*NOT_OF_CVL_CI, task.render(plan, offers=offers).removesuffix("\n"))
+        return
+    console.say(quote_text.as_text(plan, planning.quote(plan, prices), prices), "", "Nothing was started.")
 
 
 def look(parsed: argparse.Namespace, environ: Mapping[str, str], console: Console) -> int:

@@ -96,7 +96,7 @@ def _prepared(parsed: argparse.Namespace, environ: Mapping[str, str], console: C
     through_server = wiring.goes_through_server(environ, by_inputs=False)
     plan = prepare(inputs, checkout=checkout, prices=prices, through_server=through_server)
     console.learn(plan.variables)
-    launches = parsed.verb in {"run", "deploy"} and not (parsed.estimate_cost or getattr(parsed, "dry_run", False))
+    launches = parsed.verb in {"run", "deploy"} and not any(map(vars(parsed).get, ("estimate_cost", "dry_run", "yaml")))
     plan = wiring.on_usable_clouds(plan, environ, prices, by_inputs=False, asks_role=launches)
     return wiring.within_month(plan, checkout, environ)
 

@@ -16,7 +16,7 @@ from cvl_ci.model.location import SANDBOX, Location
 from cvl_ci.model.offer import Offer
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.model.resource_request import Alternative, ResourceRequest, Spot
-from cvl_ci.planning import volume_rules
+from cvl_ci.planning import replicas, volume_rules
 
 _VALID_NAME = re.compile(r"[a-zA-Z](?:[-_.a-zA-Z0-9]*[a-zA-Z0-9])?")
 """sky/skylet/constants.py, CLUSTER_NAME_VALID_REGEX."""
@@ -65,7 +65,8 @@ def task_config(
 def render(plan: RunPlan, *, offers: Sequence[Offer] = ()) -> str:
     """Return the task YAML for a person and for `sky launch`.
 
-    It holds plain commands and no value of a secret. Its paths start at the repository's root.
+    It holds plain commands and no value of a secret. Its paths start at the repository's root. A service's task is
+    for `sky serve up`.
     """
     config = task_config(
         plan,
@@ -80,7 +81,14 @@ def render(plan: RunPlan, *, offers: Sequence[Offer] = ()) -> str:
     )
     if plan.variables.secrets:
         config["secrets"] = dict.fromkeys(plan.variables.secrets)
+    if plan.service is not None:
+        config["service"] = replicas.section_of(plan.service)
+        config["resources"] = {**_mapping(config["resources"]), "ports": plan.service.port}
     return yaml.dump(config, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+
+
+def _mapping(value: object) -> dict[str, object]:
+    return dict(value) if isinstance(value, Mapping) else {}
 
 
 def _name(title: str) -> str:

@@ -132,6 +132,7 @@ def _add_deploy(verbs: Verbs) -> None:
     verb_options.add_flags(deploy, table.verb_options("deploy"))
     deploy.set_defaults(**dict.fromkeys(NOT_OF_A_SERVICE), estimate_cost=False)
     deploy.add_argument("--dry-run", action="store_true", help="show port, probe, machine and price; start nothing")
+    deploy.add_argument("--yaml", action="store_true", help="show the SkyPilot task for `sky serve up`; start nothing")
     deploy.add_argument("--list", action="store_true", dest="lists", help="list the open services")
     deploy.add_argument("--status", metavar="NAME", dest="service_name", help="ask one service whether it answers")
     deploy.add_argument("--down", metavar="NAME", dest="down_name", help="take one service down, with proof")

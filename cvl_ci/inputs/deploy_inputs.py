@@ -12,6 +12,7 @@ from cvl_ci.inputs.parsers import Wrong
 from cvl_ci.model.secret import Secret
 
 MOST_NETWORKS = 20
+MOST_REPLICAS = 100
 NOT_OF_A_SERVICE = frozenset({
     "down", "keep_on_failure", "idle_minutes_to_autostop", "repeat", "compare", "fail_on_regression", "outputs",
     "max_runtime", "num_nodes", "recover", "task", "cluster_name", "min_gpu_utilization", "time_window", "on_idle",
@@ -42,6 +43,14 @@ def read_path(value: object) -> str:
     if not text.startswith("/") or len(text) > 500 or not all("!" <= letter <= "~" for letter in text):
         raise Wrong("is not the path of a request, such as /health")
     return text
+
+
+def read_replicas(value: object) -> int:
+    """Return a count of machines. Raise Wrong for anything else."""
+    text = str(value).strip()
+    if not text.isascii() or not text.isdecimal() or not 0 < int(text[:9]) <= MOST_REPLICAS:
+        raise Wrong(f"is not a whole number from 1 to {MOST_REPLICAS}")
+    return int(text)
 
 
 def read_networks(value: object) -> tuple[str, ...]:
@@ -98,6 +107,16 @@ class DeployInputs:
         metavar="TIME",
         example="40m",
         default="initial_delay_seconds of its `service:`, else 20m",
+        entry_points=EVERYWHERE,
+        verbs=("deploy",),
+    )
+    replicas: int | None = option(
+        read_replicas,
+        help="How many machines serve it. More than 1 is a plan only: cvl-ci shows its price and the task for "
+        "`sky serve`, and starts nothing.",
+        metavar="COUNT",
+        example="2",
+        default="that of its `service:`, else 1",
         entry_points=EVERYWHERE,
         verbs=("deploy",),
     )

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from cvl_ci.model.replicas import ReplicaPlan
+
 TTL_MINUTES = 240.0
 """The default life of a service in minutes, counted from its first answer."""
 READY_SECONDS = 1200.0
@@ -61,6 +63,8 @@ class ServicePlan:
     allow: tuple[str, ...] = WORLD
     """The networks that may connect, as CIDR. The token is needed from each of them."""
     token_digest: str = ""
+    replicas: ReplicaPlan | None = None
+    """Several machines behind `sky serve`. None: one machine."""
 
     @property
     def public_port(self) -> int:

@@ -10,11 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from cvl_ci.inputs.deploy_inputs import read_path, read_port
 from cvl_ci.inputs.parsers import Wrong
 from cvl_ci.model.service import PROBE_SECONDS, READY_SECONDS, Probe, ServerKind, ServicePlan
+from cvl_ci.planning import replicas
 
 SERVE = "serve"
 """The preset that a deployment starts, if the user names none."""
@@ -100,8 +100,13 @@ class ServerFiles:
     """`service:` of the task or of the example.yaml."""
 
 
-def find(files: ServerFiles, *, port: int | None = None, path: str | None = None) -> ServicePlan:
-    """Return the service. `port`, `path`: what the user typed. Raise Wrong when no source names the port."""
+def find(
+    files: ServerFiles, *, port: int | None = None, path: str | None = None, requested_replicas: int | None = None
+) -> ServicePlan:
+    """Return the service. Raise Wrong when no source names the port.
+
+    `port`, `path`, `requested_replicas`: the user's inputs.
+    """
     declared = _Declared.of(files.service)
     server = _server(files)
     chosen, source = _port(files, server, port=port, declared=declared)
@@ -115,7 +120,8 @@ def find(files: ServerFiles, *, port: int | None = None, path: str | None = None
         probe, origin = replace(probe, path=path), "the input ready"
     kind = server.kind if server else ServerKind.OTHER
     sources = (f"port {chosen} from {source}", f"probe {probe.path} from {origin}")
-    return ServicePlan(port=chosen, probe=probe, kind=kind, sources=sources)
+    replica_plan = replicas.read(files.service, requested=requested_replicas)
+    return ServicePlan(port=chosen, probe=probe, kind=kind, sources=sources, replicas=replica_plan)
 
 
 def _port(files: ServerFiles, server: KnownServer | None, *, port: int | None, declared: _Declared) -> tuple[int, str]:
@@ -185,18 +191,10 @@ class _Declared:
             return cls()
         if not isinstance(value, Mapping):
             raise Wrong(f"has a `service:` that is not a mapping: {str(value)[:60]!r}")
-        _one_replica(value)
         port = value.get("ports", value.get("port"))
         if isinstance(port, list):
             port = port[0] if len(port) == 1 else str(port)
         return cls(port=None if port is None else read_port(port), probe=_probe(value.get("readiness_probe")))
-
-
-def _one_replica(section: Mapping[str, Any]) -> None:
-    policy = section.get("replica_policy")
-    counts = [section.get("replicas"), *(policy.get("min_replicas") for _ in (1,) if isinstance(policy, Mapping))]
-    if any(count not in (None, 1) for count in counts):
-        raise Wrong("asks for several replicas in `service:`; deploy starts one machine")
 
 
 def _probe(value: object) -> Probe | None:

@@ -29,6 +29,7 @@ LIGHT = {
         "model.ledger",
         "model.location",
         "model.loss",
+        "model.replicas",
         "model.reuse",
         "model.service",
         "model.storage",

@@ -100,8 +100,6 @@ def test_what_a_person_types_comes_first_then_the_service_section() -> None:
     ("section", "words"),
     [
         ("/health", "not a mapping"),
-        ({"replicas": 2}, "several replicas"),
-        ({"replica_policy": {"min_replicas": 3}}, "several replicas"),
         ({"readiness_probe": 7}, "neither a path nor a mapping"),
         ({"readiness_probe": "health"}, "path of a request"),
         ({"readiness_probe": {"path": "/", "post_data": {}}}, "post_data"),

@@ -13,7 +13,7 @@ from cvl_ci.model.budget import Fleet
 from cvl_ci.model.offer import Offer
 from cvl_ci.model.plan import RunPlan
 
-_IN_THE_SHORTEST_MONTH = float(calendar.timegm((2026, 2, 1, 0, 0, 0)))
+IN_THE_SHORTEST_MONTH = float(calendar.timegm((2026, 2, 1, 0, 0, 0)))
 """A disk's price is for a month, so its hour costs most in February."""
 
 
@@ -52,7 +52,7 @@ def _hourly(plan: RunPlan, offer: Offer, node_usd: float) -> float:
         nodes=plan.machines.num_nodes,
         disk_gb=plan.machines.needs.largest_disk_gb,
     )
-    return fleet.total_hourly_usd(at=_IN_THE_SHORTEST_MONTH)
+    return fleet.total_hourly_usd(at=IN_THE_SHORTEST_MONTH)
 
 
 def _until_the_end(plan: RunPlan, hourly: float) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from cvl_ci.commands.plan import bounds, month, mount_lines
+from cvl_ci.commands.plan import bounds, month, mount_lines, replicas
 from cvl_ci.commands.plan.quote import machine, machines, offers_of
 from cvl_ci.model.checkpoint_plan import Resume
 from cvl_ci.model.location import SANDBOX
@@ -58,6 +58,7 @@ def as_text(plan: RunPlan, quote: Quote, prices: Prices) -> str:
     parts = [plan.title, _facts(plan)]
     if quote.offers:
         parts += [_table(plan, quote.offers), _cost(plan, quote, prices)]
+    parts += ["\n".join(replicas.lines(plan, quote, prices))]
     parts += ["\n".join(f"warning: {text}" for text in (*plan.warnings, *quote.warnings))]
     return "\n\n".join(part for part in parts if part)
 
@@ -145,6 +146,8 @@ def _service(plan: RunPlan) -> list[str]:
     service = plan.service
     if service is None:
         return []
+    if service.replicas is not None:
+        return replicas.facts(service)
     networks = "any address" if service.allow == WORLD else ", ".join(service.allow)
     return [
         f"{service.kind.value} on port {service.port}",

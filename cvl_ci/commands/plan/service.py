@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 
+from cvl_ci.commands.plan import replicas
 from cvl_ci.errors import InputProblem, RequestError
 from cvl_ci.inputs.deploy_inputs import DeployInputs
 from cvl_ci.inputs.parsers import Wrong
@@ -47,16 +48,28 @@ def runtime_minutes(inputs: DeployInputs) -> float:
 
 
 def with_service(
-    plan: RunPlan, inputs: DeployInputs, checkout: Checkout, *, token: str, spelling: Spelling = Spelling.FLAG
+    plan: RunPlan,
+    inputs: DeployInputs,
+    checkout: Checkout,
+    *,
+    token: str,
+    spelling: Spelling = Spelling.FLAG,
+    starts: bool = True,
 ) -> RunPlan:
-    """Return the plan with its service. Raise RequestError with all mistakes."""
+    """Return the plan with its service. Raise RequestError with all mistakes.
+
+    `starts`: the plan will be carried out. A plan that is only shown may have several replicas.
+    """
     mistakes = _impossible(plan, spelling)
     service: ServicePlan | None = None
     try:
-        service = services.find(_files(plan, checkout), port=inputs.port, path=inputs.ready)
+        files = _files(plan, checkout)
+        service = services.find(files, port=inputs.port, path=inputs.ready, requested_replicas=inputs.replicas)
+        mistakes += replicas.refusals(service.replicas, spelling) if starts else []
+        mistakes += replicas.mixed(plan, spelling) if service.replicas else []
     except Wrong as wrong:
-        problem = InputProblem(field="example", value=plan.work.example or plan.title, problem=wrong.problem)
-        mistakes.append(problem)
+        name = plan.work.example or plan.title
+        mistakes.append(InputProblem(field="example", value=name, problem=wrong.problem, near=wrong.near))
     if mistakes or service is None:
         raise RequestError(mistakes)
     probe = service.probe

@@ -1,0 +1,105 @@
+"""Price a service with several replicas, and refuse to start it: no end could be held for its machines.
+
+The reasons are facts of SkyPilot 0.14.1, by its source:
+
+- The controller of `sky serve` launches the replicas (sky/serve/replica_managers.py, `launch_cluster`). The timer that
+  ends a machine from its boot is in the requests that cvl-ci's own process sends, so a replica would have none.
+- A controller replaces each replica that ends (`_handle_preemption`), and has no end of its own. Its autostop stops it
+  after an idle time, and does not end it (sky/serve/constants.py, `CONTROLLER_AUTOSTOP`).
+- Once a version has answered, failures of further replicas do not stop the controller
+  (sky/serve/autoscalers.py, `generate_scaling_decisions`).
+- The controller needs credentials that launch machines. The role of cvl-ci's machines may only end them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cvl_ci.commands.plan import bounds
+from cvl_ci.errors import InputProblem
+from cvl_ci.inputs.reader import Spelling
+from cvl_ci.model.budget import Fleet
+from cvl_ci.model.location import SANDBOX
+from cvl_ci.model.offer import Offer, Quote
+from cvl_ci.model.plan import RunPlan
+from cvl_ci.model.replicas import CONTROLLER_CPUS, CONTROLLER_DISK_GB, CONTROLLER_MEMORY_GIB, ReplicaPlan
+from cvl_ci.model.resource_request import ResourceRequest, Spot
+from cvl_ci.model.service import ServicePlan
+from cvl_ci.ports import Prices
+from cvl_ci.result.units import dollars, duration
+
+REASON = (
+    "needs the controller of `sky serve`, which launches the replicas and replaces each one that ends; their end "
+    "cannot be guaranteed, so cvl-ci starts none of them"
+)
+
+
+def refusals(replicas: ReplicaPlan | None, spelling: Spelling) -> list[InputProblem]:
+    """Return the mistake of a request that would start several replicas."""
+    if replicas is None:
+        return []
+    remedy = f"give {spelling.of('replicas')} 1 for one machine"
+    task = ", or --dry-run for its price and --yaml for the task of `sky serve`" if spelling is Spelling.FLAG else ""
+    return [InputProblem(field=spelling.of("replicas"), value=str(replicas), problem=f"{REASON}; {remedy}{task}")]
+
+
+def mixed(plan: RunPlan, spelling: Spelling) -> list[InputProblem]:
+    """Return the mistake of a plan that takes spot or on-demand machines (serve_utils.py, validate_service_task)."""
+    if plan.machines.spot is not Spot.FALLBACK:
+        return []
+    problem = "is refused by `sky serve`, whose replicas are all spot or all on-demand: give true or false"
+    return [InputProblem(field=spelling.of("spot"), value=Spot.FALLBACK.value, problem=problem)]
+
+
+def facts(service: ServicePlan) -> list[str]:
+    """Return the facts of a service that `sky serve` would start, as its task has them."""
+    return [
+        f"{service.kind.value} on port {service.port}, {service.replicas} replicas",
+        f"port {service.port} of each replica is open for any address, without a token",
+        *service.sources,
+        f"ready within {duration(service.probe.initial_delay_seconds)}",
+    ]
+
+
+def lines(plan: RunPlan, quote: Quote, prices: Prices) -> list[str]:
+    """Return the price of the replicas and of the controller, and the reason why cvl-ci starts none."""
+    count = plan.service.replicas if plan.service else None
+    if count is None:
+        return []
+    return [
+        f"  The figures above are of one replica. Here are {count}, up to {count.most_in_update} during an update.",
+        *_price(plan, count, quote.offers, prices),
+        f"  Several replicas: this {REASON}.",
+    ]
+
+
+def _price(plan: RunPlan, count: ReplicaPlan, offers: Sequence[Offer], prices: Prices) -> list[str]:
+    if not offers:
+        return ["  No price is known for the replicas, so neither is one for the service."]
+    first, dearest = offers[0], bounds.dearest(plan, offers)
+    controller = _controller(plan, prices)
+    if controller is None:
+        return ["  No price is known for a controller, so neither is one for the service."]
+    from_usd = bounds.hourly_usd(plan, first) * count.least + _hourly_usd(controller[0], controller[0].hourly_usd)
+    dearest_controller = max(_hourly_usd(one, max(one.hourly_usd, one.most_usd)) for one in controller)
+    replica_usd = bounds.most_hourly_usd(plan, dearest)
+    most_usd, update_usd = (replica_usd * number + dearest_controller for number in (count.most, count.most_in_update))
+    billed = "; the sandbox bills nothing" if first.cloud == SANDBOX else ""
+    hours = plan.limits.longest_minutes / 60
+    machines = f"{count.least} × {first.instance_type} and a controller ({controller[0].instance_type})"
+    most_text = f"with all replicas {dollars(most_usd)}, during an update {dollars(update_usd)}{billed}"
+    return [
+        f"  {machines}: {dollars(from_usd)} an hour; {most_text}.",
+        f"  {hours:.3g} h of it cost up to {dollars(update_usd * hours)}. cvl-ci does not end it, nor limit its cost.",
+    ]
+
+
+def _controller(plan: RunPlan, prices: Prices) -> Sequence[Offer] | None:
+    """Return the offers for SkyPilot's own controller, the cheapest first. None: no price is known."""
+    needs = ResourceRequest(cpus=CONTROLLER_CPUS, memory_gib=CONTROLLER_MEMORY_GIB, disk_gb=CONTROLLER_DISK_GB)
+    return prices.offers(needs, locations=plan.machines.locations, spot=Spot.NEVER) or None
+
+
+def _hourly_usd(offer: Offer, machine_usd: float) -> float:
+    fleet = Fleet(cloud=offer.cloud, hourly_usd=machine_usd, disk_gb=CONTROLLER_DISK_GB)
+    return fleet.total_hourly_usd(at=bounds.IN_THE_SHORTEST_MONTH)
