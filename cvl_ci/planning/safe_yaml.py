@@ -10,6 +10,9 @@ LARGEST_BYTES = 1024 * 1024
 _MOST_NODES = 20_000
 _MOST_ALIASES = 20  # three aliases of three aliases of ...: 20 of them stand for at most some 1500 copies
 _DEEPEST = 40
+_LONGEST_NUMBER = 300
+"""The most characters of a number. YAML's base 60 costs the square of its length, and Python refuses to print a whole
+number of more than 4300 digits, which a base of 16 can have."""
 
 
 class Unreadable(ValueError):
@@ -76,6 +79,17 @@ class _Loader(yaml.SafeLoader):
         node = super().compose_node(parent, index)
         self._depth -= 1
         return node
+
+
+def _number(loader: _Loader, node: yaml.ScalarNode) -> object:
+    if len(node.value) > _LONGEST_NUMBER:
+        raise yaml.YAMLError(f"a number of more than {_LONGEST_NUMBER} characters")
+    name = node.tag.rpartition(":")[2]
+    return getattr(loader, f"construct_yaml_{name}")(node)
+
+
+for _tag in ("int", "float"):
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", _number)
 
 
 def _problem(error: yaml.YAMLError) -> str:

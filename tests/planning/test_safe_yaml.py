@@ -39,6 +39,11 @@ def bomb(levels: int, width: int) -> bytes:
         (b"a: 1\n---\nb: 2\n", "several YAML documents"),
         (b"a: !!python/object/apply:os.system ['true']", "not YAML"),
         (b"#" * (1024 * 1024 + 1), "larger than 1 MiB"),
+        (b"a: " + b"9" * 5000, "more than 300 characters"),
+        (b"a: 0x" + b"f" * 5000, "more than 300 characters"),
+        (b"a: 1" + b":59" * 300_000, "more than 300 characters"),
+        (b"a: 1" + b":59" * 300_000 + b".5", "more than 300 characters"),
+        (b"? 0x" + b"f" * 5000 + b"\n: a", "more than 300 characters"),
     ],
 )
 def test_what_is_no_yaml_that_anybody_writes_is_refused(content: bytes, why: str) -> None:
@@ -49,3 +54,8 @@ def test_what_is_no_yaml_that_anybody_writes_is_refused(content: bytes, why: str
 
 def test_a_few_anchors_are_no_crime() -> None:
     assert safe_yaml.load_mapping(b"a: &a {x: 1}\nb: *a\nc:\n  <<: *a\n  y: 2\n")["c"] == {"x": 1, "y": 2}
+
+
+def test_ordinary_numbers_are_numbers() -> None:
+    read = safe_yaml.load(b"[1, -2, 0x1f, 0o17, 1_000, 1:30, 2.5, 1e3, 1.0e+3, .inf, 0b11]")
+    assert read == [1, -2, 31, "0o17", 1000, 90, 2.5, "1e3", 1000.0, float("inf"), 3]
