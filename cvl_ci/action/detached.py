@@ -20,10 +20,11 @@ from cvl_ci.github.artifacts.http import Http
 from cvl_ci.github.commit_status import State
 from cvl_ci.local.lease_records import UNREADABLE, as_text, from_text
 from cvl_ci.model.lease_name import LABEL_LEASE, LABEL_OWNER, LABEL_RUN
-from cvl_ci.model.outcome import INFRASTRUCTURE_ENDINGS, Ending, Outcome
+from cvl_ci.model.outcome import Outcome
 from cvl_ci.model.owner import owner_label
 from cvl_ci.ports import NotUploaded
-from cvl_ci.result.matrix import source
+from cvl_ci.result.matrix import failures, source
+from cvl_ci.result.matrix.failures import Failure
 from cvl_ci.result.no_follow import write_text
 from cvl_ci.result.text import ending_text
 from cvl_ci.result.units import moment
@@ -215,11 +216,16 @@ def _close(step: Step, environ: Mapping[str, str], record: LeaseRecord, outcome:
     context = record.detached.workflow.get(CONTEXT, "") if record.detached else ""
     if not context:
         return True
-    is_proved = outcome.release is not None and outcome.release.gone
-    state = State.ERROR if outcome.ending in INFRASTRUCTURE_ENDINGS or not is_proved else State.FAILURE
-    is_green = outcome.ending in {Ending.SUCCEEDED, Ending.IDLE} and outcome.exit_code == 0  # `on_idle: neutral` is 0
-    state = State.SUCCESS if is_green else state
+    state = _state(outcome)
     return _set_status(step, environ, commit=commit, context=context, state=state, text=ending_text(outcome))
+
+
+def _state(outcome: Outcome) -> State:
+    """Return the state of the commit: a failure is the code's own, and an error is infrastructure."""
+    kind = failures.of_outcome(outcome)
+    if kind is None or kind is Failure.IDLE_NEUTRAL:
+        return State.SUCCESS
+    return State.ERROR if kind in failures.INFRASTRUCTURE or kind is Failure.MACHINE_LEFT else State.FAILURE
 
 
 def _set_status(step: Step, environ: Mapping[str, str], *, commit: str, context: str, state: State, text: str) -> bool:

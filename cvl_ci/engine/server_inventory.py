@@ -7,6 +7,7 @@ nothing.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,12 +18,13 @@ from cvl_ci.model.lease_name import LABEL_LEASE
 from cvl_ci.model.ledger import Life, Memory
 from cvl_ci.model.location import Location
 from cvl_ci.model.release import ProviderCheck
-from cvl_ci.ports import InventoryResult, Resource, ResourceKind
+from cvl_ci.ports import Inventory, InventoryResult, Resource, ResourceKind
 
 PROVIDER = "SkyPilot API server"
 CLOUD = "api-server"
 """The cloud in the record of a lease that goes through a server."""
 KINDS = ("clusters", "launches under way")
+_AWS_REGION = re.compile(r"[a-z]{2}(?:-[a-z]+){1,2}-\d")
 _KIND_OF = {"cluster": ResourceKind.CLUSTER, "launch": ResourceKind.LAUNCH}
 ADDRESS = "SKYPILOT_API_SERVER_ENDPOINT"
 
@@ -46,10 +48,13 @@ def address(environ: Mapping[str, str]) -> str:
 
 
 class ServedInventory:
-    """Inventory of one server. `endpoint`: only its host is ever shown, because an address may hold a password."""
+    """Inventory of one server. `endpoint`: only its host is ever shown, because an address may hold a password.
 
-    def __init__(self, machines: SkyPilotMachines, *, endpoint: str) -> None:
-        self._machines = machines
+    `aws`: AWS itself, where this computer has keys too. It only dates machines, and proves nothing.
+    """
+
+    def __init__(self, machines: SkyPilotMachines, *, endpoint: str, aws: Inventory | None = None) -> None:
+        self._machines, self._aws = machines, aws
         self._host = urlsplit(endpoint).hostname or "?"
 
     def find(self, *, lease: str | None, locations: Sequence[Location]) -> InventoryResult:
@@ -87,10 +92,11 @@ class ServedInventory:
     def lives(self, *, lease: str, locations: Sequence[Location]) -> Memory:
         """Return the machines in the server's records, whose dates are those of the server's clock.
 
-        The server keeps only the last place of each launch, so an absent machine proves nothing.
+        The server keeps only the last place of each launch, so an absent machine proves nothing. Where AWS shows a
+        machine, its own dates replace those of the record, and it tells whether it took a spot machine away.
         """
         records = self._machines.recorded_on_server(lease)
-        return Memory(
+        recorded = Memory(
             lives=tuple(
                 _life(record, f"{lease}/{number}/{rank}")
                 for number, record in enumerate(records)
@@ -98,6 +104,19 @@ class ServedInventory:
             ),
             requested=tuple(_life(record, f"{lease}/{number}") for number, record in enumerate(records)),
         )
+        places = [*locations, *(Location(cloud=one["cloud"], region=one["region"]) for one in records)]
+        return recorded.dated_by(self._lives_on_aws(lease, places))
+
+    def _lives_on_aws(self, lease: str, places: Sequence[Location]) -> Sequence[Life]:
+        """Return the machines of the lease that AWS shows with these keys. Without an answer, the record stands."""
+        regions = {place.region for place in places if place.cloud in {CLOUD, "aws"} and place.region}
+        clouds = [Location(cloud="aws", region=region) for region in sorted(regions) if _AWS_REGION.fullmatch(region)]
+        if self._aws is None or not clouds:
+            return ()
+        try:
+            return self._aws.lives(lease=lease, locations=clouds).lives
+        except Exception:  # noqa: BLE001  these keys may be of another account, or lack the right to look
+            return ()
 
     def remove(self, resources: Sequence[Resource]) -> None:
         """Take the clusters down, which first ends launches under way."""

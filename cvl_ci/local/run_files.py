@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import os
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from cvl_ci.errors import CvlError, InputProblem, RequestError
 from cvl_ci.local.git.changes import ancestors
 from cvl_ci.local.git.checkout import open_checkout
+from cvl_ci.local.git.committed import tracked_files
 from cvl_ci.model import lease_name
 from cvl_ci.planning import safe_yaml
 from cvl_ci.result.benchmark import leg_file
@@ -25,8 +27,13 @@ NO_COMMIT = "-"
 _PAGE = Path(__file__).parent / "page"
 
 
-def gather(paths: Iterable[str], *, field: str) -> tuple[list[Leg], list[str]]:
+COMMITTED = "is in git, so a commit could forge it: it is not read"
+
+
+def gather(paths: Iterable[str], *, field: str, believes_git: bool = False) -> tuple[list[Leg], list[str]]:
     """Return legs, and problems with files.
+
+    `believes_git`: read files that the repository here tracks too. A pull request can change them.
 
     A summary lies in one of these folders, or one level below in the folder of an artifact for summaries
     (result/matrix/source.py). Files further down are a job's own outputs.
@@ -35,18 +42,21 @@ def gather(paths: Iterable[str], *, field: str) -> tuple[list[Leg], list[str]]:
     legs_: list[Leg] = []
     troubles: list[str] = []
     missing = []
+    paths = list(paths)
+    forgeable = frozenset[Path]() if believes_git else tracked_files(Path.cwd(), paths)
     for text in paths:
         path = Path(text)
         if not path.exists():
             missing.append(InputProblem(field=field, value=text, problem="is neither a file nor a folder"))
             continue
         if path.is_file():
-            _take(path, legs_, troubles, expected=True)
+            _take(path, legs_, troubles, expected=True, forgeable=forgeable)
             continue
         for file in _files(path, troubles):
-            _take(file, legs_, troubles, expected=file.name.startswith(lease_name.PREFIX))
+            is_summary = file.name.startswith(lease_name.PREFIX)
+            _take(file, legs_, troubles, expected=is_summary, forgeable=forgeable)
         for folder in _artifacts(path):
-            _take_artifact(folder, legs_, troubles)
+            _take_artifact(folder, legs_, troubles, forgeable=forgeable)
     if missing:
         raise RequestError(missing)
     return legs_, troubles
@@ -119,11 +129,12 @@ def _files(path: Path, troubles: list[str]) -> list[Path]:
     return files[:MOST_FILES]
 
 
-def _take_artifact(folder: Path, legs_: list[Leg], troubles: list[str]) -> None:
+def _take_artifact(folder: Path, legs_: list[Leg], troubles: list[str], *, forgeable: Container[Path]) -> None:
     """Read `<lease>.json`, the only file of the artifact. Without it the end of a leg is unknown."""
     before = len(legs_), len(troubles)
     for file in _files(folder, troubles):
         try:
+            _refuse(file, forgeable)
             legs_.append(source.read(file.name, _content(file)))
         except (OSError, ValueError) as error:
             troubles.append(f"{short(file.name)} {error}")
@@ -131,12 +142,19 @@ def _take_artifact(folder: Path, legs_: list[Leg], troubles: list[str]) -> None:
         troubles.append(f"{short(folder.name)} holds no summary")
 
 
-def _take(file: Path, legs_: list[Leg], troubles: list[str], *, expected: bool) -> None:
+def _refuse(file: Path, forgeable: Container[Path]) -> None:
+    """Raise ValueError for a file that came with a commit."""
+    if Path(os.path.realpath(file)) in forgeable:
+        raise ValueError(COMMITTED)
+
+
+def _take(file: Path, legs_: list[Leg], troubles: list[str], *, expected: bool, forgeable: Container[Path]) -> None:
     """Read a file.
 
     `expected`: whether a file that is not a summary is a problem. Jobs write JSON files of their own.
     """
     try:
+        _refuse(file, forgeable)
         if file.suffix == ".jsonl":
             with file.open("rb") as opened:
                 read, unread = _lines(line for line, _ in zip(opened, range(MOST_LINES), strict=False))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from cvl_ci.model.billing import UnitPrice, month_hours, rules_of
@@ -58,6 +59,15 @@ class Memory:
     lives: tuple[Life, ...] = ()
     requested: tuple[Life, ...] = ()
     clouds: frozenset[str] = frozenset()
+
+    def dated_by(self, lives: Iterable[Life]) -> Memory:
+        """Return the memory with a provider's own dates of these machines, where a server's record dated them.
+
+        A place without such a machine keeps the record: the provider may have been asked in another account.
+        """
+        own = tuple(lives)
+        places = {(life.cloud, life.region) for life in own}
+        return replace(self, lives=(*(one for one in self.lives if (one.cloud, one.region) not in places), *own))
 
     def remembers(self, cloud: str, *, seconds: float) -> bool:
         """Return whether it lists every machine that this cloud made in the last seconds."""

@@ -62,11 +62,6 @@ EXIT_CODES = {
 }
 """FAILED has the job's own code, NEVER_STARTED the code of the error that prevented it."""
 
-INFRASTRUCTURE_ENDINGS = frozenset(
-    {Ending.PREEMPTED, Ending.CANCELLED, Ending.NEVER_STARTED, Ending.UNFIT, Ending.STORAGE_FAILED}
-)
-"""The job did not cause these."""
-
 EXIT_NOT_PROVED_GONE = 79
 
 
@@ -95,6 +90,8 @@ class MachineResult:
     """The service that answered on the machine."""
     use: MachineUse | None = None
     """The use of a machine that waits between runs."""
+    turn: int = 0
+    """The number of this job on a machine that jobs of a queue share, from 1; 0: it shares none."""
 
     @property
     def gpu(self) -> GpuUse | None:

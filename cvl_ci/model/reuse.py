@@ -72,6 +72,8 @@ class MachineUse:
     entered_at: float = 0.0
     idle_seconds: float = 0.0
     idle_usd: float | None = None
+    uncounted_usd: float | None = None
+    """The cost of the machine that this one replaces, since a run used it that was killed: no other run counts it."""
 
     @property
     def is_warm(self) -> bool:

@@ -134,6 +134,7 @@ def to_json(outcome: Outcome, *, commit: str = "") -> dict[str, object]:
         "num_nodes": launch.num_nodes if launch else None,
         "service": _service(outcome.machines.service),
         "reuse": _fields(outcome.machines.use) if outcome.machines.use else None,
+        "turn": outcome.machines.turn or None,
         "driver": gpu.driver if gpu else "",
         "attempts": [_fields(one) for one in outcome.machines.attempts],
         "recoveries": [_recovery_json(one) for one in outcome.machines.recoveries],

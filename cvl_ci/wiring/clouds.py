@@ -25,7 +25,7 @@ from cvl_ci.errors import EngineError, InputProblem, RequestError
 from cvl_ci.local.clock import SystemClock
 from cvl_ci.model.lease_name import LABEL_KEPT
 from cvl_ci.model.location import SANDBOX, Location
-from cvl_ci.ports import Cloud, Progress, Watch
+from cvl_ci.ports import Cloud, Inventory, Progress, Watch
 from cvl_ci.sandbox import Access, MachineType, Sandbox, is_started_by_run
 from cvl_ci.wiring.access import renews_role, set_up
 from cvl_ci.wiring.directories import sandbox_directory
@@ -160,8 +160,17 @@ class OpenClouds:
         endpoint = served.address(self._environ)
         session = Session(environment=_for_skypilot(self._environ, user_id), clock=SystemClock())
         machines = SkyPilotMachines(session)
-        inventory = served.ServedInventory(machines, endpoint=endpoint)
+        inventory = served.ServedInventory(machines, endpoint=endpoint, aws=self._aws_with_own_keys())
         return Cloud(machines=machines, jobs=SkyPilotJobs(session), inventory=inventory, through=served.CLOUD)
+
+    def _aws_with_own_keys(self) -> Inventory | None:
+        """Return AWS as this computer's own keys show it, which dates machines better than a server does."""
+        from cvl_ci import clouds as inventory
+
+        has_keys = any(self._environ.get(name) for name in ("AWS_ACCESS_KEY_ID", "AWS_PROFILE"))
+        if not has_keys or importlib.util.find_spec("boto3") is None:
+            return None
+        return inventory.AwsInventory(client=inventory.ec2_clients(), regions=lambda: ())
 
     @contextmanager
     def _closing(self, cloud: Cloud) -> Iterator[Cloud]:

@@ -17,6 +17,7 @@ from cvl_ci.local import run_files
 from cvl_ci.local.clock import SystemClock
 from cvl_ci.local.git.changes import changed_paths
 from cvl_ci.local.git.checkout import open_checkout
+from cvl_ci.local.git.committed import tracked_files
 from cvl_ci.local.git.history import HistoryBranch
 from cvl_ci.ports import Prices
 from cvl_ci.result.benchmark.leg import Leg
@@ -91,7 +92,13 @@ def report(inputs: MatrixVerbInputs, caller: MatrixCaller) -> int:
     if not inputs.report.folders:
         raise RequestError([InputProblem(field="FOLDER", value="", problem="is missing: name where the summaries lie")])
     legs, troubles = run_files.gather(inputs.report.folders, field="FOLDER")
-    earlier, unread = run_files.gather(inputs.history.history_files, field="--history-files")
+    names = inputs.history.history_files
+    earlier, unread = run_files.gather(names, field="--history-files", believes_git=True)
+    if any(tracked_files(caller.folder, [name]) for name in names):
+        unread.append(
+            "The files of --history-files are in git, so the change under test can change its own baseline. "
+            "Review them, or read them from a branch that only `cvl-ci history` writes."
+        )
     for line in unread:
         caller.tell(line)
     commits = run_files.base_commits(caller.folder, earlier, base=inputs.report.base, warn=caller.tell)

@@ -23,7 +23,7 @@ from cvl_ci.github.artifacts.detached_runs import WAITING, mark_name
 from cvl_ci.local.lease_records import as_text
 from cvl_ci.model.bucket import BucketAddress
 from cvl_ci.model.detached import Detached
-from cvl_ci.model.launch import Launch, Spending
+from cvl_ci.model.launch import Attempt, Launch, Spending
 from cvl_ci.model.limits import Limits
 from cvl_ci.model.location import Location
 from cvl_ci.model.outcome import Ending, MachineResult, Outcome
@@ -62,13 +62,29 @@ RECORD = LeaseRecord(
 )  # fmt: skip
 
 
-def outcome(ending: Ending, code: int, *, gone: bool = True) -> Outcome:
+def attempt(hourly_usd: float, error: str | None = None) -> Attempt:
+    return Attempt(
+        cloud="aws",
+        region="us-east-1",
+        zone=None,
+        instance_type="g6.xlarge",
+        spot=False,
+        hourly_usd=hourly_usd,
+        error=error,
+    )
+
+
+REFUSED, DEARER = attempt(0.8, "InsufficientInstanceCapacity"), attempt(5.6)
+CHEAPER = attempt(0.8)
+
+
+def outcome(ending: Ending, code: int, *, gone: bool = True, attempts: tuple[Attempt, ...] = ()) -> Outcome:
     return Outcome(
         ending=ending,
         reason="so",
         exit_code=code,
         work=WorkIdentity(title="train it"),
-        machines=MachineResult(cluster=OWNER.name),
+        machines=MachineResult(cluster=OWNER.name, attempts=attempts),
         release=Release(gone=gone, at=1_900_000_000),
     )
 
@@ -209,6 +225,11 @@ def test_a_status_without_the_right_to_set_it_is_a_warning(workflow: Workflow) -
         (outcome(Ending.IDLE, 0), "success"),
         (outcome(Ending.TIMED_OUT, 124), "failure"),
         (outcome(Ending.PREEMPTED, 75), "error"),
+        (outcome(Ending.OVER_BUDGET, 78), "failure"),
+        (outcome(Ending.OVER_BUDGET, 78, attempts=(REFUSED, DEARER)), "error"),
+        (outcome(Ending.OVER_BUDGET, 78, attempts=(attempt(5.6, "full"), CHEAPER)), "failure"),
+        (outcome(Ending.NEVER_STARTED, 70), "error"),
+        (outcome(Ending.NEVER_STARTED, 64), "failure"),
         (outcome(Ending.SUCCEEDED, 79, gone=False), "error"),
     ],
     ids=str,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -23,6 +24,9 @@ from cvl_ci.model.outcome import Ending, Outcome
 from cvl_ci.model.owner import Owner
 from cvl_ci.model.plan import MachinePlan, RunPlan, WorkPlan
 from cvl_ci.ports import Fetched, JobEnd, JobRequest, LaunchRequest, UnpackStopped, Watch
+from cvl_ci.result.benchmark import leg_file
+from cvl_ci.result.matrix.spend import spend
+from cvl_ci.result.summary import to_json
 from cvl_ci.result.text import accounted_for
 from tests.support.fakes import (
     FakeClock,
@@ -170,6 +174,11 @@ def test_the_shares_of_the_jobs_add_up_to_the_bill(house: House, seconds: list[f
     shares = costs(end)
     assert sum(shares) == pytest.approx(house.usd(), rel=1e-3)
     assert all(share > 0 for share in shares)
+    legs = [leg_file.read(json.dumps(to_json(outcome)).encode()) for _, outcome in end.outcomes]
+    assert len({leg.machines.cluster for leg in legs}) == 1
+    total = spend(legs, since=0.0)
+    assert total.runs == len(shares), "a history counts each job"
+    assert total.usd == pytest.approx(sum(shares))
     if seconds[1] > 100:
         assert shares[1] > shares[0], "ten minutes cost more than the boot"
 

@@ -238,3 +238,55 @@ def test_what_five_legs_lost_is_red_and_listed(here: Path, capsys: pytest.Captur
         "| `errors` | `37` | `0` |  | worse | lower is better | `the base is always 0` |",
     ):
         assert line in comment
+
+
+@pytest.mark.parametrize("place", ["cvl-forged.json", "leg-9-cost/cvl-forged.json"])
+@pytest.mark.parametrize("through", ["", "linked/"])
+def test_a_summary_that_came_with_a_commit_is_not_a_leg(here: Path, place: str, through: str) -> None:
+    leave(here / "legs", count=1)
+    file = here / "legs" / place
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(json.dumps(FORGED))
+    (here / "linked").symlink_to(here)
+    git("add", "-f", f"legs/{place}")
+    assert main(["report", f"{through}legs"]) == 1, "a summary that cannot be read makes the report red"
+    report = json.loads((here / "cvl-report/report.json").read_text())
+    assert [row["example"] for row in report["rows"]] == ["digits_sgd"]
+    assert report["unread"] == ["cvl-forged.json is in git, so a commit could forge it: it is not read"]
+
+
+def test_a_history_file_that_came_with_a_commit_is_read_and_named(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A team may keep its baseline in the repository. The checkout of another branch is no part of this commit."""
+    leave(here / "legs", accuracy=0.8, commit=git("rev-parse", "HEAD"))
+    leave(here / "nights", accuracy=0.9, commit=git("rev-parse", "HEAD~1"))
+    git("-C", "nights", "init", "-q")
+    git("-C", "nights", "add", "-f", ".")
+    words = ["report", "legs", "--history-files", "nights", "--fail-on-regression"]
+    assert main(words) == 1
+    assert "are in git" not in capsys.readouterr().err
+    (here / "nights/.git").rename(here / "other-branch")
+    git("add", "-f", "nights")
+    assert main(words) == 1
+    assert "can change its own baseline" in capsys.readouterr().err
+
+
+def test_each_job_of_a_shared_machine_is_a_line_of_history_and_a_part_of_the_sum(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In a terminal they have one lease, one proof and one moment of it."""
+    git("init", "-q", "--bare", "remote.git")
+    git("remote", "add", "origin", str(here / "remote.git"))
+    for turn in (1, 2, 3):
+        (here / f"out/job-{turn}").mkdir(parents=True)
+        told = summary(cluster="cvl-7-0123abcd", turn=turn, cost_usd=float(turn), title=f"job-{turn}", at=NIGHT)
+        (here / f"out/job-{turn}/cvl-7-{turn:08}.json").write_text(json.dumps(told))
+    folders = [f"out/job-{turn}" for turn in (1, 2, 3)]
+    for words in (["cost", *folders], ["cost"]):
+        if words == ["cost"]:
+            assert main(["history", *folders]) == 0
+            assert "3 of 3 runs are new" in capsys.readouterr().out
+        assert main([*words, "--since", "2026-01-01", "--json"]) == 0
+        total = json.loads(capsys.readouterr().out)
+        assert (total["usd"], total["runs"]) == (6.0, 3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,6 +24,9 @@ from cvl_ci.model.plan import MachinePlan, RunPlan, WorkPlan
 from cvl_ci.model.resource import Resource
 from cvl_ci.model.resource_request import ResourceRequest
 from cvl_ci.model.reuse import IfBusy, ReusePlan, UseMark, UseState
+from cvl_ci.result.benchmark import leg_file
+from cvl_ci.result.matrix.spend import spend
+from cvl_ci.result.summary import to_json
 from cvl_ci.result.text import accounted_for, released
 from tests.support.fakes import (
     FakeClock,
@@ -196,6 +200,35 @@ def test_each_second_is_paid_once(house: House) -> None:
     assert told - spent <= first.cost.kept_usd * (90 / 600), "only the part of the wait that was not used"
 
 
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_the_sums_over_time_are_the_bill_of_all_runs_and_waits(house: House, is_killed: bool) -> None:
+    """By the summaries of the runs alone. The last machine has its end before it: the one figure that is a bound."""
+
+    def at(step: str) -> None:
+        if step == "follow":
+            house.clock.sleep(300)
+
+    outcomes = []
+    for minutes in (3, 8, 1):
+        outcomes.append(house.run(at=at))
+        house.clock.sleep(minutes * 60)
+    if is_killed:
+        (record,) = house.records.all()
+        busy = UseMark(state=UseState.BUSY, number=4, since=house.clock.now() - 60)
+        house.records.write(replace(record, labels={**record.labels, LABEL_USE: str(busy)}))
+        house.clock.sleep(120)
+    outcomes.append(house.run(at=at))
+    legs = [leg_file.read(json.dumps(to_json(outcome)).encode()) for outcome in outcomes]
+    total = spend(legs, since=0.0)
+    assert total.runs == 4
+    spent = house.cloud.meter.usd(house.clock.now())
+    unsettled = total.kept_usd - (outcomes[-1].cost.kept_usd or 0.0) if outcomes[-1].cost else 0.0
+    assert total.usd <= spent * 1.01 <= (total.usd + unsettled) * 1.02
+    assert (unsettled > 0) is is_killed, "nobody tells how long the machine of the killed run had waited"
+    if not is_killed:
+        assert total.usd == pytest.approx(spent, rel=0.01)
+
+
 @pytest.mark.parametrize(
     "changed",
     [
@@ -294,8 +327,12 @@ def test_one_whose_process_ended_without_a_word_is_replaced_and_its_cost_named(h
     assert (outcome.exit_code, house.is_warm()) == (0, False)
     assert old not in house.cloud.running() and len(house.cloud.running()) == 1
     assert any(f"the provider shows that machine {record.name} is gone" in line for line in house.told)
-    (uncounted,) = [text for text in outcome.warnings if "the run that used it was killed" in text]
-    assert "the last 4 min" in uncounted and f"of machine {record.name}" in uncounted
+    (warning,) = [text for text in outcome.warnings if "was killed" in text]
+    assert "the last 4 min" in warning and f"machine {record.name}" in warning
+    assert outcome.machines.use is not None and outcome.machines.use.uncounted_usd is not None
+    since_kill = house.cloud.meter.machines[old].usd(house.clock.now(), month_hours=house.cloud.meter.month_hours)
+    lived = (house.cloud.meter.machines[old].died or 0.0) - house.cloud.meter.machines[old].born
+    assert outcome.machines.use.uncounted_usd == pytest.approx(since_kill * 240 / lived, rel=0.01)
 
 
 def test_one_that_does_not_fit_leaves_no_cost_uncounted(house: House) -> None:

@@ -45,6 +45,17 @@ def test_through_a_server(name: str, tmp_path: Path) -> None:
         assert outcome.cost is None or not outcome.cost.ledger.is_bound
 
 
+@pytest.mark.parametrize("name", CASES)
+def test_through_a_server_with_keys_of_the_cloud_here_the_provider_dates_every_ending(
+    name: str, tmp_path: Path
+) -> None:
+    case = CASES[name]
+    outcome, told, metered, _ = told_and_metered(case, tmp_path, server=SERVERS["answers, with keys"])
+    assert outcome.ending is case.ending
+    assert told == pytest.approx(metered, rel=ONE_PERCENT), outcome.cost
+    assert outcome.cost is None or not outcome.cost.ledger.is_bound
+
+
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.unseen])
 def test_through_a_server_whose_answer_came_too_late_its_history_names_the_last_place(
     name: str, tmp_path: Path

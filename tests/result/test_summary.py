@@ -66,7 +66,7 @@ def test_narrow_terminals_get_narrow_lines() -> None:
 
 KEYS = [
     "schema", "ending", "reason", "exit_code", "cluster", "title", "example", "preset", "image", "commit", "cloud",
-    "region", "instance_type", "accelerators", "spot", "num_nodes", "service", "reuse", "driver", "attempts",
+    "region", "instance_type", "accelerators", "spot", "num_nodes", "service", "reuse", "turn", "driver", "attempts",
     "recoveries",
     "phases",
     "duration_seconds",

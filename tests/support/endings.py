@@ -38,10 +38,13 @@ class Server:
 
     names: bool = False
     records: bool = False
+    has_keys: bool = False
+    """This computer has keys of the cloud too."""
 
 
 SERVERS = {
     "answers": Server(names=True, records=True),
+    "answers, with keys": Server(names=True, records=True, has_keys=True),
     "answers late": Server(records=True),
     "tells nothing": Server(),
 }
@@ -53,7 +56,11 @@ class House:
     def __init__(self, folder: Path, *, server: Server | None = None) -> None:
         self.clock, self.through = FakeClock(), "api-server" if server else ""
         self.cloud = FakeCloud(
-            self.clock, remembers=server is None, dated=server is None, records=bool(server and server.records)
+            self.clock,
+            remembers=server is None,
+            dated=server is None,
+            records=bool(server and server.records),
+            asks_provider=bool(server and server.has_keys),
         )
         self.engine = Spender(self.cloud, unpriced=server is not None, names=bool(server and server.names))
         self.reporter, self.records, self.folder = FakeReporter(), FakeRecords(folder), folder
@@ -188,11 +195,11 @@ def told_and_metered(case: Case, folder: Path, *, server: Server | None = None) 
 
 def table() -> str:
     """Return the told cost against the meter, for each ending and each way to the provider, in Markdown."""
-    rows = ["| ending | the meter | local engine | through an API server | through one that tells no record |"]
-    rows.append("|---|---|---|---|---|")
+    ways = "through an API server | and AWS keys here | through one that tells no record"
+    rows = [f"| ending | the meter | local engine | {ways} |", "|---|---|---|---|---|---|"]
     for name, case in CASES.items():
         cells, metered = [], 0.0
-        for server in (None, SERVERS["answers"], SERVERS["tells nothing"]):
+        for server in (None, SERVERS["answers"], SERVERS["answers, with keys"], SERVERS["tells nothing"]):
             with tempfile.TemporaryDirectory() as folder:
                 outcome, told, metered, _ = told_and_metered(case, Path(folder), server=server)
             cells.append(_compared(outcome, told, metered))

@@ -72,6 +72,7 @@ class FakeCloud:
     `eventually`: how many looks a new machine stays unseen. `remembers`: it still lists machines that have ended, as
     AWS does for an hour. `dated`: it dates its machines. `cut_off`: the process that asks was killed. `records`: an API
     server answers for it, with its record of the last place; `came_up`: that record has the event of machines there.
+    `asks_provider`: the process also has keys of the cloud, so that the provider itself dates machines.
     """
 
     clock: FakeClock
@@ -86,6 +87,7 @@ class FakeCloud:
     dated: bool = True
     cut_off: bool = False
     records: bool = False
+    asks_provider: bool = False
     came_up: bool = False
     undated: set[str] = field(default_factory=set)
 
@@ -124,10 +126,15 @@ class FakeCloud:
     def lives(self, *, lease: str, locations: Sequence[Location]) -> Memory:
         if self.silent:
             raise EngineError("no answer")
-        if self.records:
+        if self.records and not self.asks_provider:
             return self._recorded(lease)
+        if self.records:
+            return self._recorded(lease).dated_by(self._dated(lease))
         if not self.remembers:
             return Memory()
+        return Memory(lives=tuple(self._dated(lease)), clouds=frozenset({"aws"}))
+
+    def _dated(self, lease: str) -> list[Life]:
         lives = []
         for name, machine in self.machines.items():
             metered = self.meter.machines[name]
@@ -145,7 +152,7 @@ class FakeCloud:
                         was_taken=metered.taken,
                     )
                 )
-        return Memory(lives=tuple(lives), clouds=frozenset({"aws"}))
+        return lives
 
     def _recorded(self, lease: str) -> Memory:
         """Return a server's record of the last place, which ends when the server notices the end."""

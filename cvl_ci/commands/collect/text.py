@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from cvl_ci.commands.collect.collect import Collected
 from cvl_ci.commands.collect.running import StillRunning
-from cvl_ci.model.outcome import INFRASTRUCTURE_ENDINGS
+from cvl_ci.result.matrix import failures
 from cvl_ci.result.sanitize import plain
 from cvl_ci.result.units import dollars, moment
 
@@ -29,7 +29,7 @@ def exit_code(collected: Collected, *, is_neutral: bool) -> int:
     `is_neutral`: a job that still runs is not a failure, because a schedule asks again.
     """
     failed = [outcome for outcome in collected.outcomes.values() if outcome.exit_code]
-    failed.sort(key=lambda outcome: outcome.ending in INFRASTRUCTURE_ENDINGS)
+    failed.sort(key=lambda outcome: failures.of_outcome(outcome) in failures.INFRASTRUCTURE)
     if any(outcome.exit_code == EXIT_UNKNOWN for outcome in failed) or any(one.doubt for one in collected.running):
         return EXIT_UNKNOWN
     if failed:

@@ -168,6 +168,15 @@ def _is_impossible(plan: RunPlan, prices: Prices) -> bool:
     return all(prices.is_complete(cloud) for cloud in clouds - plan.machines.unfit_clouds)
 
 
+def catalogue_hourly_usd(instance_type: str, *, location: Location, is_spot: bool, prices: Prices) -> float | None:
+    """Return the price of a machine that runs; of a spot machine without a price of spot, the price on demand."""
+    needs = ResourceRequest(instance_type=instance_type)
+    for spot in (Spot.ALWAYS, Spot.NEVER) if is_spot else (Spot.NEVER,):
+        if offers := prices.offers(needs, locations=[location], spot=spot):
+            return min(offer.hourly_usd for offer in offers)
+    return None
+
+
 def what_there_is(plan: RunPlan, prices: Prices) -> str:
     """Return which machines with these GPUs have a price.
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from cvl_ci.commands.plan.quote import catalogue_hourly_usd
 from cvl_ci.errors import InputProblem, RequestError
 from cvl_ci.inputs import locations as location_words
 from cvl_ci.inputs import parsers
@@ -30,7 +31,6 @@ from cvl_ci.model.ledger import CostKind, Ledger
 from cvl_ci.model.location import Location
 from cvl_ci.model.owner import owner_label
 from cvl_ci.model.release import ProviderCheck
-from cvl_ci.model.resource_request import ResourceRequest, Spot
 from cvl_ci.ports import Clock, Clouds, Event, Prices, Resource, RunReporter
 from cvl_ci.ports.pull_requests import PullRequests
 from cvl_ci.result.leftover_ledger import of_resources
@@ -295,12 +295,8 @@ def known_usd(ledger: Ledger) -> float | None:
 
 
 def _hourly(machine: Resource, prices: Prices) -> float | None:
-    needs = ResourceRequest(instance_type=machine.instance_type)
     location = Location(cloud=machine.provider, region=machine.region)
-    for spot in (Spot.ALWAYS, Spot.NEVER) if machine.pricing.spot else (Spot.NEVER,):
-        if offers := prices.offers(needs, locations=[location], spot=spot):
-            return min(offer.hourly_usd for offer in offers)
-    return None
+    return catalogue_hourly_usd(machine.instance_type, location=location, is_spot=machine.pricing.spot, prices=prices)
 
 
 def _silent(event: Event) -> None:

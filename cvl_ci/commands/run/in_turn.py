@@ -198,10 +198,14 @@ class _SharedMachine:
             [served.state for served in self.served], [served.ended_at for served in self.served], release
         )
         results = []
-        for served, cost in zip(self.served, shares, strict=True):
+        for number, (served, cost) in enumerate(zip(self.served, shares, strict=True), 1):
             result = served.result or outcome(served.state)
+            machines = replace(result.machines, turn=number)
             late = [text for text in first.state.facts.warnings if served is last and text not in result.warnings]
             results.append(
-                (served.turn, replace(result, cost=cost, release=release, warnings=(*result.warnings, *late)))
+                (
+                    served.turn,
+                    replace(result, machines=machines, cost=cost, release=release, warnings=(*result.warnings, *late)),
+                )
             )
         return MachineEnd(release=release, outcomes=tuple(results))

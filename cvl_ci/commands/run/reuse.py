@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from importlib import metadata
 
-from cvl_ci.commands.run import keep_alive
+from cvl_ci.commands.run import keep_alive, spending
 from cvl_ci.commands.run.outcome import is_fit_for_another
 from cvl_ci.commands.run.state import MachineSharing, RunState
 from cvl_ci.errors import CapacityError, CvlError, EngineError, NotProvedGone, explain_while_running
@@ -114,6 +114,7 @@ def enter(state: RunState, cloud: Cloud, *, lease_of: Callable[[LeaseRecord], Le
     if reuse is None:
         return None
     entered: Lease | None = None
+    uncounted_usd = 0.0
     for record in _records(state, reuse):
         lease = lease_of(record)
         problem = "another machine of the key is newer" if entered else _problem(state, reuse, record)
@@ -125,9 +126,12 @@ def enter(state: RunState, cloud: Cloud, *, lease_of: Callable[[LeaseRecord], Le
             else:
                 entered = lease
         if problem:
-            _end(state, lease, reuse, problem)
-    if entered is None:
-        use = MachineUse(key=reuse.key, entered_at=state.tools.clock.now())
+            uncounted_usd += _end(state, lease, reuse, problem)
+    if entered is not None and state.sharing is not None and state.sharing.use is not None:
+        use = replace(state.sharing.use, uncounted_usd=uncounted_usd or None)
+        state.sharing = replace(state.sharing, use=use)
+    else:
+        use = MachineUse(key=reuse.key, entered_at=state.tools.clock.now(), uncounted_usd=uncounted_usd or None)
         state.sharing = MachineSharing(limits=state.plan.limits, is_further=False, use=use)
         state.launches.current, state.launches.attempts = None, []
     return entered
@@ -198,8 +202,11 @@ def _enter(state: RunState, cloud: Cloud, lease: Lease, reuse: ReusePlan) -> Non
     )
 
 
-def _end(state: RunState, lease: Lease, reuse: ReusePlan, problem: str) -> None:
-    """End a machine of the key, with proof, before another one can be requested."""
+def _end(state: RunState, lease: Lease, reuse: ReusePlan, problem: str) -> float:
+    """End a machine of the key, with proof, before another one can be requested.
+
+    Return the dollars that no run counts, as far as they are known.
+    """
     state.tools.reporter.show(f"reuse {reuse.key}: machine {lease.name} is not used again: {problem}")
     release = lease.release(maybe_created=True)
     if not release.gone:
@@ -210,12 +217,17 @@ def _end(state: RunState, lease: Lease, reuse: ReusePlan, problem: str) -> None:
         )
     state.tools.reporter.show(f"reuse {reuse.key}: the provider shows that machine {lease.name} is gone")
     use = UseMark.parse(lease.record.labels.get(LABEL_USE, ""))
-    if use is None or use.state is not UseState.IDLE:  # the run before an idle machine counted its longest wait
-        since = duration(state.tools.clock.now() - (use.since if use else lease.record.taken_at))
-        state.facts.warnings.append(
-            f"No run counts the last {since} of machine {lease.name}: the run that used it was killed. "
-            "The bill has that time too."
-        )
+    if use is not None and use.state is UseState.IDLE:  # the run before counted its longest wait
+        return 0.0
+    since = use.since if use else lease.record.taken_at
+    usd = spending.cost_since(state, release, since=since)
+    amount = "an unknown price" if usd is None else f"about {dollars(usd)}"
+    state.facts.warnings.append(
+        f"The run that last used machine {lease.name} was killed, so it told no cost of the last "
+        f"{duration(state.tools.clock.now() - since)}: {amount}. The cost of this run does not include it; "
+        "`cvl-ci cost` does."
+    )
+    return usd or 0.0
 
 
 def let_wait(state: RunState, lease: Lease) -> Release | None:

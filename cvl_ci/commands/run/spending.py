@@ -95,6 +95,26 @@ def shares(states: Sequence[RunState], ended_at: Sequence[float], release: Relea
     return list(sums)
 
 
+def cost_since(state: RunState, release: Release, *, since: float) -> float | None:
+    """Return the cost of released machines of an earlier run since a moment, at the catalogue's prices.
+
+    The plan of this run tells the size of a disk. None: no date or no price of a machine is known.
+    """
+    total = 0.0
+    lives = [life for life in release.memory.lives if life.end is None or life.end > since]
+    for life in lives:
+        place = Location(cloud=life.cloud, region=life.region)
+        hourly = planning.catalogue_hourly_usd(
+            life.instance_type, location=place, is_spot=life.spot, prices=state.tools.prices
+        )
+        if hourly is None:
+            return None
+        fleet = Fleet(cloud=life.cloud, hourly_usd=hourly, disk_gb=state.plan.machines.needs.largest_disk_gb)
+        end = life.end if life.end is not None else release.removed_at or release.at
+        total += fleet.cost_usd(seconds=end - max(since, life.start), at=since)
+    return total if lives else None
+
+
 def warnings(state: RunState) -> list[str]:
     """Return the doubts about the cost."""
     memory = state.facts.release.memory if state.facts.release else Memory()

@@ -80,9 +80,7 @@ def newest(legs: Sequence[Leg]) -> list[Leg]:
     """
 
     def work(leg: Leg) -> tuple[str, ...]:
-        return (
-            (leg.source.job, leg.name, leg.key.example, leg.key.preset) if leg.source.job else (leg.machines.cluster,)
-        )
+        return (leg.source.job, leg.name, leg.key.example, leg.key.preset) if leg.source.job else (leg.machines.run,)
 
     last: dict[tuple[str, ...], int] = {}
     for leg in legs:
@@ -93,8 +91,8 @@ def newest(legs: Sequence[Leg]) -> list[Leg]:
 
 def superseded(legs: Sequence[Leg], valid: Sequence[Leg]) -> tuple[Leg, ...]:
     """Return the runs of earlier attempts that no longer tell an end. Their money is still money."""
-    clusters = {leg.machines.cluster for leg in valid}
-    return tuple(leg for leg in latest(legs) if leg.machines.cluster not in clusters)
+    runs = {leg.machines.run for leg in valid}
+    return tuple(leg for leg in latest(legs) if leg.machines.run not in runs)
 
 
 def checked(legs: Sequence[Leg], *, attempt: int, jobs: Callable[[], Jobs]) -> Checked:

@@ -69,6 +69,20 @@ def is_committed(path: Path) -> bool:
     return any(is_tracked(root, Path(os.path.realpath(root)) / absolute.relative_to(root)) for root in roots)
 
 
+def tracked_files(folder: Path, paths: Iterable[str]) -> frozenset[Path]:
+    """Return the real paths of files at or below these paths that the repository around `folder` tracks.
+
+    A checkout of another branch in a folder of its own is another repository. Raise CvlError.
+    """
+    top = Path(os.path.realpath(folder))
+    root = next((one for one in (top, *top.parents) if (one / ".git").exists()), None)
+    targets = [Path(os.path.realpath(folder / path)) for path in paths]
+    if root is None or not (names := [one.relative_to(root) for one in targets if one.is_relative_to(root)]):
+        return frozenset()
+    tracked = _git(root, "ls-files", "-z", "--", *(f":(literal){name.as_posix()}" for name in names))
+    return frozenset(root / name for name in tracked if name)
+
+
 def sources_of(plan: RunPlan) -> Iterator[str]:
     """Yield the absolute paths here from which a plan sends files: staged files, and mounts of a user's task."""
     yield from (file.source for file in plan.files.staged if isinstance(file.source, str))

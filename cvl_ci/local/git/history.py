@@ -178,7 +178,7 @@ def _with(files: Mapping[str, str], new_legs: Iterable[Leg]) -> tuple[dict[str, 
 
 
 def _name(leg: Leg) -> tuple[str, float, bool]:
-    return (leg.machines.cluster, leg.source.at, leg.machines.is_gone)
+    return (leg.machines.run, leg.source.at, leg.machines.is_gone)
 
 
 def _legs(lines: Iterable[str]) -> list[Leg]:

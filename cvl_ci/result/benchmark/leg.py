@@ -83,6 +83,8 @@ class LegMachines:
     """The machines of a leg. `cluster`: the name of its lease. `region`: empty without a launch."""
 
     cluster: str = ""
+    use: int = 1
+    """The number of this run among those that used the same machines in turn, under one lease."""
     region: str = ""
     requested_locations: tuple[str, ...] = ()
     """Places of the requested machines: only these identify a leg that never started."""
@@ -93,6 +95,11 @@ class LegMachines:
     is_gone: bool = True
     kept_until: float = 0.0
     """The moment until which a person keeps the machines, in epoch seconds. 0: no person does."""
+
+    @property
+    def run(self) -> str:
+        """Return the name of the run: that of its lease, and for a later use of its machines the number too."""
+        return f"{self.cluster}#{self.use}" if self.cluster and self.use > 1 else self.cluster
 
     @property
     def may_be_left(self) -> bool:
@@ -107,6 +114,10 @@ class LegCost:
     usd: float | None = None
     kept_usd: float = 0.0
     """The part of `usd` that kept machines may still cost."""
+    waited_usd: float = 0.0
+    """The cost of the machines' wait before this run, which the run before counts."""
+    uncounted_usd: float = 0.0
+    """The cost of an earlier machine, which a killed run used: it is not in `usd`, and no other run counts it."""
     hourly_usd: float | None = None
     on_demand_hourly_usd: float | None = None
     billed: bool = True
@@ -115,6 +126,11 @@ class LegCost:
     def usd_so_far(self) -> float | None:
         """Return the cost until the summary was written, and so without the time for which a person keeps machines."""
         return None if self.usd is None else max(self.usd - self.kept_usd, 0.0)
+
+    @property
+    def spent_usd(self) -> float:
+        """Return the dollars that the sums over time count for this run."""
+        return (self.usd_so_far or 0.0) + self.uncounted_usd
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -53,6 +53,11 @@ def read(content: bytes) -> Leg:
     return _leg(document)
 
 
+def of_summary(document: Mapping[str, object]) -> Leg:
+    """Return the leg of a summary that this process made (result/summary.py)."""
+    return _leg(document)
+
+
 def line(leg: Leg) -> str:
     """Return one line for the history, which `read` turns into the same leg. It holds only checked values."""
     key = leg.key
@@ -61,6 +66,9 @@ def line(leg: Leg) -> str:
         "reason": leg.reason,
         "exit_code": leg.exit_code,
         "cluster": leg.machines.cluster,
+        "turn": leg.machines.use if leg.machines.use > 1 else None,
+        "uncounted_usd": leg.cost.uncounted_usd or None,
+        "waited_usd": leg.cost.waited_usd or None,
         "leg": leg.name,
         "example": key.example,
         "preset": key.preset,
@@ -97,7 +105,7 @@ def line(leg: Leg) -> str:
 
 
 def _leg(document: Mapping[str, object]) -> Leg:
-    released = _mapping(document.get("released"))
+    released, reuse = _mapping(document.get("released")), _mapping(document.get("reuse"))
     attempts = [_mapping(attempt) for attempt in _list(document.get("attempts"))[:MOST_ATTEMPTS]]
     metrics, samples = _metrics(document)
     code = document.get("exit_code")
@@ -108,6 +116,7 @@ def _leg(document: Mapping[str, object]) -> Leg:
         exit_code=code if isinstance(code, int) and not isinstance(code, bool) and 0 <= code < 256 else 70,
         machines=LegMachines(
             cluster=_text(document.get("cluster")),
+            use=_nodes(reuse.get("number")) or _nodes(document.get("turn")) or 1,
             region=_text(document.get("region")),
             is_gone=released.get("gone") is True,
             kept_until=_kept_until(document, released),
@@ -130,6 +139,8 @@ def _leg(document: Mapping[str, object]) -> Leg:
         cost=LegCost(
             usd=_amount(document.get("cost_usd")),
             kept_usd=_amount(released.get("kept_usd")) or 0.0,
+            uncounted_usd=_amount(reuse.get("uncounted_usd")) or _amount(document.get("uncounted_usd")) or 0.0,
+            waited_usd=_amount(reuse.get("idle_usd")) or _amount(document.get("waited_usd")) or 0.0,
             hourly_usd=_amount(document.get("hourly_usd")),
             on_demand_hourly_usd=_amount(document.get("on_demand_hourly_usd")),
             billed=document.get("billed") is not False,

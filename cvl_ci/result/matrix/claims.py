@@ -6,8 +6,8 @@ copied or forged: any job of the workflow run can upload an artifact.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterable, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from cvl_ci.model.outcome import EXIT_NOT_PROVED_GONE, Ending
@@ -21,25 +21,30 @@ def latest(legs: Iterable[Leg]) -> list[Leg]:
     """Return one leg for each run: the later of two summaries, which may hold the proof.
 
     Of summaries that disagree, those with the worst end come first, so that a forged one hides no failure. A sweep adds
-    its proof and its cost, and its end only where the run has told none.
+    its proof and its cost, and its end only where the run has told none. Runs that used the same machines in turn are
+    several: together they count each second of the machines once.
     """
+    leases = _grouped(legs, lambda leg: leg.machines.cluster)
     return sorted(
-        (_with_sweeps(group) for group in _runs(legs)), key=lambda leg: (leg.source.at, leg.machines.cluster, leg.name)
+        (leg for group in leases for leg in _of_lease(_over(group))),
+        key=lambda leg: (leg.source.at, leg.machines.cluster, leg.machines.use, leg.name),
     )
 
 
 def contradictions(legs: Iterable[Leg]) -> list[str]:
     """Return a line for each run whose summaries disagree on its end or on its leg."""
     own_summaries = (leg for leg in legs if not leg.source.is_sweep)
-    groups = [group for group in _runs(own_summaries) if len({_claim(leg) for leg in group}) > 1]
+    runs = map(_over, _grouped(own_summaries, lambda leg: leg.machines.run))
+    groups = [group for group in runs if len({_claim(leg) for leg in group}) > 1]
     return [f"{group[0].machines.cluster}: {len(group)} summaries disagree: {_ends(group)}" for group in groups]
 
 
-def _runs(legs: Iterable[Leg]) -> list[list[Leg]]:
+def _grouped(legs: Iterable[Leg], name: Callable[[Leg], str]) -> list[list[Leg]]:
+    """Return the legs of each name, in order. A leg without a name stands alone."""
     groups: dict[str, list[Leg]] = {}
     for place, leg in enumerate(legs):
-        groups.setdefault(leg.machines.cluster or f"#{place}", []).append(leg)
-    return [_over(group) for group in groups.values()]
+        groups.setdefault(name(leg) or f"#{place}", []).append(leg)
+    return list(groups.values())
 
 
 def _over(group: list[Leg]) -> list[Leg]:
@@ -47,19 +52,47 @@ def _over(group: list[Leg]) -> list[Leg]:
     return [leg for leg in group if leg.ending is not Ending.DETACHED] or group
 
 
-def _with_sweeps(group: Sequence[Leg]) -> Leg:
-    summaries = [leg for leg in group if not leg.source.is_sweep]
+def _of_lease(group: Sequence[Leg]) -> list[Leg]:
+    """Return the runs under one lease, in the order in which they used its machines. A sweep follows the last one."""
     sweeps = sorted((leg for leg in group if leg.source.is_sweep), key=lambda leg: leg.source.at)
-    return functools.reduce(_with_sweep, sweeps, _last(summaries or group))
+    summaries = [leg for leg in group if not leg.source.is_sweep] or sweeps
+    runs = sorted(_grouped(summaries, lambda leg: leg.machines.run), key=lambda run: run[0].machines.use)
+    *earlier, last = _settled([_last(run) for run in runs])
+    counted_usd = sum(leg.cost.usd_so_far or 0.0 for leg in earlier)
+    for sweep in sweeps:
+        last = _with_sweep(last, sweep, counted_usd=counted_usd)
+    return [*earlier, last]
 
 
-def _with_sweep(leg: Leg, sweep: Leg) -> Leg:
-    """Add a sweep's proof, and its cost if that is larger: the machine may have run on after the run's summary."""
+def _settled(runs: Sequence[Leg]) -> list[Leg]:
+    """Return the runs, each with the real cost of the wait that the next run ended, and not with the longest.
+
+    The machines of an earlier run go on in the next one, which tells their end.
+    """
+    settled = list(runs)
+    for place, (leg, following) in enumerate(itertools.pairwise(runs)):
+        is_next = leg.machines.use + 1 == following.machines.use
+        if is_next and not leg.machines.is_gone and leg.exit_code != EXIT_NOT_PROVED_GONE:
+            usd = None if leg.cost.usd is None else (leg.cost.usd_so_far or 0.0) + following.cost.waited_usd
+            settled[place] = replace(
+                leg,
+                cost=replace(leg.cost, usd=usd, kept_usd=0.0),
+                machines=replace(leg.machines, is_gone=True, kept_until=0.0),
+            )
+    return settled
+
+
+def _with_sweep(leg: Leg, sweep: Leg, *, counted_usd: float) -> Leg:
+    """Add a sweep's proof, and its cost if that is larger: the machine may have run on after the run's summary.
+
+    `counted_usd`: the part of the sweep's cost that earlier runs on the machine count.
+    """
     if sweep.source.at >= leg.source.at:
         leg = replace(leg, machines=replace(leg.machines, is_gone=sweep.machines.is_gone, kept_until=0.0))
-    if (sweep.cost.usd_so_far or 0.0) <= (leg.cost.usd_so_far or 0.0):
+    if (sweep.cost.usd_so_far or 0.0) - counted_usd <= (leg.cost.usd_so_far or 0.0):
         return leg
-    return replace(leg, cost=replace(leg.cost, usd=sweep.cost.usd, kept_usd=sweep.cost.kept_usd))
+    usd = max(0.0, (sweep.cost.usd or 0.0) - counted_usd)
+    return replace(leg, cost=replace(leg.cost, usd=usd, kept_usd=sweep.cost.kept_usd))
 
 
 def _last(group: Sequence[Leg]) -> Leg:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import enum
 
-from cvl_ci.model.outcome import Ending
+from cvl_ci.model.outcome import Ending, Outcome
+from cvl_ci.result import summary
+from cvl_ci.result.benchmark import leg_file
 from cvl_ci.result.benchmark.leg import Leg
 from cvl_ci.result.provider_limits import is_quota
 
@@ -80,3 +82,8 @@ def failure(leg: Leg) -> Failure | None:
         return Failure.DEARER if kind is Failure.BUDGET and leg.machines.is_dearer else kind
     kind = _BY_EXIT_CODE.get(leg.exit_code, Failure.ENGINE)
     return Failure.QUOTA if kind is Failure.CAPACITY and any(map(is_quota, leg.machines.errors.splitlines())) else kind
+
+
+def of_outcome(outcome: Outcome) -> Failure | None:
+    """Return the kind of failure of a run, by its own summary: a report reads the same one."""
+    return failure(leg_file.of_summary(summary.to_json(outcome)))

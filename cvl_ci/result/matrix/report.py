@@ -170,8 +170,8 @@ def report(
     superseded = [leg for leg in superseded if not is_overdue(leg, now)]
     summaries = [on_time(leg, now) for leg in (*legs, *overdue)]
     current = latest(summaries)
-    names = {leg.machines.cluster for leg in current if leg.machines.cluster}
-    earlier = [leg for leg in latest(history) if leg.machines.cluster not in names]
+    names = {leg.machines.run for leg in current if leg.machines.cluster}
+    earlier = [leg for leg in latest(history) if leg.machines.run not in names]
     by_work: dict[tuple[str, str], list[Leg]] = {}
     for leg in earlier:
         by_work.setdefault((leg.key.example, leg.key.preset), []).append(leg)

@@ -109,7 +109,7 @@ class Row:
 
 def build_row(key: Key, legs: Sequence[Leg], history: Sequence[Leg], commits: Sequence[str], rules: Rules) -> Row:
     """Build the row of these legs. `history`: earlier runs of the same work on any machine."""
-    failures = {leg.machines.cluster: kind for leg in legs if (kind := failure(leg)) is not None}
+    failures = {leg.machines.run: kind for leg in legs if (kind := failure(leg)) is not None}
     worst = min(failures.values(), key=ORDER_OF_FAILURES.index, default=None)
     like = tuple(leg for leg in history if alike(leg.key, key))
     baseline = choose(key, commits=commits, runs_before=history)

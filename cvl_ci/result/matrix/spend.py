@@ -34,7 +34,7 @@ def spend(legs: Iterable[Leg], *, since: float) -> Spend:
     runs = [leg for leg in latest(legs) if leg.source.at >= since and leg.cost.billed]
     with_price = [leg for leg in runs if leg.cost.usd is not None]
     return Spend(
-        usd=sum(leg.cost.usd_so_far or 0.0 for leg in with_price),
+        usd=sum(leg.cost.spent_usd for leg in with_price),
         kept_usd=sum(leg.cost.kept_usd for leg in with_price),
         runs=len(with_price),
         unknown=sum(1 for leg in runs if leg.cost.usd is None and leg.machines.region),
@@ -82,7 +82,7 @@ def _sums(legs: Sequence[Leg], key: Callable[[Leg], str], *, in_time: bool) -> M
     sums: dict[str, float] = {}
     for leg in legs:
         name = key(leg) or NO_NAME
-        sums[name] = sums.get(name, 0.0) + (leg.cost.usd_so_far or 0.0)
+        sums[name] = sums.get(name, 0.0) + leg.cost.spent_usd
     return dict(sorted(sums.items()) if in_time else sorted(sums.items(), key=lambda pair: (-pair[1], pair[0])))
 
 
