@@ -13,8 +13,8 @@ from tests.chaos.family import Family, descendants
 from tests.chaos.mishaps import MISHAPS, from_the_start, strike
 from tests.chaos.oracle import Provider, Watch
 from tests.chaos.records import Record
-from tests.chaos.scenes import BEFORE, RECOVERING, Drawn
-from tests.chaos.stage import Stage, begins, lease_in
+from tests.chaos.scenes import BEFORE, COLLECT, COLLECTING, DETACHING, RECOVERING, Drawn
+from tests.chaos.stage import RESULT, RESULT_BYTES, Stage, begins, lease_in
 
 STAGING_SECONDS = 1200.0
 """Within which the phase has to begin."""
@@ -28,8 +28,10 @@ CLOSE = 3.0
 """An ending that was asked for takes that long to be seen."""
 LEGS = ('{"leg": "killed"}', '{"leg": "spared"}')
 SWEEPS, BETWEEN_SWEEPS = 6, 20.0
+COLLECTIONS = 15
+"""So often another process collects, until the run is over."""
 NOT_PROVED = 79
-GOOD = {1: {0, 130}, 2: {0}, 4: {0, 1}}
+GOOD = {1: {0, 130}, 2: {0}, 4: {0, 1}, COLLECT: {0}}
 """Exit codes of each line that did its work; a reaper that had to end something says so by 1."""
 
 
@@ -59,23 +61,42 @@ class Performance:
         if scene.phase == RECOVERING:
             main.until(lambda line: begins(scene, line, phase="running"), within=STAGING_SECONDS)
             self.stage.take_spot_machines()
-        if not main.until(lambda line: begins(scene, line), within=STAGING_SECONDS):
+        if not self._comes_to_its_phase(main):
             self.wrong.append(f"never came to {scene.phase}: {' / '.join(main.lines[-3:])[:600]}")
             return False
-        main.wait(within=self.drawn.delay)
-        self.orphans = descendants(main.process.pid)
-        if scene.blind:
+        victim = main
+        if scene.phase == COLLECTING:
+            if scene.blind:
+                self.stage.blind()
+            victim = self._enters(COLLECT, self.stage.collect(lease_in(main.lines)))
+        victim.wait(within=self.drawn.delay)
+        self.orphans = descendants(victim.process.pid)
+        if scene.blind and scene.phase != COLLECTING:
             self.stage.blind()
         self.watch.begin()
         self.killed_at = time.monotonic()
         strike(mishap, self.stage)
-        self._kill(main, scene.kill)
-        self._come_after(main)
+        self._kill(victim, scene.kill)
+        self._come_after(main, victim)
+        return True
+
+    def _comes_to_its_phase(self, main: Family) -> bool:
+        scene = self.drawn.scene
+        if scene.phase != COLLECTING:
+            return main.until(lambda line: begins(scene, line), within=STAGING_SECONDS)
+        deadline = time.monotonic() + STAGING_SECONDS
+        if main.wait(within=STAGING_SECONDS) != 0:
+            return False
+        while not self.stage.has_results(lease_in(main.lines)):
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.5)
         return True
 
     def wait_until_gone(self) -> None:
         """Until nothing has been seen for a while, or the patience with the line that should catch it is over."""
-        patience = MACHINE_SECONDS if self.drawn.scene.first == 3 else RELEASE_SECONDS
+        scene = self.drawn.scene
+        patience = MACHINE_SECONDS if scene.first == 3 or scene.phase == DETACHING else RELEASE_SECONDS
         deadline = time.monotonic() + patience
         while time.monotonic() < deadline:
             gone = self.watch.gone_at
@@ -109,7 +130,8 @@ class Performance:
             actor.end()
         if self.neighbour is not None:
             self.neighbour.end()
-        self.actors[0][1].end_all(self.orphans)
+        for _, actor in self.actors:
+            actor.end_all(self.orphans)
 
     def _kill(self, main: Family, kill: str) -> None:
         if kill in {"SIGINT", "SIGTERM", "SIGKILL"}:
@@ -119,12 +141,13 @@ class Performance:
         elif kill == "frozen":
             main.signal_all(signal.SIGSTOP)
 
-    def _come_after(self, main: Family) -> None:
+    def _come_after(self, main: Family, victim: Family) -> None:
         scene = self.drawn.scene
+        patience = RELEASE_SECONDS if victim is not main and scene.kill in {"SIGINT", "SIGTERM"} else 30.0
         if 1 not in scene.cut:
             self._ends(1, main)
-        elif scene.kill != "frozen" and main.wait(within=30) is None:
-            self.wrong.append("main did not end when told to")
+        elif scene.kill != "frozen" and victim.wait(within=patience) is None:
+            self.wrong.append("what was killed did not end when told to")
         lease = lease_in(main.lines)
         if scene.then in {"post", "two posts"}:
             before, leg = MISHAPS[scene.mishap].before_post, LEGS[0] if self.neighbour else ""
@@ -134,10 +157,12 @@ class Performance:
                 self._ends(2, post)
         elif scene.then == "reap":
             self._reap_on_schedule()
+        elif scene.then == "collect":
+            self._collect_on_schedule(lease)
         if scene.kill == "frozen":
-            main.signal_all(signal.SIGCONT)
-            if main.wait(within=RELEASE_SECONDS) is None:
-                self.wrong.append("main did not end after post was through")
+            victim.signal_all(signal.SIGCONT)
+            if victim.wait(within=RELEASE_SECONDS) is None:
+                self.wrong.append(f"what was frozen did not end after {scene.then} was through")
 
     def _settle_neighbour(self, main: Family) -> None:
         """The other leg, begun second: what both write in one place, it has written last."""
@@ -155,6 +180,22 @@ class Performance:
             if reaper.wait(within=RELEASE_SECONDS) in GOOD[4]:
                 return
         self.wrong.append(f"no sweep had its answer: {' / '.join(self.actors[-1][1].lines[-4:])[:600]}")
+
+    def _collect_on_schedule(self, lease: str) -> None:
+        """Until the run is over. Results that were stored before the kill are to come whole."""
+        names = (lease,) if self.drawn.scene.phase == COLLECTING else ()
+        for collection in range(COLLECTIONS):
+            if collection:
+                time.sleep(BETWEEN_SWEEPS)
+            collector = self._enters(COLLECT, self.stage.collect(*names))
+            if collector.wait(within=RELEASE_SECONDS) in GOOD[COLLECT]:
+                break
+        else:
+            self.wrong.append(f"no collection came to an end: {' / '.join(self.actors[-1][1].lines[-4:])[:600]}")
+            return
+        result = self.stage.collected / lease / RESULT
+        if names and not (result.is_file() and result.stat().st_size == RESULT_BYTES):
+            self.wrong.append("the collection ended well without the bytes of the job")
 
     def _enters(self, line: int, actor: Family) -> Family:
         self.actors.append((line, actor))

@@ -1,7 +1,7 @@
 """What can be done to a run: a phase, a kill, who comes after it, and which lines of the promise are cut. Pure.
 
 The lines: 1 the run itself, 2 post (in a terminal: `cvl-ci down`), 3 the machine's own timer, heartbeat and autodown,
-4 `cvl-ci reap`.
+4 `cvl-ci reap`. Of a detached run, `cvl-ci collect` is one more.
 """
 
 from __future__ import annotations
@@ -12,8 +12,14 @@ from dataclasses import dataclass
 
 RECOVERING = "recovering"
 """The provider took the spot machine of the running job, and the run replaces it."""
-PHASES = ("provisioning", "setup", "running", RECOVERING, "fetching", "releasing")
-LINES = {1: "the run itself", 2: "post or `down`", 3: "the machine", 4: "`reap`"}
+DETACHING = "detaching"
+"""The job of a detached run has begun, and the run hands its machine over."""
+COLLECTING = "collecting"
+"""The results of a detached run are stored, and another process collects them: that process is killed."""
+OF_DETACHED_RUNS = (DETACHING, COLLECTING)
+PHASES = ("provisioning", "setup", "running", RECOVERING, "fetching", "releasing", *OF_DETACHED_RUNS)
+COLLECT = 5
+LINES = {1: "the run itself", 2: "post or `down`", 3: "the machine", 4: "`reap`", COLLECT: "`collect`"}
 BEFORE = 0
 """Stands where a line is named: the provider showed nothing any more when the kill came."""
 
@@ -21,7 +27,10 @@ LOST = "answer of RunInstances lost"
 """A launch gives up on it within seconds, and the run then ends by itself: the kill has to come before."""
 EXPIRED = "credentials expired for good"
 """Then nobody who comes after main with main's own can do anything: the second line is cut."""
-LASTS = {"provisioning": 25.0, "setup": 3.0, "running": 4.0, RECOVERING: 40.0, "fetching": 1.5, "releasing": 3.0}
+LASTS = {
+    "provisioning": 25.0, "setup": 3.0, "running": 4.0, RECOVERING: 40.0, "fetching": 1.5, "releasing": 3.0,
+    DETACHING: 10.0, COLLECTING: 15.0,
+}  # fmt: skip
 """Seconds of a phase within which a kill is drawn; one that comes later than the phase's end is a kill as well."""
 
 
@@ -30,7 +39,7 @@ class Scene:
     """`door`: `terminal` (cvl-ci run) or `step` (the action's main and post, as processes).
 
     `kill`: a signal to main alone; `runner-lost`, SIGKILL to all of its processes; `frozen`, all of them stopped until
-    post is through; or `none`. `then`: who comes after it: `nobody`, `post`, `two posts` at once, `reap`.
+    post is through; or `none`. `then`: who comes after it: `nobody`, `post`, `two posts` at once, `reap`, `collect`.
     `blind`: the machine's own end is cut, on the machine.
     """
 
@@ -44,7 +53,8 @@ class Scene:
     @property
     def cut(self) -> tuple[int, ...]:
         left = {
-            1: self.kill == "none" or (self.door == "terminal" and self.kill in {"SIGINT", "SIGTERM"}),
+            1: self.phase != COLLECTING
+            and (self.kill == "none" or (self.door == "terminal" and self.kill in {"SIGINT", "SIGTERM"})),
             2: self.then in {"post", "two posts"} and self.mishap != EXPIRED,
             3: not self.blind,
             4: self.then == "reap",
@@ -54,6 +64,8 @@ class Scene:
     @property
     def first(self) -> int:
         """The line that should catch it: the first in time of those that stand."""
+        if self.then == "collect" and 1 in self.cut:
+            return COLLECT
         return next(line for line in (1, 2, 4, 3) if line not in self.cut)
 
 
@@ -74,11 +86,11 @@ def table() -> list[Scene]:
     """
     kills = list(_kills())
     early = [scene for scene in kills if scene.phase == "provisioning"]
-    return [*kills, *early, *early, *_alone(), *_mishaps()]
+    return [*kills, *early, *early, *_of_detached_runs(), *_alone(), *_mishaps()]
 
 
 def _kills() -> Iterator[Scene]:
-    for phase in PHASES:
+    for phase in (phase for phase in PHASES if phase not in OF_DETACHED_RUNS):
         for kill in ("SIGINT", "SIGTERM"):
             yield Scene(door="terminal", phase=phase, kill=kill)
             yield Scene(door="step", phase=phase, kill=kill, then="post")
@@ -88,6 +100,21 @@ def _kills() -> Iterator[Scene]:
         yield Scene(door="step", phase=phase, kill="SIGKILL", then="reap")
         yield Scene(door="step", phase=phase, kill="runner-lost")
         yield Scene(door="step", phase=phase, kill="frozen", then="post")
+
+
+def _of_detached_runs() -> Iterator[Scene]:
+    """In a terminal: the action refuses to detach on a sandbox, whose machines end with the runner."""
+    for phase in OF_DETACHED_RUNS:
+        for kill in ("SIGINT", "SIGTERM"):
+            yield Scene(door="terminal", phase=phase, kill=kill, then="collect")
+        yield Scene(door="terminal", phase=phase, kill="SIGKILL", then="post")
+        yield Scene(door="terminal", phase=phase, kill="SIGKILL", then="collect")
+        yield Scene(door="terminal", phase=phase, kill="SIGKILL", then="reap")
+        yield Scene(door="terminal", phase=phase, kill="runner-lost")
+        yield Scene(door="terminal", phase=phase, kill="runner-lost", then="collect")
+        yield Scene(door="terminal", phase=phase, kill="frozen", then="post")
+    for kill in ("SIGINT", "SIGKILL", "runner-lost", "frozen"):
+        yield Scene(door="terminal", phase=COLLECTING, kill=kill, then="collect", blind=True)
 
 
 def _alone() -> Iterator[Scene]:

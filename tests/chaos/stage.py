@@ -8,11 +8,14 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
+from cvl_ci.clouds import service_clients
 from cvl_ci.sandbox import Sandbox
 from tests.chaos.family import Family
-from tests.chaos.scenes import RECOVERING, Scene
+from tests.chaos.scenes import COLLECTING, DETACHING, OF_DETACHED_RUNS, RECOVERING, Scene
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = Path(sys.executable).parent / "cvl-ci"
@@ -22,6 +25,7 @@ BEGINS = {
     "setup": ("] setting up", "::group::Setting up"),
     "running": ("] running", "::group::Running"),
     RECOVERING: ("] replacing lost machines", "::group::Replacing lost machines"),
+    DETACHING: ("] running", "::group::Running"),
     "fetching": ("] fetching what it wrote", "::group::Fetching what it wrote"),
     "releasing": ("] taking the machines down", "::group::Taking the machines down"),
 }
@@ -30,6 +34,8 @@ LEASE = re.compile(r"lease (cvl-[a-z0-9-]+)")
 LEAST_MONEY = "0.0112"
 """Dollars: at $0.096 an hour seven minutes; five are kept for the release, and the launch may have the rest."""
 HEARTBEAT_MINUTES = 2
+RESULT, RESULT_BYTES = "result", 1000
+"""What the job writes, and how much of it where it is not to take its time."""
 
 STOP = """
 found="$(pgrep -f '[c]vl-ci/timer|[s]kylet.skylet')"
@@ -63,17 +69,19 @@ class Stage:
         self.home.mkdir(parents=True)
         (self.folder / "workspace").mkdir()
         setup = 6 if scene.phase == "setup" else 0
-        run = {"running": 8 + int(delay), RECOVERING: 120}.get(scene.phase, 0)
-        bytes_ = 60_000_000 if scene.phase == "fetching" else 1000
-        task = f"setup: |\n  sleep {setup}\nrun: |\n  head -c {bytes_} /dev/urandom > result; sleep {run}\n"
+        run = {"running": 8 + int(delay), RECOVERING: 120, DETACHING: 20, COLLECTING: 1}.get(scene.phase, 0)
+        bytes_ = 60_000_000 if scene.phase == "fetching" else RESULT_BYTES
+        task = f"setup: |\n  sleep {setup}\nrun: |\n  head -c {bytes_} /dev/urandom > {RESULT}; sleep {run}\n"
         (self.folder / "workspace" / "task.yaml").write_text(task)
         for name in ("output", "state", "summary"):
             (self.folder / name).touch()
+        if scene.phase in OF_DETACHED_RUNS:
+            self._s3.create_bucket(Bucket=self._bucket)
 
     def main(self, scene: Scene, *, clock_seconds: float = 0.0, **more: str) -> Family:
         """`more`: further inputs. `clock_seconds`: by how much its clock is fast."""
         limits = {"max_runtime": self.max_runtime, **more}
-        if scene.first == 3:
+        if scene.first == 3 or scene.phase == DETACHING:
             heartbeat = {"heartbeat_minutes": str(HEARTBEAT_MINUTES)}
             limits |= {"max_cost": LEAST_MONEY} if scene.phase == "provisioning" else heartbeat
         spot = {"spot": "true", "recover": "1"} if scene.phase == RECOVERING else {}
@@ -82,6 +90,8 @@ class Stage:
             inputs = {f"INPUT_{name.upper()}": value for name, value in asked.items()}
             return self.step("entrypoint", **inputs, **_clock(clock_seconds))
         words = [word for name, value in asked.items() for word in (f"--{name.replace('_', '-')}", value)]
+        if scene.phase in OF_DETACHED_RUNS:
+            words += ["--detach", "--detach-to", f"s3://{self._bucket}/chaos"]
         return self.program("run", *words, **_clock(clock_seconds))
 
     def post(self, scene: Scene, lease: str, *, before: str = "", leg: str = "") -> Family:
@@ -100,6 +110,33 @@ class Stage:
         elsewhere.mkdir(exist_ok=True)
         words = ("reap", "--cloud", "sandbox", "--grace", "0")
         return self.program(*words, HOME=str(elsewhere), GITHUB_API_URL=api, GITHUB_TOKEN="opens-nothing")
+
+    def collect(self, *names: str) -> Family:
+        """By another process, which has the records of this HOME and nothing else."""
+        return self.program("collect", *(names or ("all",)), "--outputs-dir", str(self.collected))
+
+    @property
+    def collected(self) -> Path:
+        return self.folder / "collected"
+
+    def has_results(self, lease: str) -> bool:
+        """Whether the machine has stored all of them: its manifest comes last."""
+        found = self._s3.list_objects_v2(Bucket=self._bucket, Prefix=f"chaos/{lease}/manifest.json")
+        return bool(found.get("Contents"))
+
+    @property
+    def _bucket(self) -> str:
+        return f"results-{self.number}"
+
+    @cached_property
+    def _s3(self) -> Any:
+        access = self.sandbox.access()
+        make = service_clients(
+            access_key_id=access.access_key_id,
+            secret_access_key=access.secret_access_key,
+            endpoint_url=access.endpoint_url,
+        )
+        return make("s3", "us-east-1")
 
     def program(self, *words: str, before: str = "", **more: str) -> Family:
         return self._family([str(PROGRAM), *words], before, more)

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from textwrap import shorten
 
 from tests.chaos.records import Record
-from tests.chaos.scenes import BEFORE, LINES, PHASES
+from tests.chaos.scenes import BEFORE, COLLECT, LINES, PHASES
 
 NAMES = {**LINES, BEFORE: "nothing: no machine existed when the kill came"}
 CANCELLED = {"SIGINT", "SIGTERM"}
-ORDER = (BEFORE, 1, 2, 3, 4)
+ORDER = (BEFORE, 1, 2, COLLECT, 3, 4)
 
 
 def table(records: Sequence[Record]) -> str:

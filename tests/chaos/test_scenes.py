@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.chaos.mishaps import MISHAPS
-from tests.chaos.scenes import LASTS, PHASES, Scene, drawn, table
+from tests.chaos.scenes import COLLECT, COLLECTING, LASTS, OF_DETACHED_RUNS, PHASES, Scene, drawn, table
 
 
 def test_a_seed_and_a_number_are_one_run_and_another_seed_is_another_order() -> None:
@@ -25,6 +25,15 @@ def test_every_phase_meets_every_kill_and_every_mishap_is_met() -> None:
     kills = {"SIGINT", "SIGTERM", "SIGKILL", "runner-lost", "frozen"}
     assert {(scene.phase, scene.kill) for scene in scenes} >= {(phase, kill) for phase in PHASES for kill in kills}
     assert {scene.mishap for scene in scenes} == set(MISHAPS)
+
+
+def test_a_detached_run_is_killed_at_its_handover_and_in_its_collection_and_another_process_collects() -> None:
+    scenes = [scene for scene in table() if scene.phase in OF_DETACHED_RUNS]
+    for phase in OF_DETACHED_RUNS:
+        kills = {scene.kill for scene in scenes if scene.phase == phase}
+        assert kills == {"SIGINT", "SIGTERM", "SIGKILL", "runner-lost", "frozen"}
+    alone = [scene for scene in scenes if scene.phase == COLLECTING and scene.blind]
+    assert alone and all((scene.cut, scene.first) == ((1, 2, 3, 4), COLLECT) for scene in alone)
 
 
 def test_every_line_of_the_promise_is_left_alone_with_the_other_three_cut() -> None:

@@ -19,7 +19,7 @@ def test_a_line_of_the_table_has_its_runs_their_median_and_their_maximum() -> No
     slower = replace(CAUGHT, number=4, seconds=30.0, release_seconds=40.0)
     told = table([CAUGHT, slower, replace(CAUGHT, number=5, seconds=10.0)])
     assert "Our leak rate: 0 of 3 killed runs" in told
-    assert "| post or `down` | 3 | 0, 0, 3, 0, 0, 0 | 10 | 30 |\n" in told
+    assert "| post or `down` | 3 | 0, 0, 3, 0, 0, 0, 0, 0 | 10 | 30 |\n" in told
     assert "| after another kill | 3 | 13 | 40 |\n" in told
     assert "after a cancellation" not in told
     assert "Runs with a fault" not in told
