@@ -16,20 +16,23 @@ VARIABLE = "CVL_CI_CHECKPOINTS"
 UNREAD_CODE = 75
 """With it machine/checkpoints.sh ends a node that cannot read them, as detached.sh does: EX_TEMPFAIL of sysexits.h."""
 _BEFORE = frozenset({CHECKPOINTS, RESULTS})
-_PROGRAMS = ("scan", "sync", "snapshot", "rounds", "bucket", "notice", "main")
+_PROGRAMS = ("scan", "sync", "snapshot", "rounds", "bucket", "local_folder", "notice", "main")
 """The modules of machine/checkpoints/, which import each other on the machine too."""
 _END_OF_FILE = "CVL_CI_END_OF_CHECKPOINTS"
 _ALL_BELOW = re.compile(r"(?:/\*\*)+/?$")
 
 
 def environment(plan: RunPlan) -> dict[str, str]:
-    """Return the variable that tells a node its checkpoints and their place; none without a place."""
+    """Return the variable that tells a node its checkpoints and their place; none without a place.
+
+    Without a bucket, the node stores them in a folder of its own, and the runner copies them (checkpoint_copy.py).
+    """
     one = plan.checkpoints
-    if one.place is None:
+    if not one.is_stored:
         return {}
     request = {
-        "bucket": one.place.bucket,
-        "work": one.place.below(one.work),
+        "bucket": one.place.bucket if one.place else "",
+        "work": one.place.below(one.work) if one.place else "",
         "run": one.run,
         "rules": rules(one.globs, directory=plan.work.directory),
         "every": one.every_seconds,
@@ -52,7 +55,7 @@ def rules(globs: tuple[str, ...], *, directory: str) -> list[list[str]]:
 
 def before(plan: RunPlan) -> str:
     """Return the text that restores the last checkpoint before the commands; empty without a place."""
-    if plan.checkpoints.place is None:
+    if not plan.checkpoints.is_stored:
         return ""
     folder = "$cvl_ci_state/checkpoints"
     files = [
@@ -64,7 +67,7 @@ def before(plan: RunPlan) -> str:
 
 def during(plan: RunPlan) -> str:
     """Return the text that begins to store checkpoints. The job's end waits for the last one."""
-    return "" if plan.checkpoints.place is None else "cvl_ci_sync"
+    return "cvl_ci_sync" if plan.checkpoints.is_stored else ""
 
 
 def believed(nodes: Sequence[NodeEnd], *, begun: int) -> tuple[NodeEnd, ...]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from cvl_ci.engine import fitness, script, sky_errors, task, transfer
 from cvl_ci.engine.fetched_archives import Brought
@@ -14,6 +16,7 @@ from cvl_ci.engine.log_follower import Following
 from cvl_ci.engine.process import Expired, WorkerFailed
 from cvl_ci.engine.session import Session, within
 from cvl_ci.errors import EngineError
+from cvl_ci.model.checkpoint_plan import StoredCheckpoint
 from cvl_ci.model.fitness import MachineState
 from cvl_ci.model.limits import RELEASE_MINUTES
 from cvl_ci.ports import Fetched, JobEnd, JobRequest, Watch
@@ -83,6 +86,13 @@ class SkyPilotJobs:
                 return -math.inf
             return min(latest, (stream.start or math.inf) + allowed)
 
+        copy = session.copied_checkpoints()
+
+        def hear(event: Mapping[str, Any]) -> None:
+            if copy is not None:
+                copy.heard(event, watch)
+            stream.event(event)
+
         stream = Following(watch, num_nodes=session.machines.num_nodes)
         ending = Ending(session=session, stream=stream)
         latest = time.monotonic() + max(0.0, until - session.clock.now())
@@ -92,10 +102,11 @@ class SkyPilotJobs:
                 "follow",
                 on_line=stream.line,
                 on_rest=stream.rest,
-                on_event=stream.event,
+                on_event=hear,
                 until=moment,
                 job_id=session.job_id,
                 look_seconds=SPOT_LOOK_SECONDS if session.machines.spot else LOOK_SECONDS,
+                checkpoints=copy and copy.request(session.folder, every=session.job_plan.checkpoints.every_seconds),
             )
         except Expired:
             if is_enough:
@@ -149,8 +160,22 @@ class SkyPilotJobs:
             brought.problems.append(f"Not all outputs could be fetched: {failure.error}: {failure.text}"[:500])
 
     def unpack(self, *, into: Path, within: float = math.inf) -> Fetched:
-        brought, self._session.archives = self._session.archives, None
-        return brought.unpacked(into, environment=self._session.environment, within=within) if brought else Fetched()
+        session = self._session
+        brought, session.archives = session.archives, None
+        copy, is_copy = session.checkpoints, False
+        if brought is None and copy is not None:
+            brought = copy.as_outputs(directory=session.job_plan.work.directory)
+            is_copy = brought is not None
+        environment = session.environment
+        fetched = brought.unpacked(into, environment=environment, within=within) if brought else Fetched()
+        if copy is None:
+            return fetched
+        warnings = (*copy.warnings, *fetched.warnings)
+        return replace(fetched, copied_bytes=copy.bytes, is_copy=is_copy, warnings=warnings)
+
+    def newest_checkpoint(self) -> StoredCheckpoint | None:
+        copy = self._session.checkpoints
+        return None if copy is None else copy.newest()
 
     def _probed_again(self, *, at_most: float) -> tuple[MachineState, ...]:
         """Return the states of the machines after the job. Without an answer they are unknown, which changes no end."""

@@ -244,6 +244,7 @@ class SkyPilotMachines:
             run=script.run(plan, lease=request.cluster),
             lease=request.cluster,
             offers=request.offers,
+            own_files=self._session.restored_files(plan, cluster=request.cluster),
         )
 
     def _provisioning(self, event: Mapping[str, Any], watch: Watch) -> None:

@@ -9,7 +9,9 @@ from typing import Any
 
 from cvl_ci.engine.fetched_archives import Brought
 from cvl_ci.engine.process import Worker
+from cvl_ci.engine.runner_checkpoints import RunnerCheckpoints
 from cvl_ci.errors import EngineError
+from cvl_ci.model.checkpoint_plan import Resume
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.ports import Clock, LaunchRequest
 
@@ -45,6 +47,8 @@ class Session:
         """The plan of the latest job."""
         self.archives: Brought | None = None
         """The files of the latest job, still packed."""
+        self.checkpoints: RunnerCheckpoints | None = None
+        """The copy of the run's checkpoints on this computer, if they have no other place."""
         self._jobs = 0
         self.shares_work = True
         """Whether a further job goes on in the working folder of the jobs before."""
@@ -121,6 +125,17 @@ class Session:
             self._is_cut_off = self._is_cut_off or self._is_launching
         return self._is_cut_off
 
+    def copied_checkpoints(self) -> RunnerCheckpoints | None:
+        """Return the copy of checkpoints for the latest job; None: its checkpoints have another place, or none."""
+        if self.checkpoints is None and self.job_plan.checkpoints.on_runner:
+            self.checkpoints = RunnerCheckpoints()
+        return self.checkpoints
+
+    def restored_files(self, plan: RunPlan, *, cluster: str) -> dict[str, str]:
+        """Return the folders of checkpoints that new machines get, by their place there."""
+        is_wanted = self.checkpoints is not None and plan.checkpoints.resume is not Resume.NONE
+        return self.checkpoints.files_for(cluster) if self.checkpoints is not None and is_wanted else {}
+
     def drop_archives(self) -> None:
         archives, self.archives = self.archives, None
         if archives is not None:
@@ -130,6 +145,9 @@ class Session:
         self.drop_archives()
         if self._worker is not None:
             self._worker.close()
+        if self.checkpoints is not None:
+            self.checkpoints.drop()
+            self.checkpoints = None
 
 
 def within(seconds: float) -> Callable[[], float]:

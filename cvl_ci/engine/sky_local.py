@@ -22,6 +22,7 @@ from sky.utils.status_lib import ClusterStatus
 
 from cvl_ci.engine import (
     bucket_hooks,
+    checkpoint_copy,
     known_volumes,
     node_commands,
     node_watch,
@@ -123,15 +124,21 @@ def submit(_send: Send, *, cluster: str, task: dict[str, Any]) -> int:
     return int(job_id)
 
 
-def follow(send: Send, *, cluster: str, job_id: int, look_seconds: float) -> int:
-    """Stream the job's output to stdout until it is over. Return SkyPilot's JobExitCode, never the job's own code."""
+def follow(
+    send: Send, *, cluster: str, job_id: int, look_seconds: float, checkpoints: dict[str, Any] | None = None
+) -> int:
+    """Stream the job's output to stdout until it is over. Return SkyPilot's JobExitCode, never the job's own code.
+
+    `checkpoints`: where checkpoint_copy.py copies them meanwhile; None: nowhere.
+    """
     of = int(_handle(cluster).launched_nodes)
-    with node_watch.watched(
+    watched = node_watch.watched(
         lambda: count_machines(send, cluster=cluster),
         nodes=of,
         lost=lambda count: send("nodes_lost", found=count, of=of),
         interval_seconds=look_seconds,
-    ):
+    )
+    with watched, checkpoint_copy.during(checkpoints, runners=lambda: _runners(cluster), send=send):
         return _streamed(send, cluster=cluster, job_id=job_id)
 
 

@@ -38,18 +38,19 @@ def task_config(
     run: str,
     lease: str | None = None,
     offers: Sequence[Offer] = (),
+    own_files: Mapping[str, str] | None = None,
 ) -> dict[str, object]:
     """Return the task.
 
     `autodown_minutes`: the machine then ends itself, even if a program still runs on it. `offers`: those of the quote,
-    whose prices order GPUs without an order of their own.
+    whose prices order GPUs without an order of their own. `own_files`: folders of cvl-ci itself, by their place on the
+    machine.
     """
+    user_mounts = mounts.rendered(plan) if lease is None else mounts.entries(plan, lease=lease, staged=workdir or "")
     config: dict[str, object] = {
         **{key: value for key, value in plan.work.task_extra.items() if key not in _OWN_KEYS},
         "volumes": volume_rules.volumes(plan),
-        "file_mounts": mounts.rendered(plan)
-        if lease is None
-        else mounts.entries(plan, lease=lease, staged=workdir or ""),
+        "file_mounts": {**user_mounts, **(own_files or {})},
         "name": name,
         "workdir": workdir,
         "num_nodes": plan.machines.num_nodes,

@@ -8,7 +8,7 @@ from cvl_ci.inputs import bucket_address, parsers
 from cvl_ci.inputs.option import option
 from cvl_ci.inputs.parsers import Wrong
 from cvl_ci.model.bucket import BucketAddress
-from cvl_ci.model.checkpoint_plan import Resume
+from cvl_ci.model.checkpoint_plan import OnRunner, Resume
 
 SHORTEST_SECONDS = 5.0
 MOST_KEPT = 100
@@ -30,6 +30,18 @@ def read_count(value: object) -> int:
     return number
 
 
+def read_place(value: object) -> BucketAddress | OnRunner:
+    """Return a bucket, or the word `runner`. Raises Wrong."""
+    word = parsers.text(value)
+    return OnRunner.RUNNER if word == OnRunner.RUNNER.value else _bucket(word)
+
+
+def _bucket(word: str) -> BucketAddress:
+    if "://" not in word:
+        raise Wrong("is neither an S3 address such as s3://bucket/prefix nor `runner`", near=(OnRunner.RUNNER.value,))
+    return bucket_address.read(word)
+
+
 def read_resume(value: object) -> Resume:
     """Return whose checkpoint the job goes on from. Raises Wrong."""
     return Resume(parsers.choice(*(one.value for one in Resume))(value))
@@ -49,11 +61,11 @@ class CheckpointInputs:
         default="none; in the action, the fetched files that have the names of checkpoints",
         is_repeatable=True,
     )
-    checkpoint_to: BucketAddress | None = option(
-        bucket_address.read,
-        help="Store each complete checkpoint in this bucket during the job, on AWS machines. New machines after a loss "
-        "go on from the last one.",
-        metavar="S3",
+    checkpoint_to: BucketAddress | OnRunner | None = option(
+        read_place,
+        help="Store each complete checkpoint during the job: in this bucket, from AWS machines, or on the `runner`, "
+        "from machines of any cloud. New machines after a loss go on from the last one.",
+        metavar="S3|runner",
         example="s3://my-bucket/checkpoints",
         default="no checkpoint is stored during the job",
     )
@@ -66,7 +78,7 @@ class CheckpointInputs:
     )
     checkpoint_keep: int | None = option(
         read_count,
-        help="How many checkpoints of the run stay in the bucket: the newest ones.",
+        help="How many checkpoints of the run stay in the bucket, or on the machine: the newest ones.",
         metavar="N",
         example="1",
         default="3",

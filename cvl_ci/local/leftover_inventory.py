@@ -128,6 +128,9 @@ class NoJobs:
     def unpack(self, *, into: Path, within: float = math.inf) -> NoReturn:
         _refuse()
 
+    def newest_checkpoint(self) -> NoReturn:
+        _refuse()
+
 
 def _refuse() -> NoReturn:
     raise EngineError("This cloud was opened only to remove its leftovers.", next_step="Run it again.")

@@ -16,6 +16,15 @@ RESUME_VARIABLE = "CVL_RESUME_FROM"
 """The path of the restored checkpoint on the machine. There is none without one."""
 
 
+class OnRunner(enum.Enum):
+    """The place that is no bucket: the computer on which cvl-ci runs."""
+
+    RUNNER = "runner"
+
+    def __str__(self) -> str:
+        return str(self.value)
+
+
 class Resume(enum.Enum):
     """The run whose last checkpoint a job goes on from."""
 
@@ -28,9 +37,10 @@ class Resume(enum.Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointPlan:
-    """`globs`: as `outputs`. `place`: the bucket of many runs; None: no checkpoint is stored during the job.
+    """`globs`: as `outputs`. `place`: the bucket of many runs. `on_runner`: cvl-ci copies them to its own computer.
 
-    `folder`: the folder of this run below the place, as `WORK/RUN`. `attempt`: the number of the machines, from 1.
+    Without either, no checkpoint is stored during the job. `folder`: the folder of this run below the place, as
+    `WORK/RUN`. `attempt`: the number of the machines, from 1.
     """
 
     globs: tuple[str, ...] = ()
@@ -40,6 +50,17 @@ class CheckpointPlan:
     resume: Resume = Resume.RUN
     folder: str = ""
     attempt: int = 1
+    on_runner: bool = False
+
+    @property
+    def is_stored(self) -> bool:
+        """Return whether checkpoints are stored during the job."""
+        return self.place is not None or self.on_runner
+
+    @property
+    def where(self) -> str:
+        """Return the place in words, as the input has it."""
+        return str(self.place) if self.place is not None else str(OnRunner.RUNNER)
 
     @property
     def run_place(self) -> BucketAddress | None:

@@ -40,7 +40,7 @@ def recoveries(words: object) -> int:
 
 def with_recovery(plan: RunPlan) -> RunPlan:
     """Return the plan of a job whose checkpoints are stored during it: on spot machines it recovers."""
-    if plan.machines.spot is Spot.NEVER or plan.machines.recoveries or plan.checkpoints.place is None:
+    if plan.machines.spot is Spot.NEVER or plan.machines.recoveries or not plan.checkpoints.is_stored:
         return plan
     return replace(plan, machines=replace(plan.machines, recoveries=DEFAULT))
 

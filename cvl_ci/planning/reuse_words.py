@@ -67,8 +67,8 @@ def _conflicts(inputs: Inputs, plan: RunPlan) -> Iterator[tuple[str, object, str
         yield "compare", inputs.trials.compare, f"{unfit}: both sides need a machine in the same state"
     if plan.machines.recoveries:
         yield "recover", plan.machines.recoveries, f"{unfit}: the next run takes a new machine after a loss"
-    if plan.checkpoints.place is not None:
-        yield "checkpoint_to", plan.checkpoints.place, f"{unfit}: its program belongs to one job"
+    if plan.checkpoints.is_stored:
+        yield "checkpoint_to", plan.checkpoints.where, f"{unfit}: its program belongs to one job"
     yield from _storage(plan, unfit=unfit)
 
 

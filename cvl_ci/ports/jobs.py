@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from cvl_ci.model.checkpoint_plan import StoredCheckpoint
 from cvl_ci.model.fitness import MachineState
 from cvl_ci.model.loss import Lost
 from cvl_ci.model.node_end import NodeEnd
@@ -55,6 +56,15 @@ class Fetched:
     problem: str | None = None
     """The files that did not come, with the reason."""
     warnings: tuple[str, ...] = ()
+    copied_bytes: int = 0
+    """Bytes of checkpoints that came during the job."""
+    is_copy: bool = False
+    """Whether the files are the newest of those checkpoints: the job's own outputs could not be fetched."""
+
+    @property
+    def traffic_bytes(self) -> int:
+        """Return all bytes that came from the machines."""
+        return self.copied_bytes + (0 if self.is_copy else sum(file.bytes for file in self.files))
 
 
 class UnpackStopped(KeyboardInterrupt):
@@ -102,3 +112,6 @@ class Jobs(Protocol):
 
         `within`: the most seconds. Raises UnpackStopped when a person's signal stops it.
         """
+
+    def newest_checkpoint(self) -> StoredCheckpoint | None:
+        """Return the newest checkpoint that this computer has of the job, from any of its machines."""

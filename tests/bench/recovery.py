@@ -1,6 +1,7 @@
 """Trials of a training whose spot machine is taken three times, at random moments, on the sandbox with SkyPilot itself.
 
     .venv/bin/python -m tests.bench.recovery --trials 20 --seed 1 --into FILE
+    .venv/bin/python -m tests.bench.recovery --trials 1 --to runner
 
 A record of each trial is appended to FILE. The program fails when a trial does not end with the weights of an
 undisturbed one, leaves a machine, or tells a cost that is more than 1 % away from the emulator's meter.
@@ -48,7 +49,10 @@ class Loss:
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """A record. `sums`: of the training and of an undisturbed one. `left`: machines that the provider still showed."""
+    """A record. `sums`: of the training and of an undisturbed one. `left`: machines that the provider still showed.
+
+    `to`: where its checkpoints were. `cold`: seconds of the run's first launch, from the request to the job.
+    """
 
     seed: int
     number: int
@@ -60,6 +64,8 @@ class Trial:
     left: tuple[str, ...]
     told_usd: float
     metered_usd: float
+    to: str = "s3"
+    cold: float | None = None
 
     @property
     def is_fine(self) -> bool:
@@ -96,6 +102,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, metavar="S")
     parser.add_argument("--first", type=int, default=0, metavar="K", help="from this trial of the seed on")
     parser.add_argument("--until", default="24:00", metavar="HH:MM", help="begin no trial after this time, UTC")
+    parser.add_argument(
+        "--to", default="s3", choices=("s3", "runner"), help="where checkpoints are stored (default: s3)"
+    )
     parser.add_argument("--into", type=Path, metavar="FILE", help="append the records to this file")
     parsed = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="cvl-ci-trials-"))
@@ -110,7 +119,7 @@ def main() -> int:
         for number in range(parsed.first, parsed.first + parsed.trials):
             if f"{datetime.now(timezone.utc):%H:%M}" >= parsed.until:
                 break
-            trials.append(carry_out(parsed.seed, number, sandbox, folder=folder, checkout=checkout))
+            trials.append(carry_out(parsed.seed, number, sandbox, folder=folder, checkout=checkout, to=parsed.to))
             print(trials[-1], flush=True)
             if parsed.into:
                 with parsed.into.open("a", encoding="utf-8") as file:
@@ -121,7 +130,7 @@ def main() -> int:
     return 0 if trials and all(trial.is_fine for trial in trials) else 1
 
 
-def carry_out(seed: int, number: int, sandbox: Sandbox, *, folder: Path, checkout: Path) -> Trial:
+def carry_out(seed: int, number: int, sandbox: Sandbox, *, folder: Path, checkout: Path, to: str) -> Trial:
     chance = random.Random(f"{seed}/trial {number}")
     home = folder / f"trial-{number}"
     home.mkdir()
@@ -134,7 +143,8 @@ def carry_out(seed: int, number: int, sandbox: Sandbox, *, folder: Path, checkou
     ran = terminal.run(
         *("--command", JOB, "--spot", "true", "--gpu", "none", "--max-runtime", "60m", "--recover", str(LOSSES)),
         *("--env", f"EPOCHS={EPOCHS}", "--env", "PAUSE=1", "--checkpoints", CHECKPOINT),
-        *("--checkpoint-to", f"s3://{bucket}/ci", "--checkpoint-every", f"{INTERVAL_SECONDS}s"),
+        *("--checkpoint-to", "runner" if to == "runner" else f"s3://{bucket}/ci"),
+        *("--checkpoint-every", f"{INTERVAL_SECONDS}s"),
         stop=provider.on_line,
     )
     for thread in provider.threads:
@@ -150,6 +160,8 @@ def carry_out(seed: int, number: int, sandbox: Sandbox, *, folder: Path, checkou
         left=tuple(terminal.machines()),
         told_usd=ran.summary.get("cost_usd") or 0.0,
         metered_usd=metered_usd(ran.summary, sandbox, disk_gb=DISK_GB, taken=provider.taken),
+        to=to,
+        cold=ran.summary.get("phases", {}).get("provisioning"),
     )
 
 
@@ -158,9 +170,11 @@ def in_words(trials: list[Trial]) -> str:
     pauses = [loss.pause for loss in losses if loss.pause is not None]
     repeated = [loss.repeated for loss in losses if loss.repeated is not None]
     fine = sum(trial.is_fine for trial in trials)
+    ratios = [loss.pause / trial.cold for trial in trials for loss in trial.losses if loss.pause and trial.cold]
     return (
         f"{fine} of {len(trials)} trials fine, {len(losses)} losses; "
-        f"back in training after {statistics.median(pauses) if pauses else float('nan'):.0f} s in the median; "
+        f"back in training after {statistics.median(pauses) if pauses else float('nan'):.0f} s in the median, "
+        f"{statistics.median(ratios) if ratios else float('nan'):.2f} of a cold launch in the same run; "
         f"repeated at most {max(repeated, default=float('nan')):.0f} s"
     )
 

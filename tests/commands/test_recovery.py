@@ -15,17 +15,29 @@ from cvl_ci.commands.run.recovery import ATTEMPT_VARIABLE, MOST_REPLACEMENTS, TA
 from cvl_ci.errors import BudgetError, CapacityError, EngineError
 from cvl_ci.lease import Lease
 from cvl_ci.model.budget import Fleet
+from cvl_ci.model.checkpoint_plan import CheckpointPlan, StoredCheckpoint
 from cvl_ci.model.fitness import Fitness, GpuState, MachineState
 from cvl_ci.model.launch import Attempt, Launch
+from cvl_ci.model.ledger import CostKind
 from cvl_ci.model.limits import Limits
 from cvl_ci.model.location import Location
 from cvl_ci.model.loss import LossKind, Lost
 from cvl_ci.model.node_end import NodeEnd
-from cvl_ci.model.outcome import Ending, Outcome, Phase
+from cvl_ci.model.outcome import Ending, FetchedFile, Outcome, Phase
 from cvl_ci.model.owner import Owner
 from cvl_ci.model.plan import MachinePlan, RunPlan, VariablePlan, WorkPlan
 from cvl_ci.model.resource_request import Spot
-from cvl_ci.ports import AttemptFailed, Attempting, Began, InventoryResult, JobEnd, LaunchRequest, Resource, Watch
+from cvl_ci.ports import (
+    AttemptFailed,
+    Attempting,
+    Began,
+    Fetched,
+    InventoryResult,
+    JobEnd,
+    LaunchRequest,
+    Resource,
+    Watch,
+)
 from tests.support.fakes import (
     FakeClock,
     FakeCloud,
@@ -469,3 +481,42 @@ def test_any_schedule_of_losses_and_refusals_keeps_every_promise(tmp_path: Path,
     assert len(lost) == len(outcome.machines.recoveries) or outcome.ending is not Ending.SUCCEEDED
     if outcome.ending is Ending.SUCCEEDED:
         assert house.cloud.generations()[-1][1] - house.cloud.generations()[-1][0] >= JOB_SECONDS
+
+
+@pytest.mark.parametrize("copied", [StoredCheckpoint(name="last.ckpt", step=4, at=0.0), None])
+def test_a_loss_tells_the_age_of_the_checkpoint_on_this_computer(
+    tmp_path: Path, copied: StoredCheckpoint | None
+) -> None:
+    """Its bytes are traffic of the run."""
+    house = House(tmp_path)
+    engine = house.engine
+
+    def newest() -> StoredCheckpoint | None:
+        return copied and replace(copied, at=house.cloud.ended[min(house.cloud.ended)] - 20)
+
+    engine.newest_checkpoint = newest  # type: ignore[method-assign]
+    engine.unpack = lambda **_: Fetched(copied_bytes=50_000_000_000)  # type: ignore[method-assign]
+    engine.schedule = (100.0,)
+    stored = CheckpointPlan(globs=("last.ckpt",), on_runner=True)
+    outcome = house.run(replace(plan(), checkpoints=stored))
+    house.assert_clean()
+    assert outcome.ending is Ending.SUCCEEDED, outcome.reason
+    [recovery] = outcome.machines.recoveries
+    assert recovery.checkpoint == ("last.ckpt" if copied else "")
+    assert recovery.repeated_seconds == pytest.approx(20 if copied else recovery.ran_seconds, abs=3)
+    assert outcome.cost is not None
+    [entry] = outcome.cost.ledger.of_kind(CostKind.TRAFFIC)
+    assert entry.usd == pytest.approx(50 * 0.09, rel=0.02)
+
+
+def test_a_run_that_ends_without_capacity_names_the_checkpoint_that_it_kept(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    engine = house.engine
+    engine.schedule, engine.full = (100.0,), ((), ("us-east-1a", "us-east-1b"))
+    file = FetchedFile(path="last.ckpt", bytes=3)
+    engine.unpack = lambda **_: Fetched(files=(file,), copied_bytes=3, is_copy=True)  # type: ignore[method-assign]
+    outcome = house.run(replace(plan(), checkpoints=CheckpointPlan(globs=("last.ckpt",), on_runner=True)))
+    house.assert_clean()
+    assert (outcome.ending, outcome.exit_code) == (Ending.PREEMPTED, 75)
+    assert outcome.files.fetched == (file,), "the action uploads it as the checkpoint artifact"
+    assert f"Its newest checkpoint is in {outcome.files.directory}." in outcome.advice

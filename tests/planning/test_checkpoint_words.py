@@ -36,6 +36,21 @@ def test_a_place_of_checkpoints_makes_a_spot_run_recover_and_narrows_the_clouds(
     assert "out/** to s3://my-bucket/ci every 1 min 30 s" in as_text(plan, quote(plan, PRICES), PRICES)
 
 
+def test_checkpoints_on_the_runner_go_with_every_cloud_and_their_spot_runs_recover(tmp_path: Path) -> None:
+    plan = asked(tmp_path, checkpoint_to="runner", spot="true", cloud="gcp")
+    one = plan.checkpoints
+    assert (one.place, one.on_runner, one.is_stored, one.run_place) == (None, True, True, None)
+    assert plan.machines.recoveries == 3
+    assert "gcp" not in plan.machines.unfit_clouds
+    assert "out/** to this computer every 5 min, the newest 3" in as_text(plan, quote(plan, PRICES), PRICES)
+
+
+def test_no_file_comes_through_an_api_server_during_a_job(tmp_path: Path) -> None:
+    inputs = from_keywords({**USUAL, "checkpoint_to": "runner"}, environment={})
+    with pytest.raises(RequestError, match="goes with no SkyPilot API server"):
+        prepare(inputs, checkout=open_checkout(plant(tmp_path / "field")), prices=PRICES, through_server=True)
+
+
 @pytest.mark.parametrize(
     ("words", "recoveries"), [({"spot": "true", "recover": 0}, 0), ({}, 0), ({"spot": "true", "recover": 7}, 7)]
 )
@@ -52,6 +67,16 @@ def test_a_person_s_own_number_of_recoveries_stands(tmp_path: Path, words: dict[
         ({"checkpoint_to": None, "resume": "latest"}, "resume", "goes with checkpoint_to"),
         ({"checkpoint_to": None, "checkpoint_keep": 2}, "checkpoint_keep", "goes with checkpoint_to"),
         ({"checkpoint_to": "gs://b"}, "checkpoint_to", "is not an S3 address"),
+        ({"checkpoint_to": "runer"}, "checkpoint_to", "neither an S3 address such as s3://bucket/prefix nor `runner`"),
+        ({"checkpoint_to": "runner", "checkpoints": ""}, "checkpoint_to", "needs checkpoints"),
+        ({"checkpoint_to": "runner", "resume": "latest"}, "resume", "the runner's copy ends with its run"),
+        ({"checkpoint_to": "runner", "num_nodes": 2}, "checkpoint_to", "goes with one machine"),
+        ({"checkpoint_to": "runner", "repeat": 3}, "checkpoint_to", "goes without repeat"),
+        (
+            {"checkpoint_to": "runner", "detach": True, "detach_to": "s3://my-bucket/r"},
+            "checkpoint_to",
+            "goes with no detach: then no runner is there",
+        ),
         ({"cloud": "aws,gcp"}, "checkpoint_to", "those of gcp have no access"),
         ({"repeat": 3}, "checkpoint_to", "goes without repeat"),
         ({"checkpoint_every": "1s"}, "checkpoint_every", "less than 5 seconds"),

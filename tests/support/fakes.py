@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 from cvl_ci.errors import CvlError, EngineError
 from cvl_ci.model.bucket import BucketAddress
+from cvl_ci.model.checkpoint_plan import StoredCheckpoint
 from cvl_ci.model.detached import Detached
 from cvl_ci.model.launch import Attempt, Launch, Spending
 from cvl_ci.model.ledger import Life, Memory
@@ -253,6 +254,8 @@ class FakeEngine:
     brought: bool = False
     stopped: int = 0
     cut_off: bool = False
+    copied: StoredCheckpoint | None = None
+    """The newest checkpoint on this computer."""
     kept: tuple[float, str | None] | None = None
     heartbeats: list[float] = field(default_factory=list)
     """The heartbeat of each `keep`."""
@@ -359,6 +362,9 @@ class FakeEngine:
         into.mkdir(parents=True, exist_ok=True)
         (into / "metrics.json").write_text('{"accuracy": 0.9}')
         return Fetched(files=(FetchedFile(path="metrics.json", bytes=17),))
+
+    def newest_checkpoint(self) -> StoredCheckpoint | None:
+        return self.copied
 
     def enter(self, request: LaunchRequest) -> Launch:
         self.at("enter")

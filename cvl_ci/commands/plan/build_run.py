@@ -30,6 +30,7 @@ from cvl_ci.model.staged_files import StagedFile
 from cvl_ci.planning import (
     alternatives,
     build_plan,
+    checkpoint_words,
     detach_words,
     example,
     lookup,
@@ -83,6 +84,7 @@ def _one_side(
         plan = build_plan.plan(inputs, draft, gpu=gpu)
         mistakes += build_plan.impossible(inputs, plan)
         mistakes += detach_words.mistakes(inputs, plan, through_server=through_server)
+        mistakes += checkpoint_words.mistakes_through_server(inputs) if through_server else []
         if has_mounts:
             plan, wrong = with_mounts(plan, inputs, checkout, through_server=through_server)
             mistakes += wrong

@@ -167,10 +167,11 @@ def _models(plan: RunPlan) -> str:
 
 def _checkpoints(plan: RunPlan) -> str:
     one = plan.checkpoints
-    if one.place is None:
+    if not one.is_stored:
         return ""
     resume = {Resume.RUN: "goes on after a loss", Resume.LATEST: "goes on from the latest run"}.get(one.resume, "")
-    saving = f"{', '.join(one.globs)} to {one.place} every {duration(one.every_seconds)}, the newest {one.keep}"
+    place = "this computer" if one.on_runner else one.place
+    saving = f"{', '.join(one.globs)} to {place} every {duration(one.every_seconds)}, the newest {one.keep}"
     return ", ".join(filter(None, [saving, resume]))
 
 

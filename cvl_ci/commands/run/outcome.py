@@ -112,6 +112,8 @@ def outcome(state: RunState) -> Outcome:
 def _with_place(judgement: verdict.Judgement, state: RunState) -> str:
     """Return the advice, with the place of the checkpoints after a run that a later one may go on from."""
     release = state.facts.release
+    if state.facts.fetched.is_copy and judgement.ending is not Ending.SUCCEEDED:
+        return "\n".join(filter(None, [judgement.advice, f"Its newest checkpoint is in {state.outputs}."]))
     staying = release.checkpoints if release else None
     has_none = staying is not None and staying.stored is not None and staying.stored.newest is None
     if staying is None or has_none or judgement.ending is Ending.SUCCEEDED:

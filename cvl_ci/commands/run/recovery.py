@@ -9,7 +9,7 @@ from cvl_ci.commands.run import spending
 from cvl_ci.commands.run.state import RunState
 from cvl_ci.lease import Lease
 from cvl_ci.model.budget import Fleet
-from cvl_ci.model.checkpoint_plan import CheckpointPlan, KeptCheckpoints, folder_of
+from cvl_ci.model.checkpoint_plan import CheckpointPlan, StoredCheckpoint, folder_of
 from cvl_ci.model.fitness import Fitness
 from cvl_ci.model.launch import Attempt, Launch
 from cvl_ci.model.limits import RELEASE_MINUTES
@@ -115,13 +115,21 @@ def _note(state: RunState, lost: Lost) -> None:
         )
 
 
-def note_gone(state: RunState, release: Release) -> None:
-    """Record the proof that the provider shows nothing of the lost machines, and the end of their bill before it."""
+def note_gone(state: RunState, release: Release, *, copied: StoredCheckpoint | None) -> None:
+    """Record the proof that the provider shows nothing of the lost machines, and the end of their bill before it.
+
+    `copied`: the newest checkpoint on this computer.
+    """
     launch, recoveries = state.launches.current, state.launches.recoveries
     ends = Ends(removed_at=release.at if release.removed_at is None else release.removed_at, gone_at=release.at)
     billed_until = ends.of(launch.cloud) if launch is not None else release.at
     usd = _cost(state, launch, until=billed_until) if launch is not None else recoveries[-1].usd
-    recoveries[-1] = replace(_with_checkpoint(recoveries[-1], release.checkpoints), gone_at=release.at, usd=usd)
+    resumed = recoveries[-1]
+    if state.plan.checkpoints.on_runner:
+        resumed = _with_newest(resumed, copied)
+    elif release.checkpoints is not None and release.checkpoints.stored is not None:
+        resumed = _with_newest(resumed, release.checkpoints.stored.newest)
+    recoveries[-1] = replace(resumed, gone_at=release.at, usd=usd)
     if state.launches.attempts:
         state.launches.attempts[-1] = replace(state.launches.attempts[-1], ended_at=billed_until)
 
@@ -165,11 +173,8 @@ def avoided(state: RunState) -> tuple[Attempt, ...]:
     return tuple(requests.values())
 
 
-def _with_checkpoint(recovery: Recovery, staying: KeptCheckpoints | None) -> Recovery:
+def _with_newest(recovery: Recovery, newest: StoredCheckpoint | None) -> Recovery:
     """Add the checkpoint from which the job goes on, and the seconds of the job that are done again."""
-    if staying is None or staying.stored is None:
-        return recovery
-    newest = staying.stored.newest
     since = recovery.ran_seconds if newest is None else max(0.0, recovery.lost_at - newest.at)
     return replace(
         recovery, checkpoint=newest.name if newest else "", repeated_seconds=min(since, recovery.ran_seconds)

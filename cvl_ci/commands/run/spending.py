@@ -26,7 +26,7 @@ UNSEEN = (
 
 def ledger(state: RunState, release: Release) -> Ledger:
     """Return every entry of the run, after its release."""
-    fetched_bytes = sum(file.bytes for file in state.facts.fetched.files)
+    fetched_bytes = state.facts.fetched.traffic_bytes
     return _ledger(state, release, lost_at=state.facts.lost_at, fetched_bytes=fetched_bytes)
 
 
@@ -83,7 +83,7 @@ def shares(states: Sequence[RunState], ended_at: Sequence[float], release: Relea
     attempt = first.launches.attempts[-1]
     sums = []
     for state, part in zip(states, divided(bill, ended_at[:-1]), strict=True):
-        fetched_bytes = sum(file.bytes for file in state.facts.fetched.files)
+        fetched_bytes = state.facts.fetched.traffic_bytes
         traffic = _ledger(first, release, fetched_bytes=fetched_bytes).of_kind(CostKind.TRAFFIC)
         sums.append(
             Cost(

@@ -147,7 +147,7 @@ class Stages:
                 "cvl-ci asked for no other machines: the end of the earlier ones could not be proved."
             )
             return StageEnd.NOT_PROVED
-        recovery.note_gone(self._state, release)
+        recovery.note_gone(self._state, release, copied=self._cloud.jobs.newest_checkpoint())
         # The next machines have an end of their own, even if their launch never ends.
         self._state.facts.lost_at = None
         return StageEnd.GONE

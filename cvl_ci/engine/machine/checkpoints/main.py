@@ -12,10 +12,10 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from . import bucket, notice, rounds, scan, snapshot, sync
+from . import bucket, local_folder, notice, rounds, scan, snapshot, sync
 
 ANSWER_SECONDS = 180.0
 """The place has so long to answer before the job. Without its answer, the job does not begin: it would start again from
@@ -24,13 +24,16 @@ its beginning, and its new checkpoints would replace better ones.
 TRY_SECONDS = 10.0
 NOTICE_SECONDS = 5.0
 PAUSE_SECONDS = 0.5
-CLOUD = "aws"
-"""SkyPilot gives machines of AWS alone a role and boto3."""
+BUCKET_CLOUDS, FOLDER_CLOUDS = ("aws",), ("aws", "gcp", "azure")
+"""The clouds whose notice is asked for. SkyPilot gives machines of AWS alone a role and boto3."""
 RUN, LATEST, NONE = "run", "latest", "none"
 
 
 class Place:
-    """The request of the environment, and its bucket. `bases`: the folders in which checkpoints may lie."""
+    """The request of the environment, and its bucket. `bases`: the folders in which checkpoints may lie.
+
+    `client`: of S3. None: the place is a folder of this machine, whose checkpoints the runner copies.
+    """
 
     def __init__(self, request: dict[str, Any], *, state: str, bases: dict[str, str], client: Any) -> None:
         self.request, self.state, self.bases = request, state, bases
@@ -42,7 +45,12 @@ class Place:
         """Return the path of the file about the checkpoints that were here before the job."""
         return os.path.join(self.state, "sync", "known.json")
 
-    def of_run(self, run: str) -> bucket.Bucket:
+    def of_run(self, run: str) -> sync.Store:
+        if self._client is None:
+            return local_folder.Folder(os.path.join(self.state, "sync", "place"))
+        return self._of_bucket(run)
+
+    def _of_bucket(self, run: str) -> bucket.Bucket:
         return bucket.Bucket(self._client, self.request["bucket"], "/".join(filter(None, [self.request["work"], run])))
 
     def restored(self, rank: int) -> dict[str, Any] | None:
@@ -50,7 +58,7 @@ class Place:
         resume, own = self.request["resume"], self.request["run"]
         runs = [] if resume == NONE else [own]
         if resume == LATEST:
-            runs += [run for run in self.of_run("").runs() if run != own]
+            runs += [run for run in self._of_bucket("").runs() if run != own]
         for run in runs:
             manifest = sync.restore(self.of_run(run), into=self._roots(), rank=rank, is_wanted=self.is_wanted)
             if manifest is not None:
@@ -123,7 +131,8 @@ def watch(place: Place, rank: int, nodes: int, shell: int) -> int:
         }
     syncing = rounds.Rounds(one, place.of_run(request["run"]), say=say, stored_states=stored)
     over, noticed = os.path.join(place.state, "sync", "over"), threading.Event()
-    threading.Thread(target=_await_notice, args=(noticed,), daemon=True).start()
+    clouds = BUCKET_CLOUDS if request["bucket"] else FOLDER_CLOUDS
+    threading.Thread(target=_await_notice, args=(noticed, clouds), daemon=True).start()
     events = rounds.Watch(
         is_over=lambda: os.path.exists(over) or not os.path.exists(f"/proc/{shell}"),
         has_notice=noticed.is_set,
@@ -133,8 +142,8 @@ def watch(place: Place, rank: int, nodes: int, shell: int) -> int:
     return 0
 
 
-def _await_notice(noticed: threading.Event) -> None:
-    while (seconds := notice.seconds_left(CLOUD)) is None:
+def _await_notice(noticed: threading.Event, clouds: Sequence[str]) -> None:
+    while (seconds := next(filter(None, map(notice.seconds_left, clouds)), None)) is None:
         time.sleep(NOTICE_SECONDS)
     say(f"the provider takes this machine away in {seconds:.0f} s")
     noticed.set()
@@ -146,12 +155,12 @@ def say(text: str) -> None:
 
 
 def main(verb: str, state: str, root: str, work: str, *numbers: str) -> None:
-    try:
-        client = bucket.client()
-    except ImportError:
-        say("checkpoints need boto3, which SkyPilot installs on AWS machines alone")
-        sys.exit(1)
     request = json.loads(os.environ["CVL_CI_CHECKPOINTS"])
+    try:
+        client = bucket.client() if request["bucket"] else None
+    except ImportError:
+        say("checkpoints in a bucket need boto3, which SkyPilot installs on AWS machines alone")
+        sys.exit(1)
     place = Place(request, state=state, bases={"root": root, "work": work}, client=client)
     counts = [int(number) for number in numbers]
     sys.exit(patiently(lambda: restore(place, *counts)) if verb == "restore" else watch(place, *counts))

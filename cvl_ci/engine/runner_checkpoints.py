@@ -1,0 +1,106 @@
+"""Hold the runner's copy of a run's checkpoints: over all machines of the run, and for its outputs at the end."""
+
+from __future__ import annotations
+
+import math
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cvl_ci.engine import transfer
+from cvl_ci.engine.fetched_archives import Brought
+from cvl_ci.engine.machine.checkpoints import sync
+from cvl_ci.engine.machine.checkpoints.local_folder import Folder
+from cvl_ci.model.checkpoint_plan import StoredCheckpoint
+from cvl_ci.ports import Progress, Watch
+from cvl_ci.result.units import size
+
+MOST_TROUBLES = 3
+"""So many failed copies in a row are shown."""
+
+
+class RunnerCheckpoints:
+    """The copy. `bytes`: everything that came for it, which clouds bill as traffic. `warnings`: for the report."""
+
+    def __init__(self) -> None:
+        self._folder = transfer.folder()
+        self.bytes = 0
+        self.warnings: list[str] = []
+        self._troubles = 0
+
+    @property
+    def path(self) -> Path:
+        return Path(self._folder.name)
+
+    @property
+    def _store(self) -> Folder:
+        return Folder(str(self.path / "place"))
+
+    def request(self, cluster: str, *, every: float) -> dict[str, Any]:
+        """Return the worker's request. `every`: seconds between two looks of the machine."""
+        return {"place": _place(cluster), "into": str(self.path), "every": every}
+
+    def heard(self, event: Mapping[str, Any], watch: Watch) -> None:
+        """Note and show the worker's message about a copy."""
+        kind = event["kind"]
+        if kind == "checkpoint_bytes":
+            self.bytes += int(event["bytes"])
+        elif kind == "checkpoint_here":
+            self._troubles = 0
+            watch(Progress(text=f"the checkpoint {_path(event)}, {size(event['bytes'])}, is on this computer"))
+        elif kind == "checkpoint_refused":
+            text = (
+                f"The checkpoint {_path(event)} stays on its machine: it has {size(event['bytes'])} in "
+                f"{event['files']:,} files, and {size(event['room'])} fit here. A loss of the machine loses it. "
+                "Give checkpoint_to a bucket, or save less."
+            )
+            self.warnings.append(text)
+            watch(Progress(text=text))
+        elif kind == "checkpoint_trouble":
+            self._troubles += 1
+            if self._troubles <= MOST_TROUBLES:
+                watch(Progress(text=f"the checkpoint could not be copied now, trying again: {event['text']}"))
+
+    def newest(self) -> StoredCheckpoint | None:
+        """Return the checkpoint from which new machines go on; None: there is none."""
+        manifest = self._newest()
+        if manifest is None or not math.isfinite(manifest["at"]):
+            return None
+        return StoredCheckpoint(name=_path(manifest), step=manifest["step"], at=manifest["at"])
+
+    def files_for(self, cluster: str) -> dict[str, str]:
+        """Return the folder that new machines get, by its place there; none without a checkpoint."""
+        return {_place(cluster): str(self.path / "place")} if self._newest() is not None else {}
+
+    def as_outputs(self, *, directory: str) -> Brought | None:
+        """Pack the newest checkpoint as a machine packs its outputs; None without one."""
+        manifest = self._newest()
+        if manifest is None:
+            return None
+        brought = Brought(globs=(), directory=directory)
+        node = brought.path / "0"
+        node.mkdir()
+        for base in ("root", "work"):
+            entries = [entry for entry in manifest["files"] if entry["path"].startswith(f"{base}/")]
+            if entries:
+                with tarfile.open(node / f"{base}.tar", "w", format=tarfile.GNU_FORMAT) as archive:
+                    for entry in entries:
+                        name = entry["path"].partition("/")[2]
+                        archive.add(self.path / "place" / entry["key"], arcname=f"./{name}", recursive=False)
+        return brought
+
+    def drop(self) -> None:
+        self._folder.cleanup()
+
+    def _newest(self) -> dict[str, Any] | None:
+        return next(iter(sync.stored(self._store)), None)
+
+
+def _place(cluster: str) -> str:
+    return f"~/.cvl-ci/{cluster}/sync/place"
+
+
+def _path(named: Mapping[str, Any]) -> str:
+    """Return the path of a checkpoint without the short name of the folder on the machine, `root/` or `work/`."""
+    return str(named["name"]).partition("/")[2][:300]

@@ -1,0 +1,257 @@
+"""The runner's copy of checkpoints: real programs of a node, its shell, and what a hostile machine claims."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cvl_ci.engine import script
+from cvl_ci.engine.checkpoint_copy import CheckpointCopy, Machine, during
+from cvl_ci.engine.jobs import SkyPilotJobs
+from cvl_ci.engine.machine.checkpoints import sync
+from cvl_ci.engine.machine.checkpoints.local_folder import Folder
+from cvl_ci.engine.process import Expired
+from cvl_ci.engine.runner_checkpoints import RunnerCheckpoints
+from cvl_ci.model.checkpoint_plan import CheckpointPlan, Resume
+from cvl_ci.model.plan import RunPlan, WorkPlan
+from cvl_ci.ports import Event
+from tests.engine.test_checkpoints import TRAIN
+from tests.engine.test_follow import Hanging
+from tests.engine.test_script import LEASE, Node
+from tests.support.fakes import FakeClock
+from tests.support.sessions import launched
+
+STORED = CheckpointPlan(globs=("step-*",), on_runner=True, folder="work/cvl-1", every_seconds=0.05)
+PLAN = RunPlan(title="t", work=WorkPlan(run_commands=(TRAIN,)), checkpoints=STORED)
+PLACE = f"~/.cvl-ci/{LEASE}/sync/place"
+
+
+class Runner:
+    """SkyPilot's connection to a node: its shell. `greeting`: what a login prints first. `cut`: bytes that arrive."""
+
+    def __init__(self, home: Path, *, greeting: str = "") -> None:
+        self.home, self.greeting = home, greeting
+        self.commands: list[str] = []
+
+    def run(self, command: str, *, log_path: str = "", require_outputs: bool = False, **_: Any) -> Any:
+        self.commands.append(command)
+        words = ["bash", "-c", f"{self.greeting}{command}"]
+        done = subprocess.run(
+            words, capture_output=True, check=False, env={"HOME": str(self.home), "PATH": "/bin:/usr/bin"}
+        )
+        if require_outputs:
+            return done.returncode, done.stdout.decode(), done.stderr.decode()
+        Path(log_path).write_bytes(done.stdout)
+        return done.returncode
+
+
+def trained(folder: Path, *, attempt: int = 1, place: Path | None = None, **env: str) -> tuple[Node, str]:
+    """Train on a new machine, which gets the runner's copy first. Return it, and what its job printed."""
+    node = Node(folder)
+    if place is not None:
+        shutil.copytree(place, node.state / "sync/place")
+    plan = replace(PLAN, checkpoints=replace(STORED, attempt=attempt))
+    values = script.environment(plan, lease=LEASE, deadline=time.time() + 3600)
+    done = node.run(script.run(plan, lease=LEASE), {**values, **env})
+    return node, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> tuple[Node, str]:
+    """Return a machine with one checkpoint, and what its job printed. No test changes it."""
+    return trained(tmp_path_factory.mktemp("first") / "home")
+
+
+@pytest.fixture
+def node(first: tuple[Node, str], tmp_path: Path) -> Node:
+    """Return another machine with that checkpoint."""
+    made = Node(tmp_path / "1")
+    shutil.copytree(first[0].state / "sync/place", made.state / "sync/place")
+    return made
+
+
+def copied(node: Node, into: Path, *, room: int = 1 << 30, greeting: str = "") -> list[dict[str, Any]]:
+    """Look at a machine's checkpoints as the worker does. Return its messages."""
+    told: list[dict[str, Any]] = []
+    runner = Runner(node.home, greeting=greeting)
+
+    def bring(files: Sequence[tuple[str, int]], to: Path) -> Sequence[str]:
+        from cvl_ci.engine import node_commands
+
+        return node_commands.bring([runner], remote=PLACE, files=[files], into=to.parent)
+
+    def ask(command: str) -> str:
+        return str(runner.run(command, require_outputs=True)[1])
+
+    def tell(kind: str, **values: Any) -> None:
+        told.append({"kind": kind, **values})
+
+    CheckpointCopy(into, Machine(PLACE, ask, bring), tell=tell, room=lambda: room).look()
+    return told
+
+
+def kinds(told: Sequence[dict[str, Any]]) -> list[str]:
+    return [one["kind"] for one in told]
+
+
+def test_new_machines_go_on_from_the_copy_on_the_runner_without_any_bucket(
+    first: tuple[Node, str], tmp_path: Path
+) -> None:
+    copy, (node, out) = tmp_path / "copy", first
+    assert "from nothing" in out and "stored step-1" in out
+    told = copied(node, copy, greeting="echo welcome; ")
+    assert kinds(told) == ["checkpoint_bytes", "checkpoint_here"]
+    assert told[0]["bytes"] == told[1]["bytes"] == len("1\nweights 1\n")
+    assert kinds(copied(node, copy)) == [], "it comes once"
+    node, out = trained(tmp_path / "2", attempt=2, place=copy / "place", CODE="7")
+    assert f"from {node.workdir}/step-1\n" in out and "stored step-2" in out
+    assert kinds(copied(node, copy)) == ["checkpoint_bytes", "checkpoint_here"]
+    assert [one["name"] for one in sync.stored(Folder(str(copy / "place")))] == ["root/step-2"], (
+        "the newest alone stays"
+    )
+    assert len(Folder(str(copy / "place")).keys(sync.OBJECTS)) == 2
+
+
+def test_a_checkpoint_without_room_stays_on_its_machine_and_a_person_reads_it_once(node: Node, tmp_path: Path) -> None:
+    told = copied(node, tmp_path / "copy", room=11)
+    assert kinds(told) == ["checkpoint_refused"]
+    events: list[Event] = []
+    here = RunnerCheckpoints()
+    here.heard(told[0], events.append)
+    assert here.newest() is None and here.files_for("cvl-1") == {}
+    [warning] = here.warnings
+    assert "step-1 stays on its machine: it has 12 B in 2 files, and 11 B fit here" in warning
+    assert "A loss of the machine loses it. Give checkpoint_to a bucket" in warning
+    here.drop()
+
+
+def torn(place: Path) -> None:
+    next(place.glob("objects/*/0")).write_bytes(b"9\n")
+
+
+def shortened(place: Path) -> None:
+    next(place.glob("objects/*/1")).write_bytes(b"")
+
+
+def pruned(place: Path) -> None:
+    next(place.glob("objects/*/1")).unlink()
+
+
+def without_sense(place: Path) -> None:
+    next(place.glob("manifests/*")).write_text("{}")
+
+
+def led_out(place: Path) -> None:
+    manifest = next(place.glob("manifests/*"))
+    document = json.loads(manifest.read_text())
+    document["files"][0]["path"] = "../../../etc/passwd"
+    manifest.write_text(json.dumps(document))
+
+
+def led_out_by_key(place: Path) -> None:
+    manifest = next(place.glob("manifests/*"))
+    document = json.loads(manifest.read_text())
+    document["files"][0]["key"] = "../../../../etc/hostname"
+    manifest.write_text(json.dumps(document))
+
+
+def renamed(place: Path) -> None:
+    manifest = next(place.glob("manifests/*"))
+    manifest.rename(manifest.with_name("another"))
+
+
+def flooded(place: Path) -> None:
+    next(place.glob("manifests/*")).write_bytes(b" " * ((4 << 20) + 1))
+
+
+def linked(place: Path) -> None:
+    one = next(place.glob("objects/*/0"))
+    one.unlink()
+    one.symlink_to("/etc/hostname")
+
+
+HOSTILE = [torn, shortened, pruned, without_sense, led_out, led_out_by_key, renamed, flooded, linked]
+
+
+@pytest.mark.parametrize("change", HOSTILE)
+def test_a_torn_or_hostile_checkpoint_counts_for_nothing_here(node: Node, tmp_path: Path, change: Any) -> None:
+    change(node.state / "sync/place")
+    told = copied(node, tmp_path / "copy")
+    assert "checkpoint_here" not in kinds(told)
+    assert sync.stored(Folder(str(tmp_path / "copy/place"))) == []
+    assert not (tmp_path / "copy/arriving").exists()
+
+
+def test_an_answer_without_sense_lists_nothing(tmp_path: Path) -> None:
+    node = Node(tmp_path / "1")
+    assert kinds(copied(node, tmp_path / "copy")) == []
+    told = copied(node, tmp_path / "copy", greeting="echo manifest 5 ../../x; echo manifest; ")
+    assert kinds(told) == []
+
+
+def test_a_copy_that_fails_is_tried_again_while_the_job_runs(node: Node, tmp_path: Path) -> None:
+    told: list[dict[str, Any]] = []
+    calls: list[int] = []
+
+    def runners() -> list[Any]:
+        calls.append(1)
+        if len(calls) < 3:
+            raise RuntimeError("no route to host")
+        return [Runner(node.home)]
+
+    request = {"place": PLACE, "into": str(tmp_path / "copy"), "every": 0.01}
+    with during(request, runners=runners, send=lambda kind, **values: told.append({"kind": kind, **values})):
+        end = time.monotonic() + 60
+        while "checkpoint_here" not in kinds(told) and time.monotonic() < end:
+            time.sleep(0.01)
+    assert kinds(told) == ["checkpoint_trouble", "checkpoint_trouble", "checkpoint_bytes", "checkpoint_here"]
+    assert told[0]["text"] == "RuntimeError: no route to host"
+
+
+class Losing(Hanging):
+    """A worker that copies a checkpoint, and whose machine is then gone."""
+
+    def __init__(self, node: Node) -> None:
+        super().__init__()
+        self.node = node
+
+    def call(self, verb: str, **request: Any) -> Any:
+        self.verbs.append(verb)
+        if verb == "follow":
+            assert request["checkpoints"]["place"] == PLACE.replace(LEASE, "cvl-lease")
+            for event in copied(self.node, Path(request["checkpoints"]["into"])):
+                request["on_event"](event)
+            request["on_event"]({"kind": "nodes_lost", "found": 0, "of": 1})
+            raise Expired
+        return None
+
+
+def test_a_run_whose_machine_is_lost_keeps_its_newest_checkpoint_as_its_outputs(node: Node, tmp_path: Path) -> None:
+    worker = Losing(node)
+    session = launched(worker, PLAN, clock=FakeClock(), staged=tmp_path, seconds=600.0, spot=True, cluster="cvl-lease")
+    jobs = SkyPilotJobs(session)
+    events: list[Event] = []
+    end = jobs.follow(watch=events.append, until=FakeClock().now() + 60)
+    assert end.lost is not None
+    newest = jobs.newest_checkpoint()
+    assert newest is not None and (newest.name, newest.step) == ("step-1", 1)
+    [(target, source)] = session.restored_files(PLAN, cluster="cvl-lease").items()
+    assert target == "~/.cvl-ci/cvl-lease/sync/place" and (Path(source) / "manifests").is_dir()
+    none = replace(PLAN, checkpoints=replace(STORED, resume=Resume.NONE))
+    assert session.restored_files(none, cluster="cvl-lease") == {}
+    fetched = jobs.unpack(into=tmp_path / "out")
+    assert {file.path: file.bytes for file in fetched.files} == {"step-1/step": 2, "step-1/weights": 10}
+    assert (tmp_path / "out/step-1/weights").read_text() == "weights 1\n"
+    assert (fetched.is_copy, fetched.copied_bytes, fetched.traffic_bytes) == (True, 12, 12)
+    assert "is on this computer" in repr(events)
+    folder = Path(source).parent
+    session.close()
+    assert not folder.exists()
