@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cvl_ci import wiring
+from cvl_ci.action import collected_comment
 from cvl_ci.action.workspace import give_to_owner
 from cvl_ci.errors import CvlError, InputProblem, RequestError, explain_while_running
 from cvl_ci.github import commit_status
@@ -35,12 +36,14 @@ if TYPE_CHECKING:
     from cvl_ci.commands.collect.running import StillRunning
     from cvl_ci.commands.publish import WorkflowFacts
     from cvl_ci.github.artifacts.detached_runs import WaitingRun
+    from cvl_ci.github.pr.step_comment import StepComment
     from cvl_ci.ports import LeaseRecord, Records
 
 CONTEXT = "context"
 COMMIT = "commit"
 RUN_URL = "run_url"
 LEG, JOB, WORKFLOW = "leg", "job", "workflow"
+LONGEST_GROUP = 200
 
 
 def hand_over(step: Step, outcome: Outcome, environ: Mapping[str, str]) -> None:
@@ -61,6 +64,7 @@ def hand_over(step: Step, outcome: Outcome, environ: Mapping[str, str]) -> None:
         LEG: context.leg_in_words,
         JOB: context.job_name,
         WORKFLOW: context.workflow,
+        **collected_comment.facts_of(context, group=step.inputs.publication.comment_group),
     }
     folder = step.outputs.with_name(f"{name}.detached")
     folder.mkdir(parents=True, exist_ok=True)
@@ -100,20 +104,25 @@ def carry_out(
     def publish(record: LeaseRecord, outcome: Outcome, folder: Path) -> None:
         is_gone = outcome.release is not None and outcome.release.gone
         if is_gone:
-            facts = _facts(record, runs[record.name], web=f"{step.context.server.web}/{step.context.repository}")
-            name = f"{source.COLLECTED}{record.name}"
-            publication.publish_collected(outcome, folder=folder, name=name, facts=facts)
+            run = runs[record.name]
+            facts = _facts(record, run, web=f"{step.context.server.web}/{step.context.repository}")
+            name, comment = f"{source.COLLECTED}{record.name}", _comment(step, environ, record, run, facts.run_url)
+            publication.publish_collected(outcome, folder=folder, name=name, facts=facts, comment=comment)
         is_told = _close(step, environ, record, outcome, commit=runs[record.name].commit)
         if is_gone and is_told:  # last of all: without the mark, the next step collects again
             _mark(step, record.name, folder)
         give_to_owner(step.outputs.parent)
+
+    def folder_of(name: str) -> Path:
+        step.reporter.begin_run()
+        return step.outputs.with_name(name)
 
     collected = collecting.collect(
         list(runs),
         environ=environ,
         user_id=step.owner.user_id,
         reporter=step.reporter,
-        folder_of=step.outputs.with_name,
+        folder_of=folder_of,
         publish=publish,
     )
     for line in text.lines(collected):
@@ -161,6 +170,27 @@ def _facts(record: LeaseRecord, run: WaitingRun, *, web: str) -> WorkflowFacts:
         job=facts.get(JOB, ""),
         workflow=facts.get(WORKFLOW, ""),
     )
+
+
+def _comment(
+    step: Step, environ: Mapping[str, str], record: LeaseRecord, run: WaitingRun, run_url: str
+) -> StepComment | None:
+    """Return the comment of the run's own job. None, with a warning: GitHub did not tell its pull request."""
+    facts = record.detached.workflow if record.detached else {}
+    attempt = run_url.rpartition("/attempts/")[2]
+    try:
+        with _gathering(step, environ) as (repository, _):
+            context = collected_comment.context_of(
+                run,
+                facts,
+                attempt=attempt if attempt.isdecimal() else "",
+                own=step.context,
+                repository=repository,
+            )
+    except CvlError as error:
+        step.reporter.warning(f"No comment tells the end of {record.name}. {explain_while_running(error)}")
+        return None
+    return step.comment_of(context, group=facts.get(collected_comment.GROUP, "")[:LONGEST_GROUP])
 
 
 def _doubt(unread: Sequence[str], *, is_whole: bool) -> str:

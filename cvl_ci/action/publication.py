@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from cvl_ci.commands.publish import Files, PublishPorts, WorkflowFacts
     from cvl_ci.commands.reap.reap import Reaped
     from cvl_ci.errors import CvlError
+    from cvl_ci.github.pr.step_comment import StepComment
     from cvl_ci.model.outcome import Outcome
     from cvl_ci.result.report import Link
 
@@ -27,6 +28,7 @@ class StepPublication:
 
     def __init__(self, step: Step) -> None:
         self._step = step
+        self._comment = step.comment
         self._is_final = False
 
     # ---- the port ---------------------------------------------------------------------------------------------------
@@ -40,8 +42,8 @@ class StepPublication:
         from cvl_ci.model.outcome import Ending
 
         step = self._step
-        if step.comment is not None and step.inputs.publication.comment != "never":
-            step.comment.write_end(
+        if self._comment is not None and step.inputs.publication.comment != "never":
+            self._comment.write_end(
                 outcome,
                 tail=step.reporter.tail,
                 artifacts=artifacts,
@@ -73,23 +75,27 @@ class StepPublication:
         except Exception as error:  # noqa: BLE001
             step.reporter.warning(f"The end of the run could not be published: {type(error).__name__}: {error}")
 
-    def publish_collected(self, outcome: Outcome, *, folder: Path, name: str, facts: WorkflowFacts) -> None:
+    def publish_collected(
+        self, outcome: Outcome, *, folder: Path, name: str, facts: WorkflowFacts, comment: StepComment | None
+    ) -> None:
         """Publish the end of an earlier run: its artifacts, by this name, and this step's outputs. Never raises.
 
-        `facts`: of that run's own workflow.
+        `facts`: of that run's own workflow. `comment`: that of its pull request.
         """
         from cvl_ci.commands.publish import publish
 
         files = self.files()
         own_facts = replace(facts, first_error=files.facts.first_error, last_lines=files.facts.last_lines)
         files = replace(files, folder=folder, name=name, facts=own_facts)
-        publish(self._step.masks.cleaned(outcome), files=files, tools=self.ports())
-        self.flush()
+        page = StepPublication(self._step)
+        page._comment = comment
+        publish(self._step.masks.cleaned(outcome), files=files, tools=page.ports())
+        page.flush()
 
     def flush(self) -> None:
         """Wait until GitHub has the comment, or print that it has not."""
-        if self._step.comment is not None:
-            self._step.comment.close()
+        if self._comment is not None:
+            self._comment.close()
 
     def _publish(self, outcome: Outcome, saved: StepState | None) -> None:
         from cvl_ci.commands.publish import publish
@@ -135,7 +141,7 @@ class StepPublication:
             error.what, exit_code=error.exit_code, work=step.state.now.work, advice=error.next_step
         )
         self.set_outputs(outputs(outcome))
-        if step.comment is not None and step.comment.begun:
+        if self._comment is not None and self._comment.begun:
             self.comment(outcome)
             self.flush()
         self._upload_cost(outcome)

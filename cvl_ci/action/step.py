@@ -14,6 +14,7 @@ from cvl_ci.local.clock import SystemClock
 from cvl_ci.model.location import SANDBOX, Location
 
 if TYPE_CHECKING:
+    from cvl_ci.github.context import GitHubContext
     from cvl_ci.github.log.reporter import GitHubRunReporter
     from cvl_ci.github.pr.step_comment import StepComment
     from cvl_ci.ports import Artifacts
@@ -55,7 +56,8 @@ class Step:
             tell_runner=lambda text: self.reporter.commands.state("handover", text),
         )
         self.github_token = action_variables.value(environ, "github_token")
-        self.comment = self._comment() if self.github_token else None
+        group = self.inputs.publication.comment_group
+        self.comment = self._comment(run_context, group=group) if self.github_token else None
         is_live = self.inputs.publication.comment in {"auto", "always"}
         self.live = LiveComment(self.comment if is_live else None, self.state)
         self.reporter = self._reporter()
@@ -137,13 +139,17 @@ class Step:
         price = None if self._is_post else runner.price(self._environ, self.context.event)
         return text.runner(price, self._clock.monotonic() - self._began) if price else ""
 
-    def _comment(self) -> StepComment:
+    def comment_of(self, context: GitHubContext, *, group: str) -> StepComment | None:
+        """Return the comment of an earlier run, which this step collects. None: this step has no token."""
+        return self._comment(context, group=group) if self.github_token else None
+
+    def _comment(self, context: GitHubContext, *, group: str) -> StepComment:
         from cvl_ci.github.pr.step_comment import StepComment
         from cvl_ci.inputs import action_variables
 
         return StepComment(
-            context=self.context,
-            group=self.inputs.publication.comment_group,
+            context=context,
+            group=group,
             token=action_variables.value(self._environ, "github_token"),
             masks=self.masks,
             clock=SystemClock(),

@@ -20,6 +20,9 @@ from cvl_ci.commands.collect.running import StillRunning
 from cvl_ci.commands.publish import WorkflowFacts
 from cvl_ci.errors import CvlError
 from cvl_ci.github.artifacts.detached_runs import WAITING, mark_name
+from cvl_ci.github.context import GitHubContext, GitHubServer
+from cvl_ci.github.event import Event
+from cvl_ci.github.pr.step_comment import StepComment
 from cvl_ci.local.lease_records import as_text
 from cvl_ci.model.bucket import BucketAddress
 from cvl_ci.model.detached import Detached
@@ -31,14 +34,18 @@ from cvl_ci.model.owner import Owner
 from cvl_ci.model.release import Release
 from cvl_ci.model.work_identity import WorkIdentity
 from cvl_ci.ports import LeaseRecord, NotUploaded, Uploaded
+from cvl_ci.result.masks import Masks
+from cvl_ci.result.report import marker
 from cvl_ci.wiring import collecting
 from cvl_ci.wiring.directories import records
+from tests.github import openapi
 from tests.github.api import URL, Api
-from tests.support.fakes import FakeReporter
+from tests.support.fakes import FakeClock, FakeReporter
 
 OWNER = Owner(repository="cvl/ci", run="7", job="train", step="gpu")
 COMMIT = "a" * 40
 RUN = "https://x/cvl/ci/actions/runs/7/attempts/2"
+HERE = openapi.example("GET /repos/{owner}/{repo}/actions/runs/{run_id}")["repository"]["id"]
 OWN = {"head_sha": COMMIT, "head_branch": "main", "repository_id": 5, "head_repository_id": 5}
 RECORD = LeaseRecord(
     name=OWNER.name,
@@ -57,7 +64,7 @@ RECORD = LeaseRecord(
         spending=Spending(),
         limits=Limits(),
         began_at=1_800_000_100,
-        workflow={"context": "cvl-ci: train it (train)", "commit": "f" * 40},
+        workflow={"context": "cvl-ci: train it (train (L4))", "commit": "f" * 40},
     ),
 )  # fmt: skip
 
@@ -95,6 +102,9 @@ class Reporter(FakeReporter):
     def refused(self, text: str) -> None:
         self.said.append(f"error: {text}")
 
+    def begin_run(self) -> None:
+        self.said.append("the next run")
+
     def mask(self, *_: str) -> None:
         """Mask nothing: there is no secret."""
 
@@ -122,15 +132,17 @@ class Workflow:
         self.published: list[str] = []
         self.facts = WorkflowFacts()
         event = SimpleNamespace(head_sha=COMMIT, sha="")
-        context = SimpleNamespace(
+        context = GitHubContext(
             repository="cvl/ci",
-            event=event,
+            run="7",
+            attempt="2",
+            job="train",
+            step="gpu",
+            event=cast("Event", event),
             sha="",
-            job_name="train",
-            leg_in_words="gpu: L4",
+            leg='{"gpu": "L4"}',
             workflow="nightly",
-            run_url=RUN,
-            server=_server(),
+            server=GitHubServer(api=URL, web="https://x"),
             branch="main",
         )
         self.step = SimpleNamespace(
@@ -141,23 +153,36 @@ class Workflow:
             artifacts=lambda: self.uploads,
             github_token="secret-token",
             state=SimpleNamespace(update=lambda **_: None),
+            inputs=SimpleNamespace(publication=SimpleNamespace(comment_group="")),
+            comment_of=self.comment_of,
         )
 
     def hand_over(self) -> None:
         records(self.environ, self.reporter).write(RECORD)
         detached.hand_over(cast("Step", self.step), outcome(Ending.DETACHED, 0), self.environ)
 
-    def publish(self, _: Outcome, *, folder: Path, name: str, facts: WorkflowFacts) -> None:
+    def comment_of(self, context: GitHubContext, *, group: str) -> StepComment:
+        return StepComment(
+            context=context,
+            group=group,
+            token="secret-token",
+            masks=Masks(),
+            clock=FakeClock(),
+            say=self.reporter.warning,
+        )
+
+    def publish(
+        self, end: Outcome, *, folder: Path, name: str, facts: WorkflowFacts, comment: StepComment | None
+    ) -> None:
         self.published.append(name)
         self.facts = facts
+        if comment is not None:
+            comment.write_end(end, tail=(), artifacts=())
+            comment.close()
 
     def collect(self) -> int:
         publication = SimpleNamespace(publish_collected=self.publish)
         return detached.carry_out(cast("Step", self.step), cast("StepPublication", publication), self.environ, ())
-
-
-def _server() -> SimpleNamespace:
-    return SimpleNamespace(api=URL, web="https://x")
 
 
 @pytest.fixture
@@ -180,10 +205,11 @@ def finds(monkeypatch: pytest.MonkeyPatch) -> Callable[[Outcome | StillRunning],
             names: list[str], *, publish: Any, folder_of: Any, environ: Any, reporter: Any, **_: Any
         ) -> Collected:
             (name,) = names
+            folder = folder_of(name)
             if isinstance(result, StillRunning):
                 return Collected(outcomes={}, running=(result,))
             record = records(environ, reporter).read(name)
-            publish(record, result, folder_of(name))
+            publish(record, result, folder)
             return Collected(outcomes={name: result})
 
         monkeypatch.setattr(collecting, "collect", collect)
@@ -197,9 +223,9 @@ def test_main_leaves_the_record_as_an_artifact_and_the_commit_pending(api: Api, 
     workflow.hand_over()
     text = workflow.uploads.got[f"{WAITING}{OWNER.name}"]
     facts = json.loads(text)["detached"]["workflow"]
-    assert (facts["commit"], facts["context"]) == (COMMIT, "cvl-ci: train it (train)")
+    assert (facts["commit"], facts["context"]) == (COMMIT, "cvl-ci: train it (train (L4))")
     ((commit, context, state, told),) = api.kept.statuses
-    assert (commit, context, state) == (COMMIT, "cvl-ci: train it (train)", "pending")
+    assert (commit, context, state) == (COMMIT, "cvl-ci: train it (train (L4))", "pending")
     assert "at most" in told
 
 
@@ -241,7 +267,7 @@ def test_the_check_gets_the_end_of_the_job(
     finds(end)
     assert workflow.collect() == end.exit_code
     ((commit, context, shown, _),) = api.kept.statuses
-    assert (commit, context, shown) == (COMMIT, "cvl-ci: train it (train)", state), "the commit is GitHub's word"
+    assert (commit, context, shown) == (COMMIT, "cvl-ci: train it (train (L4))", state), "the commit is GitHub's word"
     is_gone = end.release is not None and end.release.gone
     assert workflow.published == ([f"cvl-ci-collected-{OWNER.name}"] if is_gone else []), (
         "else the next step tries again"
@@ -320,10 +346,75 @@ def test_the_collected_files_tell_of_the_workflow_that_detached(
     workflow.hand_over()
     text = workflow.uploads.got[f"{WAITING}{OWNER.name}"].replace(RUN, url)
     api.kept.artifact(7, f"{WAITING}{OWNER.name}", {f"{OWNER.name}.json": text}, workflow_run=OWN)
-    workflow.step.context.run_url = "https://x/cvl/ci/actions/runs/99/attempts/1"
+    workflow.step.context = replace(workflow.step.context, run="99", attempt="1")
     finds(outcome(Ending.SUCCEEDED, 0))
     workflow.collect()
-    assert workflow.facts == WorkflowFacts(commit=COMMIT, run_url=shown, leg="gpu: L4", job="train", workflow="nightly")
+    assert workflow.facts == WorkflowFacts(
+        commit=COMMIT, run_url=shown, leg="gpu: L4", job="train (L4)", workflow="nightly"
+    )
+
+
+def described(api: Api, **more: object) -> None:
+    """Let GitHub describe the run that detached: of a pull request, unless told otherwise."""
+    request = {"id": 1, "number": 5, "url": "", "head": _end("train", HERE), "base": _end("main", HERE)}
+    api.kept.runs.append({"id": 7, "name": "nightly", "head_sha": COMMIT, "pull_requests": [request], **more})
+
+
+def _end(branch: str, repository: int) -> dict[str, object]:
+    return {"ref": branch, "sha": COMMIT, "repo": {"id": repository, "name": "ci", "url": ""}}
+
+
+def collected(api: Api, workflow: Workflow, finds: Callable[[Outcome], None], **facts: str) -> None:
+    workflow.hand_over()
+    document = json.loads(workflow.uploads.got[f"{WAITING}{OWNER.name}"])
+    document["detached"]["workflow"] |= facts
+    api.kept.artifact(7, f"{WAITING}{OWNER.name}", {f"{OWNER.name}.json": json.dumps(document)}, workflow_run=OWN)
+    finds(outcome(Ending.SUCCEEDED, 0))
+    workflow.step.context = replace(workflow.step.context, run="99", job="collect", leg="", workflow="collect")
+    assert workflow.collect() == 0
+
+
+def test_the_end_replaces_main_s_comment_on_the_pull_request_that_github_names(
+    api: Api, workflow: Workflow, finds: Callable[[Outcome], None]
+) -> None:
+    own = marker(workflow.step.context.comment_key())
+    number = api.comment(f"{own}<!-- run:7.2 ended -->\nIts job runs, detached.")
+    other = api.comment("words of a person")
+    described(api)
+    collected(api, workflow, finds)
+    assert set(api.comments) == {number, other}, "it is the same comment"
+    text = api.comments[number]["body"]
+    assert text.startswith(f"{own}<!-- run:7.2 ended -->") and "Succeeded: `train it`" in text
+    assert "actions/runs/7/attempts/2" in text
+    assert "the next run" in workflow.reporter.said, "no line of an earlier run is told of this one"
+
+
+def test_a_later_run_s_comment_stays(api: Api, workflow: Workflow, finds: Callable[[Outcome], None]) -> None:
+    own = marker(workflow.step.context.comment_key())
+    number = api.comment(f"{own}<!-- run:8.1 ended -->\nof a newer commit")
+    described(api)
+    collected(api, workflow, finds)
+    assert api.comments[number]["body"].endswith("of a newer commit")
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        {"pull_requests": []},
+        {"pull_requests": None},
+        {"head_sha": "b" * 40},
+        {"pull_requests": [{"id": 1, "number": 5, "url": "", "head": _end("x", HERE), "base": _end("main", HERE + 1)}]},
+    ],
+    ids=["none", "no list", "another commit", "into a fork"],
+)
+def test_the_record_s_own_words_name_no_pull_request(
+    api: Api, workflow: Workflow, finds: Callable[[Outcome], None], run: dict[str, object]
+) -> None:
+    described(api, **run)
+    collected(api, workflow, finds, pull_request="5", number="5", event="pull_request")
+    assert api.bodies() == []
+    assert any("No comment" in text for text in workflow.reporter.said)
+    assert workflow.published and mark_name(OWNER.name) in workflow.uploads.got, "the end is told elsewhere"
 
 
 def test_nothing_that_waits_is_a_success(api: Api, workflow: Workflow) -> None:

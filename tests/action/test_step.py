@@ -86,7 +86,9 @@ def test_the_summary_of_a_collected_run_names_its_own_workflow_and_not_the_colle
 ) -> None:
     own = WorkflowFacts(commit="a" * 40, run_url="https://git.example.com/cvl/ci/actions/runs/3/attempts/1", job="gpu")
     publication = StepPublication(Step({**environment, "INPUT_LEG": '{"gpu": "L4"}'}))
-    publication.publish_collected(SUCCEEDED, folder=tmp_path / "cvl-3-0a1b2c3d", name="collected", facts=own)
+    folder = tmp_path / "cvl-3-0a1b2c3d"
+    publication.publish_collected(SUCCEEDED, folder=folder, name="collected", facts=own, comment=None)
+    assert api.bodies() == [], "the collector's own comment is of another run"
     summary = json.loads((tmp_path / "cvl-3-0a1b2c3d.json").read_text())
     assert (summary["commit"], summary["run_url"], summary["job"]) == (own.commit, own.run_url, "gpu")
     assert (summary["workflow"], summary["leg"]) == ("", "")

@@ -83,6 +83,11 @@ class GitHubRunReporter:
         self.commands = Commands(self._write, files=files)
         self._shield = Shield(self._write, now=clock.monotonic, kept_in=str(log))
 
+    def begin_run(self) -> None:
+        """Forget the lines of another run's job: a step may collect several runs."""
+        self._tail.clear()
+        self.errors = FirstErrors()
+
     @property
     def tail(self) -> tuple[str, ...]:
         return tuple(self._tail)
