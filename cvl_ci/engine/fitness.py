@@ -39,6 +39,7 @@ def read(text: str) -> MachineState:
         gpus=tuple(_gpu(item) for item in _list(document.get("gpus"), MOST_GPUS) if isinstance(item, dict)),
         disk_mbs=_number(figures.get("disk_mbs")),
         memory_gbs=_number(figures.get("memory_gbs")),
+        allreduce_gbs=_number(figures.get("allreduce_gbs")),
         seconds=_number(document.get("seconds")),
     )
 

@@ -32,7 +32,7 @@ MARKS = ("began", *BEGUN_MARKS)
 _END_OF_FILE = "CVL_CI_END_OF_FILE"
 _OTHER_VENDORS = ("tpu", "trainium", "inferentia", "mi", "gaudi", "radeon")
 """SkyPilot's names of accelerators that are not NVIDIA's: sky/catalog/common.py and its catalogues."""
-_PROGRAMS = ("findings", "sheet", "host", "nvidia", "cuda", "main")
+_PROGRAMS = ("findings", "sheet", "host", "nvidia", "cuda", "allreduce", "main")
 """The modules of machine/fitness/, which import each other on the machine too."""
 
 ANSWERED = "cvl-ci: this machine has answered"

@@ -43,6 +43,8 @@ class MachineState:
     gpus: tuple[GpuState, ...] = ()
     disk_mbs: float | None = None
     memory_gbs: float | None = None
+    allreduce_gbs: float | None = None
+    """GB/s between the nodes by NCCL, where its library is there."""
     seconds: float | None = None
     """The duration of the probe."""
 

@@ -3,7 +3,7 @@
 cvl_ci_probe() { # before or after
   timeout -k 1 20 "$cvl_ci_python" -I -c \
     'import sys; sys.path.insert(0, sys.argv[1]); from fitness import main; main.main(*sys.argv[1:])' \
-    "$cvl_ci_state" "$1" "$CVL_CI_GPUS" < /dev/null > /dev/null 2>&1
+    "$cvl_ci_state" "$1" "$CVL_CI_GPUS" "$cvl_ci_rank" "${SKYPILOT_NODE_IPS:-${SKYPILOT_SETUP_NODE_IPS:-}}" < /dev/null > /dev/null 2>&1
 }
 if [ ! -e "$cvl_ci_state/probed" ]; then
   : > "$cvl_ci_state/probed"

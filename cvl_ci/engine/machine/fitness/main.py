@@ -1,4 +1,4 @@
-"""Probe a machine before or after its job, and write the verdict: `main(STATE, before|after, ASKED)`.
+"""Probe a machine before or after its job, and write the verdict: `main(STATE, before|after, ASKED, RANK, ADDRESSES)`.
 
 A program for the machine's own Python. It writes `STATE/fitness-before` or `-after`, one line of JSON. Where it finds
 the machine broken before the job, it also writes `STATE/unfit`, and fitness.sh does not begin the job.
@@ -13,7 +13,7 @@ import sys
 import time
 from typing import Any
 
-from . import host, nvidia, sheet
+from . import allreduce, host, nvidia, sheet
 from .findings import BROKEN, NOTE, SLOW, UNKNOWN, Findings
 
 CUDA_SECONDS = 14.0
@@ -23,7 +23,11 @@ BROKEN_CODES = {46: "it is not available", 214: "an uncorrected ECC error", 700:
 LARGEST_BYTES = 12 << 10
 
 
-def main(state: str, moment: str, requested: str) -> None:
+TOTAL_SECONDS, ALLREDUCE_SECONDS, LEAST_SECONDS = 19.0, 9.0, 6.0
+"""The whole probe, below the 20 seconds of fitness.sh; the most and the least for the nodes together."""
+
+
+def main(state: str, moment: str, requested: str, *nodes: str) -> None:
     start = time.monotonic()
     findings = Findings()
     is_first = moment == "before"
@@ -32,6 +36,10 @@ def main(state: str, moment: str, requested: str) -> None:
         nvidia.probe(findings, requested=requested, is_first=is_first)
         if findings.gpus:
             add_measurements(findings, _measured())
+            group = allreduce.group_of(nodes) if is_first else None
+            if group is not None:
+                left = TOTAL_SECONDS - (time.monotonic() - start)
+                add_allreduce(findings, _allreduce(group, seconds=min(ALLREDUCE_SECONDS, left)))
     document = findings.as_json(seconds=time.monotonic() - start)
     text = json.dumps(document, separators=(",", ":"))
     if len(text) > LARGEST_BYTES:
@@ -73,22 +81,69 @@ def _complaints(gpu: dict[str, Any], figures: dict[str, Any]) -> list[Any]:
     return [(SLOW, words) for words in sheet.too_slow(gpu, capability=figures.get("capability", 0))]
 
 
+def add_allreduce(findings: Findings, answer: dict[str, Any] | None) -> None:
+    """Add the rate between the nodes, and what speaks against their network. None: there was no answer in time."""
+    if answer is None:
+        findings.add(UNKNOWN, "the nodes together gave no answer to NCCL's all-reduce in time")
+    elif "error" in answer:
+        findings.add(UNKNOWN, f"NCCL's all-reduce across the nodes failed: {answer['error']}")
+    elif "note" in answer:
+        findings.add(NOTE, f"NCCL's all-reduce across the nodes was not measured: {answer['note']}")
+    elif answer.get("is_right") is False:
+        findings.add(BROKEN, "NCCL's all-reduce across the nodes gave wrong sums")
+    elif answer.get("gbs") is not None:
+        findings.host["allreduce_gbs"] = answer["gbs"]
+
+
+def _allreduce(group: allreduce.Group, *, seconds: float) -> dict[str, Any] | None:
+    """Return the answer of a process of its own; empty without NCCL, None without an answer."""
+    if seconds < LEAST_SECONDS:
+        return {"note": "the other steps took all the time"}
+    words = (str(group.rank), str(group.nodes), group.head)
+    text = _answer("print_allreduce", *words, seconds=seconds)
+    answer = None if text is None else json.loads(text)
+    return answer if isinstance(answer, dict) else None
+
+
+def print_allreduce(rank: str, nodes: str, head: str) -> None:
+    """Write the answer about the nodes to stdout, as JSON for `_allreduce`."""
+    from . import cuda
+
+    try:
+        answer = allreduce.measure(allreduce.Group(rank=int(rank), nodes=int(nodes), head=head))
+    except allreduce.Absent as error:
+        answer = {"note": str(error)}
+    except (allreduce.NcclError, cuda.DriverError) as error:
+        answer = {"error": str(error)}
+    except OSError:  # no libnccl.so.2, or no libcuda.so.1
+        answer = {}
+    sys.stdout.write(json.dumps(answer))
+
+
 def _measured() -> list[dict[str, Any]] | None:
     """Return the figures that a process of its own measured; None without an answer. An error of `cuInit` is one."""
-    program = "import json, sys; sys.path.insert(0, sys.argv[1]); from fitness import main; main.print_measurements()"
+    text = _answer("print_measurements", seconds=CUDA_SECONDS)
+    answer = None if text is None else json.loads(text)
+    return answer if isinstance(answer, list) else None
+
+
+def _answer(function: str, *words: str, seconds: float) -> str | None:
+    """Return the JSON that a function of this module prints in a process of its own; None without one in time."""
+    program = f"import sys; sys.path.insert(0, sys.argv[1]); from fitness import main; main.{function}(*sys.argv[2:])"
     folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     process = subprocess.Popen(
-        [sys.executable, "-I", "-c", program, folder], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        [sys.executable, "-I", "-c", program, folder, *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        answer = json.loads(process.communicate(timeout=CUDA_SECONDS)[0])
+        text = process.communicate(timeout=seconds)[0].decode("utf-8", "replace")
+        json.loads(text)
     except ValueError:
         return None
     except subprocess.TimeoutExpired:
         process.kill()  # without a wait: a process inside a sick driver cannot end
         return None
-    return answer if isinstance(answer, list) else None
+    return text
 
 
 def print_measurements() -> None:
