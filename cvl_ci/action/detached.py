@@ -114,7 +114,7 @@ def carry_out(
         give_to_owner(step.outputs.parent)
 
     def folder_of(name: str) -> Path:
-        step.reporter.begin_run()
+        step.reporter.errors.clear()  # no report has a line of another run
         return step.outputs.with_name(name)
 
     collected = collecting.collect(

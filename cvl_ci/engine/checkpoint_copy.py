@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +25,9 @@ RESERVE_BYTES = 1 << 30
 """So much stays free on the runner's disk."""
 MOST_FILES, LARGEST_MANIFEST = 1000, 4 << 20
 LOOK_SECONDS, END_SECONDS = 10.0, 5.0
+SLACK_BYTES = 2 << 20
+"""Bytes next to the files: a login shell may print first."""
+WATCH_SECONDS, STALL_SECONDS = 0.5, 120.0
 KEPT = 1
 _LISTED = re.compile(r"manifest (?P<size>[0-9]{1,12}) (?P<sha256>[0-9a-f]{64}) (?P<name>[A-Za-z0-9._=-]{1,120})")
 _LIST = (
@@ -52,47 +56,49 @@ class CheckpointCopy:
         self._folder, self._machine, self._tell = folder, machine, tell
         self.store = Folder(str(folder / "place"))
         self._room = room or self._free
-        self._manifests: dict[tuple[str, str], dict[str, Any] | None] = {}
+        self._manifests: dict[tuple[str, str], dict[str, Any]] = {}
         self._refused: set[tuple[str, str]] = set()
 
     def look(self) -> None:
         """Copy the newest checkpoint if it is not here. Raises what SkyPilot's connection raises."""
-        listed = self._listed()
-        for key, size in listed.items():
-            if key not in self._manifests:
-                self._manifests[key] = self._manifest(key, size)
-        known = {key: one for key in listed if (one := self._manifests[key]) is not None}
-        newest = max(known, key=lambda key: _age(known[key]), default=None)
+        listing = self._listing()
+        self._manifests = {key: one for key, one in self._manifests.items() if key in listing}
+        self._refused &= listing.keys()
+        for key, size in listing.items():
+            if key not in self._manifests and (one := self._manifest(key, size)) is not None:
+                self._manifests[key] = one
+        readable = {key: one for key, one in self._manifests.items() if one}
+        newest = max(readable, key=lambda key: _age(readable[key]), default=None)
         if newest is None or newest in self._refused:
             return
         own = next(iter(sync.stored(self.store)), None)
-        if own is not None and _age(own) >= _age(known[newest]):
+        if own is not None and _age(own) >= _age(readable[newest]):
             return
-        self._copy(newest, known[newest])
+        self._copy(newest, readable[newest])
 
-    def _listed(self) -> dict[tuple[str, str], int]:
+    def _listing(self) -> dict[tuple[str, str], int]:
         lines = self._machine.ask(_LIST.format(place=self._machine.place)).splitlines()
         matches = [match for line in lines if (match := _LISTED.fullmatch(line.strip()))]
         return {(match["name"], match["sha256"]): int(match["size"]) for match in matches}
 
     def _manifest(self, key: tuple[str, str], size: int) -> dict[str, Any] | None:
-        """Return a manifest of the machine; None for one that is too large, changed meanwhile, or is not one."""
+        """Return a manifest of the machine; empty for another text, None for a text that did not come whole."""
         name, digest = key
         if size > LARGEST_MANIFEST:
-            return None
+            return {}
         with self._arriving() as incoming:
             self._machine.bring([(f"{sync.MANIFESTS}{name}", size)], incoming)
             path = incoming / sync.MANIFESTS / name
             if not path.is_file() or sync.fingerprint(str(path)) != (size, digest):
                 return None
-            found = next(iter(sync.stored(Folder(str(incoming)))), None)
-            return (
-                found if found is not None and sync.manifest_key(found["name"]) == f"{sync.MANIFESTS}{name}" else None
-            )
+            manifest = next(iter(sync.stored(Folder(str(incoming)))), None)
+            if manifest is None or sync.manifest_key(manifest["name"]) != f"{sync.MANIFESTS}{name}":
+                return {}
+            return manifest if all(entry["size"] >= 0 for entry in manifest["files"]) else {}
 
     def _copy(self, key: tuple[str, str], manifest: Mapping[str, Any]) -> None:
         files = {str(entry["key"]): entry for entry in manifest["files"]}
-        total = sum(max(0, int(entry["size"])) for entry in files.values())
+        total = sum(int(entry["size"]) for entry in files.values())
         room = min(LARGEST_BYTES, self._room())
         if total > room or len(files) > MOST_FILES:
             self._refused.add(key)
@@ -136,6 +142,38 @@ def _is_whole(path: Path, entry: Mapping[str, Any]) -> bool:
 
 
 @contextmanager
+def _bounded(folder: Path, *, most: int, place: str) -> Iterator[None]:
+    """End the transfer if it brings more bytes than `most`, or none for some time: a machine may send without end."""
+    over = threading.Event()
+
+    def watch() -> None:
+        arrived, moved_at = 0, time.monotonic()
+        while not over.wait(WATCH_SECONDS):
+            now = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+            if now > arrived:
+                arrived, moved_at = now, time.monotonic()
+            if now > most or time.monotonic() - moved_at > STALL_SECONDS:
+                _end_connections(place)
+
+    watcher = threading.Thread(target=watch, daemon=True, name="checkpoint-bounds")
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+
+
+def _end_connections(place: str) -> None:
+    """End each program of this process whose command line names the place."""
+    import psutil  # type: ignore[import-untyped]  # SkyPilot brings it
+
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            if place in " ".join(child.cmdline()):
+                child.kill()
+
+
+@contextmanager
 def during(request: Mapping[str, Any] | None, *, runners: Callable[[], Sequence[Any]], send: Tell) -> Iterator[None]:
     """Copy checkpoints while a job runs. `request`: `place` on the machine, `into` here; None: there is no copy.
 
@@ -149,7 +187,9 @@ def during(request: Mapping[str, Any] | None, *, runners: Callable[[], Sequence[
         return str(node_commands.ask(runners()[:1], command)[0]["out"])
 
     def bring(files: Sequence[tuple[str, int]], into: Path) -> Sequence[str]:
-        return node_commands.bring(runners()[:1], remote=request["place"], files=[files], into=into.parent)
+        most = sum(size for _, size in files) + SLACK_BYTES
+        with _bounded(into.parent, most=most, place=request["place"]):
+            return node_commands.bring(runners()[:1], remote=request["place"], files=[files], into=into.parent)
 
     copy = CheckpointCopy(Path(request["into"]), Machine(request["place"], ask, bring), tell=send)
     over = threading.Event()

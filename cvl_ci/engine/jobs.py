@@ -90,7 +90,7 @@ class SkyPilotJobs:
 
         def hear(event: Mapping[str, Any]) -> None:
             if copy is not None:
-                copy.heard(event, watch)
+                copy.note(event, watch)
             stream.event(event)
 
         stream = Following(watch, num_nodes=session.machines.num_nodes)
@@ -106,7 +106,7 @@ class SkyPilotJobs:
                 until=moment,
                 job_id=session.job_id,
                 look_seconds=SPOT_LOOK_SECONDS if session.machines.spot else LOOK_SECONDS,
-                checkpoints=copy and copy.request(session.folder, every=session.job_plan.checkpoints.every_seconds),
+                checkpoints=copy and copy.request(session.folder, interval=session.job_plan.checkpoints.every_seconds),
             )
         except Expired:
             if is_enough:

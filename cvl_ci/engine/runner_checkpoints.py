@@ -37,11 +37,11 @@ class RunnerCheckpoints:
     def _store(self) -> Folder:
         return Folder(str(self.path / "place"))
 
-    def request(self, cluster: str, *, every: float) -> dict[str, Any]:
-        """Return the worker's request. `every`: seconds between two looks of the machine."""
-        return {"place": _place(cluster), "into": str(self.path), "every": every}
+    def request(self, cluster: str, *, interval: float) -> dict[str, Any]:
+        """Return the worker's request. `interval`: seconds between two looks of the machine."""
+        return {"place": _place(cluster), "into": str(self.path), "every": interval}
 
-    def heard(self, event: Mapping[str, Any], watch: Watch) -> None:
+    def note(self, event: Mapping[str, Any], watch: Watch) -> None:
         """Note and show the worker's message about a copy."""
         kind = event["kind"]
         if kind == "checkpoint_bytes":

@@ -63,8 +63,8 @@ class CheckpointInputs:
     )
     checkpoint_to: BucketAddress | OnRunner | None = option(
         read_place,
-        help="Store each complete checkpoint during the job: in this bucket, from AWS machines, or on the `runner`, "
-        "from machines of any cloud. New machines after a loss go on from the last one.",
+        help="Store each complete checkpoint during the job: in this bucket, from machines of AWS. `runner`: on this "
+        "computer, from machines of any cloud. New machines after a loss go on from the last one.",
         metavar="S3|runner",
         example="s3://my-bucket/checkpoints",
         default="no checkpoint is stored during the job",

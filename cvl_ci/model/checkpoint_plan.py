@@ -17,7 +17,7 @@ RESUME_VARIABLE = "CVL_RESUME_FROM"
 
 
 class OnRunner(enum.Enum):
-    """The place that is no bucket: the computer on which cvl-ci runs."""
+    """A place without a bucket: the computer on which cvl-ci runs."""
 
     RUNNER = "runner"
 
@@ -58,7 +58,7 @@ class CheckpointPlan:
         return self.place is not None or self.on_runner
 
     @property
-    def where(self) -> str:
+    def place_text(self) -> str:
         """Return the place in words, as the input has it."""
         return str(self.place) if self.place is not None else str(OnRunner.RUNNER)
 

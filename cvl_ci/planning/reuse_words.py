@@ -68,7 +68,7 @@ def _conflicts(inputs: Inputs, plan: RunPlan) -> Iterator[tuple[str, object, str
     if plan.machines.recoveries:
         yield "recover", plan.machines.recoveries, f"{unfit}: the next run takes a new machine after a loss"
     if plan.checkpoints.is_stored:
-        yield "checkpoint_to", plan.checkpoints.where, f"{unfit}: its program belongs to one job"
+        yield "checkpoint_to", plan.checkpoints.place_text, f"{unfit}: its program belongs to one job"
     yield from _storage(plan, unfit=unfit)
 
 

@@ -37,7 +37,14 @@ It is quicker to search in a job that prints millions of lines.
 class FirstErrors:
     """Collector that reads any number of lines and holds a few dozen."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, tail_lines: int = 0) -> None:
+        """`tail_lines`: how many of the last lines it holds too."""
+        self._tail: collections.deque[str] = collections.deque(maxlen=tail_lines)
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget all lines: those of another job come."""
+        self._tail.clear()
         self._errors: list[str] = []
         self._last: collections.deque[str] = collections.deque(maxlen=LAST_LINES)
         self._frames: collections.deque[str] = collections.deque(maxlen=MOST_FRAMES)
@@ -45,7 +52,12 @@ class FirstErrors:
         self._over = False
         self._place = ""
 
+    @property
+    def tail(self) -> tuple[str, ...]:
+        return tuple(self._tail)
+
     def line(self, text: str) -> None:
+        self._tail.append(text)
         if text.strip():
             self._last.append(text)
         if not self._place and (place := _PLACE.match(text)):

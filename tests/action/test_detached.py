@@ -102,8 +102,9 @@ class Reporter(FakeReporter):
     def refused(self, text: str) -> None:
         self.said.append(f"error: {text}")
 
-    def begin_run(self) -> None:
-        self.said.append("the next run")
+    @property
+    def errors(self) -> SimpleNamespace:
+        return SimpleNamespace(clear=lambda: self.said.append("the next run"))
 
     def mask(self, *_: str) -> None:
         """Mask nothing: there is no secret."""

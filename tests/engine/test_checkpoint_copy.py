@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from cvl_ci.engine import script
+from cvl_ci.engine import checkpoint_copy, script
 from cvl_ci.engine.checkpoint_copy import CheckpointCopy, Machine, during
 from cvl_ci.engine.jobs import SkyPilotJobs
 from cvl_ci.engine.machine.checkpoints import sync
@@ -125,7 +125,7 @@ def test_a_checkpoint_without_room_stays_on_its_machine_and_a_person_reads_it_on
     assert kinds(told) == ["checkpoint_refused"]
     events: list[Event] = []
     here = RunnerCheckpoints()
-    here.heard(told[0], events.append)
+    here.note(told[0], events.append)
     assert here.newest() is None and here.files_for("cvl-1") == {}
     [warning] = here.warnings
     assert "step-1 stays on its machine: it has 12 B in 2 files, and 11 B fit here" in warning
@@ -178,7 +178,14 @@ def linked(place: Path) -> None:
     one.symlink_to("/etc/hostname")
 
 
-HOSTILE = [torn, shortened, pruned, without_sense, led_out, led_out_by_key, renamed, flooded, linked]
+def of_negative_size(place: Path) -> None:
+    manifest = next(place.glob("manifests/*"))
+    document = json.loads(manifest.read_text())
+    document["files"][0]["size"] = -1
+    manifest.write_text(json.dumps(document))
+
+
+HOSTILE = [of_negative_size, torn, shortened, pruned, without_sense, led_out, led_out_by_key, renamed, flooded, linked]
 
 
 @pytest.mark.parametrize("change", HOSTILE)
@@ -214,6 +221,36 @@ def test_a_copy_that_fails_is_tried_again_while_the_job_runs(node: Node, tmp_pat
             time.sleep(0.01)
     assert kinds(told) == ["checkpoint_trouble", "checkpoint_trouble", "checkpoint_bytes", "checkpoint_here"]
     assert told[0]["text"] == "RuntimeError: no route to host"
+
+
+class Flooding(Runner):
+    """A machine that sends without end in place of a file."""
+
+    def run(self, command: str, *, log_path: str = "", **options: Any) -> Any:
+        if not log_path:
+            return super().run(command, **options)
+        self.commands.append(command)
+        with Path(log_path).open("wb") as file:
+            process = subprocess.Popen(["bash", "-c", f"yes; : {command}"], stdout=file)
+            process.wait()
+        return process.returncode
+
+
+def test_a_machine_that_sends_without_end_is_cut_off(
+    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint_copy, "WATCH_SECONDS", 0.01)
+    runner = Flooding(node.home)
+    request = {"place": PLACE, "into": str(tmp_path / "copy"), "every": 0.01}
+    told: list[str] = []
+    with during(request, runners=lambda: [runner], send=lambda kind, **_: told.append(kind)):
+        end = time.monotonic() + 60
+        while sum("head" in one for one in runner.commands) < 4 and time.monotonic() < end:
+            time.sleep(0.01)
+        assert sum("head" in one for one in runner.commands) >= 4, "each of its transfers was ended"
+        runner.home = tmp_path / "nothing"
+    assert "checkpoint_here" not in told
+    assert sync.stored(Folder(str(tmp_path / "copy/place"))) == []
 
 
 class Losing(Hanging):

@@ -212,7 +212,7 @@ def _alone(plan: RunPlan) -> Iterator[tuple[str, str, str]]:
     if plan.service is not None:
         yield "port", str(plan.service.port), unfit
     if plan.checkpoints.is_stored:
-        yield "checkpoint_to", plan.checkpoints.where, unfit
+        yield "checkpoint_to", plan.checkpoints.place_text, unfit
     remote = [mount.target for mount in plan.files.mounts if not mount.is_local or mount.needs_bucket]
     if remote or plan.work.task_extra.get("file_mounts"):
         yield "mounts", ", ".join(remote) or "file_mounts", f"{unfit}: only a copy of a local folder does"

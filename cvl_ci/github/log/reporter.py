@@ -6,7 +6,6 @@ text.
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -78,19 +77,13 @@ class GitHubRunReporter:
         self._is_group_open = False
         self._last_progress = ""
         self._example = ""
-        self.errors = FirstErrors()
-        self._tail: collections.deque[str] = collections.deque(maxlen=TAIL_LINES)
+        self.errors = FirstErrors(tail_lines=TAIL_LINES)
         self.commands = Commands(self._write, files=files)
         self._shield = Shield(self._write, now=clock.monotonic, kept_in=str(log))
 
-    def begin_run(self) -> None:
-        """Forget the lines of another run's job: a step may collect several runs."""
-        self._tail.clear()
-        self.errors = FirstErrors()
-
     @property
     def tail(self) -> tuple[str, ...]:
-        return tuple(self._tail)
+        return self.errors.tail
 
     def mask(self, *secrets: str) -> None:
         """Mask secrets before any other output: the runner masks only later lines."""
@@ -146,7 +139,6 @@ class GitHubRunReporter:
         if line != text:  # what stood apart may stand together now
             line = self._masks.hide(line)
         line = line[:500]
-        self._tail.append(line)
         self.errors.line(line)
         self._shield.line(text)
 

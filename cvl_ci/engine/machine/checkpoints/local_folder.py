@@ -53,13 +53,13 @@ class Folder:
             raise KeyError(key) from error
 
     def keys(self, prefix: str) -> Sequence[str]:
-        found = []
+        keys = []
         for above, _, names in os.walk(self.folder):
             for name in names:
                 key = os.path.relpath(os.path.join(above, name), self.folder).replace(os.sep, "/")
                 if key.startswith(prefix) and not key.endswith(_PASSING):
-                    found.append(key)
-        return sorted(found)
+                    keys.append(key)
+        return sorted(keys)
 
     def delete(self, key: str) -> None:
         with contextlib.suppress(FileNotFoundError):

@@ -25,7 +25,7 @@ TRY_SECONDS = 10.0
 NOTICE_SECONDS = 5.0
 PAUSE_SECONDS = 0.5
 BUCKET_CLOUDS, FOLDER_CLOUDS = ("aws",), ("aws", "gcp", "azure")
-"""The clouds whose notice is asked for. SkyPilot gives machines of AWS alone a role and boto3."""
+"""The clouds whose notice counts. SkyPilot gives machines of AWS alone a role and boto3."""
 RUN, LATEST, NONE = "run", "latest", "none"
 
 

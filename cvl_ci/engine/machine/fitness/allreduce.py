@@ -72,10 +72,10 @@ def library() -> Any:
     try:
         return ctypes.CDLL("libnccl.so.2")
     except OSError:
-        found = [path for place in _PLACES for path in glob.glob(os.path.join(sys.prefix, place))]
-        if not found:
+        paths = [path for place in _PLACES for path in glob.glob(os.path.join(sys.prefix, place))]
+        if not paths:
             raise
-        return ctypes.CDLL(found[0])
+        return ctypes.CDLL(paths[0])
 
 
 def measure(group: Group, *, nccl: Any = None, driver: Any = None) -> dict[str, Any]:
@@ -120,7 +120,7 @@ def agree(group: Group, *, make: Callable[[], UniqueId], clock: Callable[[], flo
         name = make()
         _give(group, bytes(name), end=end, clock=clock)
         return name
-    return UniqueId.from_buffer_copy(_taken(group, end=end, clock=clock))
+    return UniqueId.from_buffer_copy(_receive(group, end=end, clock=clock))
 
 
 def _give(group: Group, name: bytes, *, end: float, clock: Callable[[], float]) -> None:
@@ -144,7 +144,7 @@ def _give(group: Group, name: bytes, *, end: float, clock: Callable[[], float]) 
                     raise Absent(f"node {nodes} did not come within {JOIN_SECONDS:.0f} s") from error
 
 
-def _taken(group: Group, *, end: float, clock: Callable[[], float]) -> bytes:
+def _receive(group: Group, *, end: float, clock: Callable[[], float]) -> bytes:
     while clock() < end:
         try:
             with socket.create_connection((group.head, group.port), timeout=max(0.01, end - clock())) as connection:

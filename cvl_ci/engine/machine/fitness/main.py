@@ -38,8 +38,8 @@ def main(state: str, moment: str, requested: str, *nodes: str) -> None:
             add_measurements(findings, _measured())
             group = allreduce.group_of(nodes) if is_first else None
             if group is not None:
-                left = TOTAL_SECONDS - (time.monotonic() - start)
-                add_allreduce(findings, _allreduce(group, seconds=min(ALLREDUCE_SECONDS, left)))
+                seconds_left = TOTAL_SECONDS - (time.monotonic() - start)
+                add_allreduce(findings, _allreduce(group, seconds=min(ALLREDUCE_SECONDS, seconds_left)))
     document = findings.as_json(seconds=time.monotonic() - start)
     text = json.dumps(document, separators=(",", ":"))
     if len(text) > LARGEST_BYTES:
