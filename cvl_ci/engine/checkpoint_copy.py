@@ -164,13 +164,14 @@ def _bounded(folder: Path, *, most: int, place: str) -> Iterator[None]:
 
 
 def _end_connections(place: str) -> None:
-    """End each program of this process whose command line names the place."""
+    """End each program of this process whose command line names the place, with its children."""
     import psutil  # type: ignore[import-untyped]  # SkyPilot brings it
 
     for child in psutil.Process().children(recursive=True):
         with suppress(psutil.Error):
             if place in " ".join(child.cmdline()):
-                child.kill()
+                for one in (*child.children(recursive=True), child):  # a shell's own child would write on without it
+                    one.kill()
 
 
 @contextmanager

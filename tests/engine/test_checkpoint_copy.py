@@ -224,14 +224,16 @@ def test_a_copy_that_fails_is_tried_again_while_the_job_runs(node: Node, tmp_pat
 
 
 class Flooding(Runner):
-    """A machine that sends without end in place of a file."""
+    """A machine that sends far more than a file, and never ends."""
 
     def run(self, command: str, *, log_path: str = "", **options: Any) -> Any:
         if not log_path:
             return super().run(command, **options)
         self.commands.append(command)
         with Path(log_path).open("wb") as file:
-            process = subprocess.Popen(["bash", "-c", f"yes; : {command}"], stdout=file)
+            process = subprocess.Popen(
+                ["bash", "-c", f"head -c 20000000 /dev/zero; sleep 600; : {command}"], stdout=file
+            )
             process.wait()
         return process.returncode
 
