@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from cvl_ci.clouds.aws.clients import account_regions, ec2_clients, service_clients
     from cvl_ci.clouds.aws.inventory import AwsInventory
     from cvl_ci.clouds.composite import Inventories
-    from cvl_ci.clouds.registry import all_inventories, proved
+    from cvl_ci.clouds.registry import all_inventories, all_stores, proved
 
 __all__ = [
     "AwsBuckets",
@@ -22,6 +22,7 @@ __all__ = [
     "Inventories",
     "account_regions",
     "all_inventories",
+    "all_stores",
     "ec2_clients",
     "proved",
     "service_clients",
@@ -35,6 +36,7 @@ _MODULES = {
     "AwsInventory": "aws.inventory",
     "Inventories": "composite",
     "all_inventories": "registry",
+    "all_stores": "registry",
     "proved": "registry",
 }
 

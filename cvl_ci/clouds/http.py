@@ -92,6 +92,11 @@ def ask(
         raise Unproved(str(error)) from None
 
 
+def reply(session: Session, url: str, *, params: Mapping[str, str]) -> Response:
+    """Return the final answer to a query, of any status, for an API whose answers are not JSON."""
+    return _with_retries(session, "GET", url, params=params, json=None)
+
+
 class Pages:
     """The tokens of one listing. A repeated token, or a listing without a last page, raises Unproved."""
 

@@ -8,10 +8,14 @@ from dataclasses import dataclass
 from cvl_ci.clouds.api_server.credentials import API_SERVER
 from cvl_ci.clouds.aws import inventory as aws
 from cvl_ci.clouds.aws.credentials import AWS
+from cvl_ci.clouds.azure import containers as azure_containers
 from cvl_ci.clouds.azure import inventory as azure
 from cvl_ci.clouds.azure.credentials import AZURE
+from cvl_ci.clouds.cloudflare import buckets as r2
 from cvl_ci.clouds.composite import Inventories
+from cvl_ci.clouds.contents import EveryStore
 from cvl_ci.clouds.credential_provider import CredentialProvider
+from cvl_ci.clouds.gcp import buckets as gcs
 from cvl_ci.clouds.gcp import inventory as gcp
 from cvl_ci.clouds.gcp.credentials import GCP
 from cvl_ci.clouds.kubernetes import inventory as kubernetes
@@ -21,7 +25,7 @@ from cvl_ci.clouds.lambda_cloud.credentials import LAMBDA
 from cvl_ci.clouds.nebius.credentials import NEBIUS
 from cvl_ci.clouds.runpod import inventory as runpod
 from cvl_ci.clouds.runpod.credentials import RUNPOD
-from cvl_ci.ports import Inventory
+from cvl_ci.ports import BucketContents, Inventory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +64,18 @@ def credential_providers() -> dict[str, CredentialProvider]:
 def proved() -> tuple[str, ...]:
     """Return the clouds that can prove the end of a machine. A run anywhere else could not be ended."""
     return tuple(cloud.name for cloud in CLOUDS if cloud.inventory or cloud.engine_asks)
+
+
+def all_stores(s3: BucketContents, environ: Mapping[str, str]) -> EveryStore:
+    """Return the contents of the buckets of all stores. Each store's credentials are those of this environment."""
+    return EveryStore(
+        {
+            "s3": lambda: s3,
+            "gs": lambda: gcs.open_buckets(environ),
+            "az": lambda: azure_containers.open_containers(environ),
+            "r2": lambda: r2.open_buckets(environ),
+        }
+    )
 
 
 def all_inventories(environ: Mapping[str, str], *, anywhere: Collection[str] = ()) -> Inventories:

@@ -24,6 +24,7 @@ from cvl_ci.engine import (
     bucket_hooks,
     checkpoint_copy,
     known_volumes,
+    mount_packages,
     node_commands,
     node_watch,
     private_channels,
@@ -81,6 +82,7 @@ def launch(
         send, cluster=cluster, fence=Path(fence), deadline=end, quoted=prices, opening=opening_of(opening)
     )
     bucket_hooks.announce(send, task=task, fence=Path(fence))
+    mount_packages.answer_dpkg()
     _arm_by_the_clock(end, heartbeat=heartbeat)
     private_channels.give_a_key_of_its_own(cluster)
     known_volumes.register(volumes)

@@ -13,6 +13,25 @@ _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 """S3 User Guide, "General purpose bucket naming rules"."""
 
 
+_ANY = re.compile(
+    r"(?P<scheme>s3|gs|r2)://(?P<bucket>[^/?#]+)(?:/(?P<path>[^?#]*))?"
+    r"|(?:az://(?P<account>[a-z0-9]{3,24})|https://(?P<host>[a-z0-9]{3,24})\.blob\.core\.windows\.net)"
+    r"/(?P<container>[a-z0-9-]{3,63})(?:/(?P<blob>[^?#]*))?"
+)
+"""The addresses of files that SkyPilot mounts or copies: sky/cloud_stores.py, and our own az://ACCOUNT/CONTAINER."""
+
+
+def read_any(value: object) -> BucketAddress | None:
+    """Return the address of a bucket in any store that cvl-ci can list; None for another source."""
+    match = _ANY.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        return None
+    if match["scheme"]:
+        return BucketAddress(scheme=match["scheme"], bucket=match["bucket"], prefix=(match["path"] or "").strip("/"))
+    bucket = f"{match['account'] or match['host']}/{match['container']}"
+    return BucketAddress(scheme="az", bucket=bucket, prefix=(match["blob"] or "").strip("/"))
+
+
 def read(value: object) -> BucketAddress:
     """Return the address. Raises Wrong."""
     address = parsers.text(value)

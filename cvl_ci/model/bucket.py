@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class BucketAddress:
-    """`prefix`: without a slash at either end; empty for the whole bucket."""
+    """`prefix`: without a slash at either end; empty for the whole bucket.
+
+    `bucket`: in Azure, `ACCOUNT/CONTAINER`.
+    """
 
     bucket: str
     prefix: str = ""
@@ -15,6 +18,10 @@ class BucketAddress:
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.key()}".rstrip("/") if self.prefix else f"{self.scheme}://{self.bucket}"
+
+    def contains(self, key: str) -> bool:
+        """Return whether a key is the prefix or below it, and not a sibling such as `data2` of `data`."""
+        return not self.prefix or key == self.prefix or key.startswith(f"{self.prefix}/")
 
     def key(self, *parts: str) -> str:
         """Return bucket and key for a person."""

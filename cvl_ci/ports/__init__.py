@@ -27,7 +27,7 @@ from cvl_ci.ports.results import DetachedEnd, Results, StoredFile
 from cvl_ci.ports.run_logs import RunLog
 from cvl_ci.ports.run_reporter import RunReporter
 from cvl_ci.ports.services import ServiceAnswer, ServiceRequest, Services
-from cvl_ci.ports.storage import Storage
+from cvl_ci.ports.storage import BucketContents, Storage
 
 __all__ = [
     "Artifacts",
@@ -35,6 +35,7 @@ __all__ = [
     "AttemptNamed",
     "Attempting",
     "Began",
+    "BucketContents",
     "Checkout",
     "Clock",
     "Cloud",

@@ -13,7 +13,7 @@ from cvl_ci.ports.inventory import Inventory
 from cvl_ci.ports.jobs import Jobs
 from cvl_ci.ports.machines import Machines
 from cvl_ci.ports.results import Results
-from cvl_ci.ports.storage import Storage
+from cvl_ci.ports.storage import BucketContents, Storage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +28,8 @@ class Cloud:
     """The name that a person uses, if SkyPilot uses another (`sandbox` runs as `aws`)."""
     storage: Storage | None = None
     """The store in which a run may make buckets. None: there is none whose answer proves their end."""
+    contents: BucketContents | None = None
+    """The contents of the buckets of mounts, in every store that cvl-ci can list here. None: in no store."""
     results: Results | None = None
     """The results of detached runs. None: this cloud has no place for them."""
     through: str = ""

@@ -14,7 +14,14 @@ from cvl_ci.ports.inventory import InventoryResult
 from cvl_ci.ports.leases import LeaseRecord
 
 
-class Storage(Protocol):
+class BucketContents(Protocol):
+    """The contents of buckets, also of stores in which a run makes none."""
+
+    def content(self, address: BucketAddress, *, seconds: float) -> StoredBytes | None:
+        """Return the files below an address; None where the bucket does not exist. Raises EngineError for no answer."""
+
+
+class Storage(BucketContents, Protocol):
     """Object storage, asked by the names of buckets. A bucket without the lease's label is never touched."""
 
     def find(self, buckets: Sequence[Bucket], *, lease: str) -> InventoryResult:
@@ -28,9 +35,6 @@ class Storage(Protocol):
 
     def size(self, bucket: Bucket) -> StoredBytes:
         """Return the content of a bucket. Raises EngineError without an answer."""
-
-    def content(self, address: BucketAddress, *, seconds: float) -> StoredBytes | None:
-        """Return the files below an address; None where the bucket does not exist. Raises EngineError for no answer."""
 
     def checkpoints(self, place: BucketAddress) -> StoredCheckpoints:
         """Return the checkpoints in a run's folder. Raises EngineError without an answer."""

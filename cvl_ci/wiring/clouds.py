@@ -133,6 +133,7 @@ class OpenClouds:
             billed=False,
             named=SANDBOX,
             storage=buckets,
+            contents=buckets,
             results=StoredResults(partial(_bucket, _keys_of(access), is_local=True), environment=session.environment),
         )
 
@@ -148,11 +149,13 @@ class OpenClouds:
         anywhere = () if locations else [location.cloud for location in set_up(self._own_environ)] or ["aws"]
         inventories = inventory.all_inventories(environ, anywhere=anywhere)
         session = Session(environment=environ, clock=SystemClock())
+        buckets = inventory.AwsBuckets(clients=inventory.service_clients(), regions=_aws_regions)
         return Cloud(
             machines=SkyPilotMachines(session),
             jobs=SkyPilotJobs(session),
             inventory=inventories,
-            storage=inventory.AwsBuckets(clients=inventory.service_clients(), regions=_aws_regions),
+            storage=buckets,
+            contents=inventory.all_stores(buckets, environ),
             results=StoredResults(partial(_bucket, environ), environment=environ),
         )
 

@@ -25,14 +25,16 @@ def missing() -> str | None:
 
 
 @contextmanager
-def azurite(folder: Path) -> Iterator[int]:
-    """The port of an Azure blob emulator on this machine alone."""
+def azurite(folder: Path, *, certificate: tuple[Path, Path] | None = None) -> Iterator[int]:
+    """The port of an Azure blob emulator on this machine alone. With a certificate: HTTPS and tokens."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = int(free.getsockname()[1])
     program = HERE / "node_modules" / "azurite" / "dist" / "src" / "blob" / "main.js"
     options = ["--silent", "--disableTelemetry", "--skipApiVersionCheck", "--blobHost", "127.0.0.1"]
     place = ["--blobPort", str(port), "--location", str(folder)]
+    if certificate:
+        place += ["--cert", str(certificate[0]), "--key", str(certificate[1]), "--oauth", "basic"]
     with subprocess.Popen(["node", program, *options, *place], stdout=subprocess.DEVNULL) as process:
         try:
             _wait_for(port, process)
@@ -54,10 +56,10 @@ def run(script: str, *arguments: str | Path, environ: Mapping[str, str]) -> dict
 
 
 def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
-    for _ in range(300):
+    for _ in range(1100):
         assert process.poll() is None, "azurite ended at once"
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
         time.sleep(0.1)
-    raise AssertionError("azurite did not answer within 30 s")
+    raise AssertionError("azurite did not answer")

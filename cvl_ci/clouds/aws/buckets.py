@@ -16,6 +16,7 @@ from cvl_ci.clouds import http
 from cvl_ci.clouds.aws import checkpoints as stored_checkpoints
 from cvl_ci.clouds.aws.clients import Clients
 from cvl_ci.clouds.aws.queries import denied
+from cvl_ci.clouds.contents import stored_bytes
 from cvl_ci.errors import EngineError, RequestRefused
 from cvl_ci.model.bucket import BucketAddress
 from cvl_ci.model.checkpoint_plan import StoredCheckpoints
@@ -28,8 +29,6 @@ from cvl_ci.ports import InventoryResult
 KIND = "buckets"
 KINDS = (KIND, "multipart uploads")
 """A bucket is removed with its unfinished uploads, so the absence of one proves the absence of the other."""
-SIZED_PAGES = 100
-"""Pages of 1,000 files that a size may take. A larger bucket has at least this content."""
 SIZED_SECONDS = 20.0
 """Seconds that a size may take: a release waits for it."""
 REMOVAL_SECONDS = 30.0
@@ -106,20 +105,16 @@ class AwsBuckets:
         return content
 
     def content(self, address: BucketAddress, *, seconds: float) -> StoredBytes | None:
-        files, total, until = 0, 0, self._clock() + seconds
+        until = self._clock() + seconds
         pages = self._s3().get_paginator("list_objects_v2")
+        lists = pages.paginate(Bucket=address.bucket, Prefix=address.prefix)
+        sizes = ({entry["Key"]: entry["Size"] for entry in page.get("Contents", [])} for page in lists)
         try:
-            for number, page in enumerate(pages.paginate(Bucket=address.bucket, Prefix=address.prefix)):
-                if number >= SIZED_PAGES or self._clock() > until:
-                    return StoredBytes(files=files, bytes=total, is_complete=False)
-                entries = [one for one in page.get("Contents", []) if _is_below(one["Key"], address.prefix)]
-                files += len(entries)
-                total += sum(entry["Size"] for entry in entries)
+            return stored_bytes(sizes, address, is_late=lambda: self._clock() > until)
         except Exception as error:
             if _code(error) in _ABSENT:
                 return None
-            raise EngineError(f"S3 did not list {address}: {error}"[:300]) from error
-        return StoredBytes(files=files, bytes=total)
+            raise EngineError(f"{address.scheme.upper()} did not list {address}: {error}"[:300]) from error
 
     def checkpoints(self, place: BucketAddress) -> StoredCheckpoints:
         until = self._clock() + SIZED_SECONDS
@@ -272,11 +267,6 @@ def _why_unanswered(error: Exception) -> str:
         "cvl-ci could not look for the buckets of killed runs. Such a bucket stays, and is billed. "
         f"Add the permission {permission} to these credentials"
     )
-
-
-def _is_below(key: str, prefix: str) -> bool:
-    """Return whether a key is the prefix or below it, and not a sibling such as `data2` of `data`."""
-    return not prefix or key == prefix or key.startswith(f"{prefix}/")
 
 
 def _never_answers(error: Exception) -> bool:

@@ -16,12 +16,16 @@ Clients = Callable[[str, str], Any]
 
 
 def service_clients(
-    *, access_key_id: str | None = None, secret_access_key: str | None = None, endpoint_url: str | None = None
+    *,
+    access_key_id: str | None = None,
+    secret_access_key: str | None = None,
+    endpoint_url: str | None = None,
+    is_emulator: bool = True,
 ) -> Clients:
     """Return a function that gives the client of a service in a region. boto3 is imported at the first question.
 
-    With keys, it reads no credentials from the user's files. `endpoint_url`: the address of an emulator on this
-    computer. No proxy can reach it, so the client uses none.
+    With keys, it reads no credentials from the user's files. `endpoint_url`: the address of another server than AWS. No
+    proxy can reach an emulator on this computer, so its client uses none.
     """
     clients: dict[tuple[str, str], Any] = {}
     sessions: list[Any] = []
@@ -45,7 +49,7 @@ def service_clients(
             retries={"mode": "standard", "max_attempts": 5},
             connect_timeout=5,
             read_timeout=20,
-            proxies={} if endpoint_url else None,
+            proxies={} if endpoint_url and is_emulator else None,
         )
         new = sessions[0].client(service, region_name=region, endpoint_url=endpoint_url, config=config)
         bounded_client.bind(new)

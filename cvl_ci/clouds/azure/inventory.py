@@ -121,9 +121,9 @@ def open_inventory(environ: Mapping[str, str]) -> Inventory:
     return ProviderInventory(Azure(lambda: token_from(run)))
 
 
-def token_from(run: Callable[[Sequence[str]], str]) -> Token:
+def token_from(run: Callable[[Sequence[str]], str], *, resource: str = MANAGEMENT) -> Token:
     """Return a token of the az program, as SkyPilot does (azure.identity's AzureCliCredential runs it too)."""
-    command = ["az", "account", "get-access-token", "--output", "json", "--resource", MANAGEMENT]
+    command = ["az", "account", "get-access-token", "--output", "json", "--resource", resource]
     answer = json.loads(run(command))
     expires = float(answer.get("expires_on") or time.time() + 10 * _TOKEN_MARGIN)
     return Token(text=answer["accessToken"], subscription=answer["subscription"], expires_at=expires)

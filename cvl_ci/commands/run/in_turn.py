@@ -180,7 +180,7 @@ class _SharedMachine:
         state.enter(Phase.STAGING)
         steps.bring_models(state)
         if state.cloud is not None:
-            mount_sources.require(state.plan, state.cloud.storage, state.tools.reporter.progress)
+            mount_sources.require(state.plan, state.cloud.contents, state.tools.reporter.progress)
         steps.tell_files(state.plan, state.tools)
         with self.tools.staging.staged(state.plan.files.staged, commits=state.plan.files.commits) as staged:
             yield staged

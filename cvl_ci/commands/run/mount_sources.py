@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterator, Mapping
 
 from cvl_ci.errors import CvlError, InputProblem, RequestError
 from cvl_ci.inputs import bucket_address
-from cvl_ci.inputs.parsers import Wrong
 from cvl_ci.model.bucket import BucketAddress
 from cvl_ci.model.mount import MountMode
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.planning.storage_rules import file_mounts
-from cvl_ci.ports import Storage
+from cvl_ci.ports import BucketContents, Storage
 from cvl_ci.result.units import size
 
 SECONDS = 5.0
@@ -20,15 +19,15 @@ MOST = 10
 """Mounts that are looked at."""
 
 
-def require(plan: RunPlan, storage: Storage | None, tell: Callable[[str], None]) -> None:
-    """Tell the size of each mount from S3. Raise RequestError for a bucket that does not exist, or nothing to copy.
+def require(plan: RunPlan, stores: BucketContents | None, tell: Callable[[str], None]) -> None:
+    """Tell the size of each mount from a bucket. Raise RequestError for a missing bucket, or for nothing to copy.
 
     A bucket that does not answer here may answer the machines, whose rights are others. So silence is a line only.
     """
     mistakes = []
-    for field, target, address, is_copy in list(_addresses(plan))[:MOST] if storage is not None else ():
+    for field, target, address, is_copy in list(_addresses(plan))[:MOST] if stores is not None else ():
         try:
-            content = storage.content(address, seconds=SECONDS) if storage is not None else None
+            content = stores.content(address, seconds=SECONDS) if stores is not None else None
         except CvlError as error:
             tell(f"{target}: its size is not known here. {error.what}")
             continue
@@ -67,20 +66,10 @@ def require_results(place: BucketAddress | None, storage: Storage | None, warn: 
 def _addresses(plan: RunPlan) -> Iterator[tuple[str, str, BucketAddress, bool]]:
     """Yield field, path, address, and whether all files are copied."""
     for mount in plan.files.mounts:
-        if address := _read(mount.source):
+        if address := bucket_address.read_any(mount.source):
             yield "mounts", mount.target, address, mount.mode is MountMode.COPY
     for target, entry in file_mounts(plan).items():
         source = entry.get("source") if isinstance(entry, Mapping) else entry
-        if address := _read(source):
+        if address := bucket_address.read_any(source):
             is_copy = not isinstance(entry, Mapping) or str(entry.get("mode")).upper() == "COPY"
             yield "file_mounts", target, address, is_copy
-
-
-def _read(source: object) -> BucketAddress | None:
-    """Return an address of S3; None for other storage, and for an address in a form of SkyPilot's own."""
-    if not isinstance(source, str) or not source.startswith("s3://"):
-        return None
-    try:
-        return bucket_address.read(source)
-    except Wrong:
-        return None

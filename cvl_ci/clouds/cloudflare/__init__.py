@@ -1,0 +1,1 @@
+"""Cloudflare R2: the contents of its buckets."""

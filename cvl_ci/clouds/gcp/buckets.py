@@ -1,0 +1,66 @@
+"""The content of buckets of Google Cloud Storage.
+
+Shapes after the JSON API of Cloud Storage (cloud.google.com/storage/docs/json_api/v1/objects/list): {kind, items,
+nextPageToken}, of which `items` is absent for none. Sizes are decimal texts. A bucket that does not exist answers 404.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from time import monotonic
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from cvl_ci.clouds import contents, http
+from cvl_ci.clouds.gcp.inventory import sign_in
+from cvl_ci.errors import EngineError
+from cvl_ci.model.bucket import BucketAddress
+from cvl_ci.model.storage import StoredBytes
+
+if TYPE_CHECKING:
+    from requests import Session
+
+API = "https://storage.googleapis.com"
+_KIND = "storage#objects"
+
+
+class GoogleBuckets:
+    """The contents of buckets, with the right storage.objects.list."""
+
+    def __init__(self, new_session: Callable[[], Session], *, api: str = API) -> None:
+        self._new_session, self._api = new_session, api
+
+    def content(self, address: BucketAddress, *, seconds: float) -> StoredBytes | None:
+        until = monotonic() + seconds
+        try:
+            return contents.stored_bytes(self._pages(address), address, is_late=lambda: monotonic() > until)
+        except _Absent:
+            return None
+        except Exception as error:
+            raise EngineError(f"Google Cloud Storage did not list {address}: {error}"[:300]) from error
+
+    def _pages(self, address: BucketAddress) -> Iterator[Mapping[str, int]]:
+        url = f"{self._api}/storage/v1/b/{quote(address.bucket, safe='')}/o"
+        fields = "kind,nextPageToken,items(name,size)"
+        params = {"prefix": address.prefix, "maxResults": str(contents.PAGE), "fields": fields}
+        session, pages, token = self._new_session(), http.Pages(str(address)), "first"
+        while token:
+            page = http.ask(session, "GET", url, params=params, absent_is_fine=True)
+            if page is None:
+                raise _Absent
+            if http.has(page, "kind", of=str(address)) != _KIND:
+                raise http.Unproved(f"the answer about {address} is of another kind")
+            entries = list(http.entries(page.get("items", []), of=str(address)))
+            yield {
+                http.text(one, "name", of=str(address)): int(http.text(one, "size", of=str(address))) for one in entries
+            }
+            token = pages.next(page.get("nextPageToken"))
+            params = {**params, "pageToken": token}
+
+
+class _Absent(Exception):
+    """The bucket does not exist."""
+
+
+def open_buckets(environ: Mapping[str, str]) -> GoogleBuckets:
+    return GoogleBuckets(lambda: sign_in(environ.get("GOOGLE_CLOUD_PROJECT", ""))[0])

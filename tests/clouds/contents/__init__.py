@@ -1,0 +1,1 @@
+"""The contents of buckets of every store."""

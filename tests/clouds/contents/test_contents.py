@@ -1,0 +1,260 @@
+"""The contents of buckets of every store, against a server of its API that its official client fills."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from base64 import urlsafe_b64encode
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+import responses
+
+from cvl_ci.clouds import all_stores, contents, http
+from cvl_ci.clouds.azure.containers import STORAGE, AzureContainers
+from cvl_ci.clouds.cloudflare import buckets as r2
+from cvl_ci.clouds.contents import EveryStore
+from cvl_ci.clouds.gcp.buckets import GoogleBuckets
+from cvl_ci.commands.run import mount_sources
+from cvl_ci.errors import CredentialsError, EngineError, RequestError
+from cvl_ci.inputs import bucket_address, mounts
+from cvl_ci.model.plan import FilePlan, RunPlan, WorkPlan
+from cvl_ci.model.storage import StoredBytes
+from cvl_ci.ports import BucketContents
+from tests.peers import node
+from tests.peers.results import ACCOUNT, KEY
+from tests.support import s3
+
+SIZES = {"data/a.bin": 1000, "data/sub/b c+ü.bin": 7, "data2/c.bin": 5, "one.bin": 11, "empty": 0}
+SUMS = {
+    "": StoredBytes(files=5, bytes=1023),
+    "/data": StoredBytes(files=2, bytes=1007),
+    "/data/": StoredBytes(files=2, bytes=1007),
+    "/data/sub": StoredBytes(files=1, bytes=7),
+    "/one.bin": StoredBytes(files=1, bytes=11),
+    "/nothing": StoredBytes(files=0, bytes=0),
+}
+"""Path below the bucket → its content. A sibling whose name only begins so is not part of it."""
+
+
+@contextmanager
+def google() -> Iterator[Callable[[], BucketContents]]:
+    from gcp_storage_emulator.server import create_server
+    from google.auth.credentials import AnonymousCredentials
+    from google.cloud import storage
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = int(free.getsockname()[1])
+    server = create_server("127.0.0.1", port, in_memory=True)
+    server.start()
+    api = f"http://127.0.0.1:{port}"
+    try:
+        client = storage.Client(
+            project="p",
+            credentials=AnonymousCredentials(),  # type: ignore[no-untyped-call]
+            client_options={"api_endpoint": api},
+        )
+        bucket = client.create_bucket("filled")
+        for name, size in SIZES.items():
+            bucket.blob(name).upload_from_string(b"x" * size)
+        assert {blob.name: blob.size for blob in client.list_blobs("filled")} == SIZES
+        client.close()
+        yield lambda: GoogleBuckets(http.session, api=api)
+    finally:
+        server.stop()
+
+
+@contextmanager
+def azure(folder: Path, certificate: tuple[Path, Path]) -> Iterator[Callable[[], BucketContents]]:
+    if reason := node.missing():
+        pytest.skip(reason)
+    with node.azurite(folder, certificate=certificate) as port, pytest.MonkeyPatch.context() as variables:
+        address = f"https://127.0.0.1:{port}/{ACCOUNT}"
+        environ = {"NODE_EXTRA_CA_CERTS": str(certificate[0])}
+        listed = node.run("blobs.mjs", address, ACCOUNT, KEY, "filled", json.dumps(SIZES), environ=environ)
+        assert listed == SIZES
+        variables.setenv("REQUESTS_CA_BUNDLE", str(certificate[0]))
+        yield lambda: AzureContainers(
+            lambda: http.session(f"Bearer {entra_token(STORAGE)}"),
+            place=lambda account: f"https://127.0.0.1:{port}/{account}",
+        )
+
+
+@contextmanager
+def cloudflare(folder: Path) -> Iterator[Callable[[], BucketContents]]:
+    with s3.moto() as endpoint:
+        client = s3.client(endpoint)
+        client.create_bucket(Bucket="filled")
+        for name, size in SIZES.items():
+            client.put_object(Bucket="filled", Key=name, Body=b"x" * size)
+        r2_files(folder)
+        yield lambda: r2.open_buckets({"HOME": str(folder)}, endpoint=endpoint)
+
+
+def r2_files(folder: Path, *, account: str = "0123456789abcdef") -> None:
+    (folder / ".cloudflare").mkdir()
+    (folder / ".cloudflare/accountid").write_text(f"{account}\n")
+    (folder / ".cloudflare/r2.credentials").write_text(
+        "[r2]\naws_access_key_id = test-key\naws_secret_access_key = test-secret\n"
+    )
+
+
+def entra_token(audience: str) -> str:
+    """Return a token with the claims that Azure's storage reads. The emulator reads them, and no signature."""
+    now = int(time.time())
+    claims = {"aud": audience, "iss": "https://sts.windows.net/00000000-0000-0000-0000-000000000000/"}
+    parts = [{"alg": "none", "typ": "JWT"}, {**claims, "iat": now, "nbf": now - 60, "exp": now + 600}]
+    return ".".join([*(urlsafe_b64encode(json.dumps(one).encode()).decode().rstrip("=") for one in parts), "c2ln"])
+
+
+@pytest.fixture(scope="module", params=["gs", pytest.param("az", marks=pytest.mark.peers), "r2"])
+def store(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, certificate: tuple[Path, Path]
+) -> Iterator[tuple[str, EveryStore]]:
+    """Return the address of a bucket with files, and the contents of every store."""
+    folder = tmp_path_factory.mktemp(request.param)
+    played: dict[str, Callable[[], AbstractContextManager[Callable[[], BucketContents]]]] = {
+        "gs": google,
+        "az": lambda: azure(folder, certificate),
+        "r2": lambda: cloudflare(folder),
+    }
+    with played[request.param]() as opener:
+        where = f"{ACCOUNT}/" if request.param == "az" else ""
+        yield f"{request.param}://{where}filled", EveryStore({request.param: opener})
+
+
+def content(stores: BucketContents, text: str) -> StoredBytes | None:
+    address = bucket_address.read_any(text)
+    assert address is not None
+    return stores.content(address, seconds=60)
+
+
+@pytest.mark.parametrize("page", [2, 1000])
+def test_the_content_is_that_of_the_official_client(
+    store: tuple[str, EveryStore], monkeypatch: pytest.MonkeyPatch, page: int
+) -> None:
+    monkeypatch.setattr(contents, "PAGE", page)
+    address, stores = store
+    assert {path: content(stores, address + path) for path in SUMS} == SUMS
+
+
+def test_a_bucket_that_does_not_exist_ends_a_run_before_a_machine(store: tuple[str, EveryStore]) -> None:
+    address, stores = store
+    lines: list[str] = []
+
+    def require(text: str, **entries: Any) -> None:
+        work = WorkPlan(task_extra={"file_mounts": {f"/{name}": value for name, value in entries.items()}})
+        plan = RunPlan(title="t", files=FilePlan(mounts=mounts.read(text)), work=work)
+        mount_sources.require(plan, stores, lines.append)
+
+    require(f"/a={address}/data", t={"source": f"{address}/data2", "mode": "COPY"})
+    assert lines == [f"/a has 2 files, 1.0 kB, in {address}/data.", f"/t has 1 file, 5 B, in {address}/data2."]
+    missing = address.replace("filled", "absent")
+    assert content(stores, missing) is None
+    with pytest.raises(RequestError) as wrong:
+        require(f"/a={missing}\n/b={address}/nothing")
+    assert [mistake.problem.split(":")[0] for mistake in wrong.value.mistakes] == [
+        "names a bucket that does not exist",
+        "names no file",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("https://acct.blob.core.windows.net/cont/a/b", "az://acct/cont/a/b"),
+        ("az://acct/cont", "az://acct/cont"),
+        ("gs://b_b/a/", "gs://b_b/a"),
+        ("hf://acme/tiny", None),
+        ("volume://claim", None),
+        ("./folder", None),
+        ("https://acct.blob.core.windows.net", None),
+        ("gs://b?x=/y", None),
+        (None, None),
+    ],
+)
+def test_addresses_that_can_be_listed(text: object, address: str | None) -> None:
+    read = bucket_address.read_any(text)
+    assert (str(read) if read else None) == address
+
+
+GOOGLE = {
+    "another kind": {"kind": "storage#buckets", "items": []},
+    "no kind": {},
+    "an error": {"error": {"message": "x"}, "kind": "storage#objects"},
+    "a size that is none": {"kind": "storage#objects", "items": [{"name": "a", "size": "many"}]},
+    "no size": {"kind": "storage#objects", "items": [{"name": "a"}]},
+    "no list": {"kind": "storage#objects", "items": "a"},
+    "a page for ever": {"kind": "storage#objects", "items": [], "nextPageToken": "same"},
+}
+AZURE = {
+    "no XML": b"{}",
+    "another document": b"<Error><Code>x</Code></Error>",
+    "no size": b"<EnumerationResults><Blobs><Blob><Name>a</Name></Blob></Blobs><NextMarker/></EnumerationResults>",
+    "no last page": b"<EnumerationResults><Blobs/><NextMarker>same</NextMarker></EnumerationResults>",
+    "no marker": b"<EnumerationResults><Blobs/></EnumerationResults>",
+    "entities": b'<!DOCTYPE a [<!ENTITY b "c">]><EnumerationResults><Blobs/><NextMarker/></EnumerationResults>',
+}
+
+
+@pytest.mark.parametrize("case", GOOGLE)
+def test_an_answer_that_google_does_not_give_proves_nothing(case: str) -> None:
+    with responses.RequestsMock() as api:
+        api.get("https://storage.googleapis.com/storage/v1/b/b/o", json=GOOGLE[case])
+        with pytest.raises(EngineError, match="Google Cloud Storage did not list gs://b: "):
+            content(EveryStore({"gs": lambda: GoogleBuckets(requests.Session)}), "gs://b")
+
+
+@pytest.mark.parametrize("case", AZURE)
+def test_an_answer_that_azure_does_not_give_proves_nothing(case: str) -> None:
+    with responses.RequestsMock() as api:
+        api.get("https://acct.blob.core.windows.net/cont", body=AZURE[case])
+        with pytest.raises(EngineError, match="Azure did not list az://acct/cont: "):
+            content(EveryStore({"az": lambda: AzureContainers(requests.Session)}), "az://acct/cont")
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 409, 503])
+def test_a_refusal_is_no_answer(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Azure answers 404 of an account's own too; the code alone tells that the container does not exist."""
+    monkeypatch.setattr(http, "BACKOFF", replace(http.BACKOFF, sleep=lambda _: None))
+    stores = EveryStore(
+        {"gs": lambda: GoogleBuckets(requests.Session), "az": lambda: AzureContainers(requests.Session)}
+    )
+    with responses.RequestsMock(assert_all_requests_are_fired=False) as api:
+        api.get(
+            "https://acct.blob.core.windows.net/cont", status=status, headers={"x-ms-error-code": "ResourceNotFound"}
+        )
+        api.get("https://storage.googleapis.com/storage/v1/b/b/o", status=status, json={"error": {"message": "no"}})
+        with pytest.raises(EngineError, match=f"HTTP {status}"):
+            content(stores, "az://acct/cont")
+        if status != 404:
+            with pytest.raises(EngineError, match=f"HTTP {status}"):
+                content(stores, "gs://b")
+
+
+@pytest.mark.parametrize("damage", ["no folder", "no account", "no profile", "broken", "an address as account"])
+def test_keys_of_r2_that_cannot_be_read_are_named_without_their_text(tmp_path: Path, damage: str) -> None:
+    if damage != "no folder":
+        r2_files(tmp_path, account="evil.example/" if damage == "an address as account" else "0123456789abcdef")
+    file = tmp_path / ".cloudflare/r2.credentials"
+    if damage == "no account":
+        (tmp_path / ".cloudflare/accountid").unlink()
+    if damage == "no profile":
+        file.write_text("[default]\naws_access_key_id = test-secret\n")
+    if damage == "broken":
+        file.write_text("test-secret\n")
+    with pytest.raises(CredentialsError, match="cloudflare") as refused:
+        content(all_stores(EveryStore({}), {"HOME": str(tmp_path)}), "r2://b")
+    assert "test-secret" not in str(refused.value)
+
+
+def test_a_store_without_a_list_is_named() -> None:
+    with pytest.raises(EngineError, match="cannot list gs://b here"):
+        content(EveryStore({}), "gs://b")
