@@ -108,7 +108,9 @@ def _carry_out(step: Step, publication: StepPublication, environ: Mapping[str, s
     from cvl_ci.result.secret_names import secrets_of
 
     inputs = _inputs(environ)
-    step.reporter.mask(*secrets_of(inputs.variables))
+    step.reporter.mask(
+        *secrets_of(inputs.variables), *([inputs.keep.reuse_key.reveal()] if inputs.keep.reuse_key else [])
+    )
     request = step.inputs
     inputs = replace(inputs, mistakes=(*inputs.mistakes, *request.mistakes))
     if request.verb in {"reap", "collect"}:
@@ -136,7 +138,7 @@ def _carry_out(step: Step, publication: StepPublication, environ: Mapping[str, s
     if policy == "sandbox":
         step.reporter.notice(reason)
         inputs = wiring.on_sandbox(inputs)
-    plan = step_plan.plan_of(inputs, environ)
+    plan = step_plan.plan_of(step_plan.without_shared_machine(inputs, step), environ)
     step.reporter.mask(*secrets_of(plan.variables))
     if policy == "run" and not run_anyway:
         step.require_committed(lambda: step_plan.unknown_files(inputs, plan))
@@ -226,6 +228,8 @@ def _run(plan: RunPlan, step: Step, publication: StepPublication, environ: Mappi
         prices=wiring.prices(environ),
         clock=SystemClock(),
         models=models_of_run(environ),
+        locks=wiring.key_locks(environ),
+        note_lease=lambda name: step.state.update(lease=name),
     )
     outcome = running.run(plan, owner=step.owner, outputs=step.outputs, tools=tools)
     is_detached = outcome.ending is Ending.DETACHED
@@ -265,7 +269,7 @@ def _on_signals(step: Step, environ: Mapping[str, str]) -> None:
 
     def hand_over(_: int, __: FrameType | None) -> None:
         try:
-            for name in (step.owner.name, *step.state.now.leases):
+            for name in {step.owner.name, step.state.now.lease, *step.state.now.leases}:
                 records.revoke(name)
             goes_on = f"Cancelled. The job runs on, until {step.state.now.kept_until} at most."
             words = "Cancelled. The post step takes the machine down and proves it."

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from cvl_ci import wiring
 from cvl_ci.errors import CvlError, NotProvedGone, explain_while_running
+from cvl_ci.model.lease_name import LABEL_SHARED, LABEL_USE, SHARED
+from cvl_ci.model.reuse import UseMark, UseState
 
 if TYPE_CHECKING:
     from cvl_ci.action.publication import StepPublication
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from cvl_ci.action.step import Step
     from cvl_ci.model.location import Location
     from cvl_ci.model.release import Release
+    from cvl_ci.ports import LeaseRecord
 
 
 def releases_of(
@@ -50,6 +53,9 @@ def undo_run(saved: StepState | None, publication: StepPublication, step: Step, 
     from cvl_ci.model.release import Release
 
     name = saved.lease if saved else step.owner.name
+    record = wiring.records(environ, step.reporter).read(name)
+    if record is not None and waits_for_next_run(record, now=SystemClock().now()):
+        return _leave_waiting(record, saved, publication, step)
     release = releases_of([name], saved, step, environ).get(name)
     if saved is None:
         step.reporter.warning(
@@ -62,6 +68,24 @@ def undo_run(saved: StepState | None, publication: StepPublication, step: Step, 
     release = release or Release(gone=True, at=SystemClock().now(), needed=False)
     publication.publish(outcome_from(saved, release, name=name, folder=step.outputs), saved=saved)
     return 0 if release.gone else NotProvedGone.exit_code
+
+
+def waits_for_next_run(record: LeaseRecord, *, now: float) -> bool:
+    """Return whether main let the machine of a key wait: clean, and with an end of its own. Another run may have it."""
+    use = UseMark.parse(record.labels.get(LABEL_USE, ""))
+    is_shared = record.labels.get(LABEL_SHARED) == SHARED
+    return is_shared and use is not None and use.state is UseState.IDLE and record.deadline > now
+
+
+def _leave_waiting(record: LeaseRecord, saved: StepState | None, publication: StepPublication, step: Step) -> int:
+    """Publish the end of a run whose machine waits for the next one. Its release would end another run's machine."""
+    from cvl_ci.action.saved_outcome import outcome_from
+    from cvl_ci.local.clock import SystemClock
+    from cvl_ci.model.release import KeptMachines, Release
+
+    waiting = Release(gone=False, at=SystemClock().now(), kept=KeptMachines(until=record.deadline))
+    publication.publish(outcome_from(saved, waiting, name=record.name, folder=step.outputs), saved=saved)
+    return 0
 
 
 def _known_to_clouds(locations: Sequence[Location], step: Step, environ: Mapping[str, str]) -> Mapping[str, str]:

@@ -26,32 +26,34 @@ def outcome_from(state: StepState | None, release: Release, *, name: str, folder
         ending, reason, code = Ending(state.end.ending), state.end.reason, state.end.exit_code
         if code == NotProvedGone.exit_code:
             code = EXIT_CODES.get(ending, code)
+    is_over = release.gone or release.kept is not None
     files = _files(folder)
     cost = _cost(state, release, fetched_bytes=sum(file.bytes for file in files)) if state is not None else None
     work = state.work if state else WorkIdentity()
     return Outcome(
         ending=ending,
         reason=reason,
-        exit_code=code if release.gone else NotProvedGone.exit_code,
+        exit_code=code if is_over else NotProvedGone.exit_code,
         work=replace(work, title=work.title or name),
         machines=MachineResult(cluster=name),
         cost=cost,
         timing=Timing(duration_seconds=cost.seconds if cost else 0.0),
         files=FileResult(fetched=files, directory=str(folder) if files else ""),
         release=release,
-        advice="" if release.gone else f"Take it down and have it proved:\ncvl-ci down {name}",
+        advice="" if is_over else f"Take it down and have it proved:\ncvl-ci down {name}",
     )
 
 
 def _cost(state: StepState, release: Release, *, fetched_bytes: int) -> Cost | None:
     """Return the cost of the run that main began, or None if no machine of it existed."""
-    removed_at = release.at if release.removed_at is None else release.removed_at
+    gone_at = release.kept.until if release.kept else release.at
+    removed_at = gone_at if release.removed_at is None else release.removed_at
     spending = state.spending
     ledger = build(
         spending.attempts,
         nodes=spending.nodes,
         disk_gb=spending.disk_gb,
-        ends=Ends(removed_at=removed_at, gone_at=release.at, is_latest=True),
+        ends=Ends(removed_at=removed_at, gone_at=gone_at, is_latest=True),
         memory=release.memory,
         fetched_bytes=fetched_bytes,
         buckets=release.billed_buckets(spending.attempts),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cvl_ci import wiring
 
 if TYPE_CHECKING:
+    from cvl_ci.action.step import Step
     from cvl_ci.inputs.reader import Inputs
     from cvl_ci.model.plan import RunPlan
     from cvl_ci.ports import Checkout
@@ -18,6 +20,18 @@ def checkout_of(inputs: Inputs) -> Checkout:
     from cvl_ci.local.git.checkout import open_checkout
 
     return open_checkout(Path.cwd(), at=inputs.work.workdir or inputs.work.task or ".")
+
+
+def without_shared_machine(inputs: Inputs, step: Step) -> Inputs:
+    """Return the inputs without a key for the code of a fork or of Dependabot: it never shares a machine."""
+    event, keep = step.context.event, inputs.keep
+    if not (event.from_fork or event.from_dependabot) or keep.reuse is None:
+        return inputs
+    step.reporter.notice("This run has a machine of its own: code from outside the repository shares none.")
+    alone = replace(keep, reuse=None, reuse_key=None, idle=None, max_age=None, if_busy=None)
+    names = {"reuse", "reuse_key", "idle", "max_age", "if_busy"}
+    mistakes = tuple(one for one in inputs.mistakes if one.field not in names)
+    return replace(inputs, keep=alone, mistakes=mistakes)
 
 
 def plan_of(inputs: Inputs, environ: Mapping[str, str]) -> RunPlan:

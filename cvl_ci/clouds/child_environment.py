@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from cvl_ci.inputs.action_variables import is_input
+from cvl_ci.model.reuse import SECRET_VARIABLE
 from cvl_ci.model.service import TOKEN_VARIABLE
 
 CLOUD_PREFIXES = ("AWS_", "AZURE_", "GOOGLE_", "CLOUDSDK_", "KUBECONFIG", "SKYPILOT_", "SKY_", "BOTO_")
@@ -21,13 +22,17 @@ actions/runner, src/Runner.Worker/Handlers/NodeScriptActionHandler.cs.
 """
 _TOKENS = (
     TOKEN_VARIABLE,
+    SECRET_VARIABLE,
     "GITHUB_TOKEN",
     "GH_TOKEN",
     "GITHUB_ENTERPRISE_TOKEN",
     "GH_ENTERPRISE_TOKEN",
     "GITHUB_PAT",
 )
-"""The token of a service, and those that GitHub's command line reads (cli.github.com/manual/gh_help_environment)."""
+"""The token of a service, the secret of shared machines, and the tokens that GitHub's command line reads.
+
+cli.github.com/manual/gh_help_environment.
+"""
 _COMMAND_FILES = ("GITHUB_ENV", "GITHUB_OUTPUT", "GITHUB_PATH", "GITHUB_STATE", "GITHUB_STEP_SUMMARY")
 """Files that the runner reads as commands of this step."""
 _OIDC = ("ACTIONS_ID_TOKEN_REQUEST_URL", "ACTIONS_ID_TOKEN_REQUEST_TOKEN")

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from cvl_ci.engine import open_port, quoted_prices, script, sky_errors, storage_refusals, task, volumes
+from cvl_ci.engine import open_port, quoted_prices, script, sharing, sky_errors, storage_refusals, task, volumes
 from cvl_ci.engine.deadline import Deadline
 from cvl_ci.engine.process import Expired, WorkerFailed
 from cvl_ci.engine.server_attempts import ServerAttempts, most_usd
@@ -75,6 +75,7 @@ class SkyPilotMachines:
                 quoted=quoted_prices.of_offers(request.offers).values,
                 heartbeat=request.plan.limits.heartbeat_minutes,
                 volumes=volumes.required(request.plan),
+                key=sharing.key_words(request),
                 opening=open_port.values_of(request.plan.service, labels=request.labels, lease=request.cluster),
                 avoid=[_refused(attempt, sandbox=self._session.cloud_name) for attempt in request.avoid],
             )

@@ -7,6 +7,7 @@ only.
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 import shlex
 import shutil
@@ -92,6 +93,18 @@ def give_a_key_of_its_own(cluster: str) -> None:
 
     write_cluster_config.original = original  # type: ignore[attr-defined]
     backend_utils.write_cluster_config = write_cluster_config
+
+
+def use_key(cluster: str, *, private: str, public: str) -> None:
+    """Give the machines of this cluster a key pair that the caller has. SkyPilot makes none where the files exist."""
+    names = auth_utils.get_ssh_key_and_lock_path(_key_name(cluster))[:2]
+    for path, text, mode in zip(names, (private, public), (0o600, 0o644), strict=True):
+        file = Path(path).expanduser()
+        half = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
+        descriptor = os.open(half, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as writing:
+            writing.write(text)
+        half.replace(file)
 
 
 def forget_key(cluster: str) -> None:

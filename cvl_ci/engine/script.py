@@ -39,6 +39,8 @@ ANSWERED = "cvl-ci: this machine has answered"
 LONGEST_END = 48 << 10
 """The most bytes that a node prints about its job's end. node_commands.py reads more."""
 CLEAN = "cvl-ci: nothing of the jobs before is left"
+HAS_USE, HAS_OTHER_USE = "cvl-ci: this machine has the use ", "cvl-ci: this machine has another use: "
+"""The two answers of machine/use.sh, before the use."""
 SSH_FAILED = 255
 """The exit code of ssh itself when it reaches no machine."""
 
@@ -156,6 +158,11 @@ def before_further_job() -> str:
 def clean() -> str:
     """Return the command that removes everything of the jobs before from a node. It prints CLEAN at its end."""
     return f"bash -c {shlex.quote(_read('seen.sh') + _read('clean.sh'))} cvl-ci-clean"
+
+
+def change_use(before: str, after: str) -> str:
+    """Return the command that notes a use on the head, if the use `before` is noted there; empty: in any case."""
+    return f"bash -c {shlex.quote(_read('use.sh'))} cvl-ci-use {shlex.join([before or '-', after])}"
 
 
 def birth(plan: RunPlan) -> list[str]:

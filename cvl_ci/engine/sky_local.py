@@ -34,6 +34,7 @@ from cvl_ci.engine import (
 )
 from cvl_ci.engine import deadline as deadlines
 from cvl_ci.engine import heartbeat as beating
+from cvl_ci.engine.adoption import adopt, ask_head
 from cvl_ci.engine.deadline import Deadline
 from cvl_ci.engine.heartbeat import minutes_at
 from cvl_ci.engine.open_port import opening_of
@@ -53,6 +54,9 @@ SILENT_SECONDS = 60.0
 
 Send = Callable[..., None]
 
+__all__ = ["adopt", "ask_head"]
+"""The worker's verbs that another module defines."""
+
 
 def warm(_send: Send) -> str:
     return str(sky.__version__)
@@ -71,9 +75,11 @@ def launch(
     avoid: list[dict[str, Any]],
     volumes: list[dict[str, Any]],
     opening: dict[str, Any] | None = None,
+    key: dict[str, str] | None = None,
 ) -> dict[str, Any]:
     """Provision and submit. `avoid`: refused requests, of which none is repeated. `volumes`: those that must exist.
 
+    `key`: the machines' key pair, where the caller has one.
     The parent records every attempt before the request to the provider. The fence is checked around each attempt.
     """
     end = deadlines.of(deadline, money)
@@ -85,6 +91,8 @@ def launch(
     mount_packages.answer_dpkg()
     _arm_by_the_clock(end, heartbeat=heartbeat)
     private_channels.give_a_key_of_its_own(cluster)
+    if key is not None:
+        private_channels.use_key(cluster, **key)
     known_volumes.register(volumes)
     task_object = provision_hooks.task_of(task)
     provision_hooks.avoid(task_object, avoid)

@@ -6,12 +6,14 @@ import re
 from dataclasses import dataclass
 
 from cvl_ci.inputs import bucket_address, parsers
-from cvl_ci.inputs.option import CLI, EntryPoint, option
+from cvl_ci.inputs.option import EntryPoint, option
 from cvl_ci.inputs.parsers import Wrong
 from cvl_ci.model.bucket import BucketAddress
-from cvl_ci.model.reuse import IfBusy
+from cvl_ci.model.reuse import SECRET_VARIABLE, IfBusy
+from cvl_ci.model.secret import Secret
 
-_HERE = CLI | {EntryPoint.LIBRARY}
+SHORTEST_SECRET = 32
+"""Characters of the secret. A reader of a machine's public key can try guesses, which must not reach it."""
 _KEY = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 
 
@@ -26,6 +28,14 @@ def read_key(value: object) -> str:
 def read_if_busy(value: object) -> IfBusy:
     """Return the answer to a machine in use. Raise Wrong."""
     return IfBusy(parsers.choice(*(one.value for one in IfBusy))(value))
+
+
+def read_secret(value: object) -> Secret:
+    """Return the secret of shared machines. Raise Wrong, which never shows it."""
+    text = parsers.text(value) if isinstance(value, str) and value.isprintable() else ""
+    if len(text) < SHORTEST_SECRET:
+        raise Wrong(f"needs at least {SHORTEST_SECRET} characters in one line: openssl rand -hex 32", display="***")
+    return Secret(text)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,12 +91,11 @@ class KeepInputs:
     )
     reuse: str | None = option(
         read_key,
-        help="A key. After the job, the machine waits for the next run with this key on this computer. You pay for the "
-        "wait.",
+        help="A key. After the job, the machine waits for the next run with this key. You pay for the wait. In a "
+        "workflow it needs reuse_key.",
         metavar="KEY",
         example="trainer",
         default="each run has a machine of its own",
-        entry_points=_HERE,
     )
     idle: float | None = option(
         parsers.minutes,
@@ -94,7 +103,6 @@ class KeepInputs:
         metavar="TIME",
         example="20m",
         default="10m",
-        entry_points=_HERE,
     )
     max_age: float | None = option(
         parsers.minutes,
@@ -102,7 +110,6 @@ class KeepInputs:
         metavar="TIME",
         example="4h",
         default="8h",
-        entry_points=_HERE,
     )
     if_busy: IfBusy | None = option(
         read_if_busy,
@@ -111,5 +118,11 @@ class KeepInputs:
         metavar="wait|new",
         example="new",
         default="wait",
-        entry_points=_HERE,
+    )
+    reuse_key: Secret | None = option(
+        read_secret,
+        help="With reuse: a secret of the repository, such as the output of `openssl rand -hex 32`. The machine's SSH "
+        f"key follows from it, so runs on other computers enter the machine too. Elsewhere: {SECRET_VARIABLE}.",
+        entry_points=frozenset({EntryPoint.ACTION, EntryPoint.LIBRARY}),
+        default="the machine is for the runs of one home folder",
     )

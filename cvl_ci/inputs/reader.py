@@ -30,6 +30,7 @@ from cvl_ci.inputs.run_inputs import (
 from cvl_ci.inputs.suggest import near
 from cvl_ci.inputs.table import RUN_BY_NAME, RUN_OPTIONS, run_options
 from cvl_ci.model.location import Location
+from cvl_ci.model.reuse import SECRET_VARIABLE
 
 Group = TypeVar("Group")
 
@@ -137,7 +138,10 @@ def _inputs(
         return read_group(group, values, spelling=spelling, mistakes=mistakes, readers=readers)
 
     work, location, machine, limits = read(WorkInputs), read(LocationInputs), read(MachineInputs), read(LimitInputs)
-    keep, variables, trials, files = read(KeepInputs), read(VariableInputs), read(TrialInputs), read(FileInputs)
+    variables, trials, files = read(VariableInputs), read(TrialInputs), read(FileInputs)
+    own_secret = environment.get(SECRET_VARIABLE) if spelling is not Spelling.INPUT and values.get("reuse") else None
+    keep_values = {**values, "reuse_key": values.get("reuse_key") or own_secret}
+    keep = read_group(KeepInputs, keep_values, spelling=spelling, mistakes=mistakes)
     location = replace(location, cloud=_places(location, spelling, mistakes))
     duplicates = variables.env.keys() & variables.secrets.keys()
     mistakes += [_mistake(spelling, "env", name, Wrong("is given as a secret too")) for name in sorted(duplicates)]

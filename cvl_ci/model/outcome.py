@@ -39,6 +39,8 @@ class Ending(enum.Enum):
 class Phase(enum.Enum):
     """Phases of a run, in order."""
 
+    WAITING = "waiting"
+    """Another run uses the machine of the key."""
     SANDBOX = "sandbox"
     STAGING = "staging"
     PROVISIONING = "provisioning"

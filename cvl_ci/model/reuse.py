@@ -7,8 +7,11 @@ import hashlib
 import re
 from dataclasses import dataclass
 
+from cvl_ci.model.secret import Secret
+
 IDLE_MINUTES = 10.0
 MAX_AGE_MINUTES = 8 * 60.0
+SECRET_VARIABLE = "CVL_CI_REUSE_KEY"  # noqa: S105  the name of a variable
 _MARK = re.compile(r"(busy|idle)-(\d{1,6})-(\d{1,11})", re.ASCII)
 
 
@@ -33,12 +36,17 @@ def lock_name(user_id: str, key: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class ReusePlan:
-    """The machine of a key: how long it waits for the next run, and how old it may become."""
+    """The machine of a key: how long it waits for the next run, and how old it may become.
+
+    `secret`: the repository's secret from which the machine's SSH key follows, so that other runners enter it too.
+    None: the runs of one home folder share it.
+    """
 
     key: str
     idle_minutes: float = IDLE_MINUTES
     max_age_minutes: float = MAX_AGE_MINUTES
     if_busy: IfBusy = IfBusy.WAIT
+    secret: Secret | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -128,7 +128,8 @@ def _keeping(inputs: Inputs, plan: RunPlan) -> list[InputProblem]:
     if keeps_always and keep.keep_on_failure:
         problem = f"goes without {inputs.spelling.of('keep_on_failure')}: it keeps the machine after a failure too"
         mistakes.append(inputs.mistake("down", "false", problem))
-    if plan.limits.keep_minutes and inputs.spelling is Spelling.INPUT and not plan.machines.public_key:
+    for_person = plan.limits.keep_minutes and keep.reuse is None
+    if for_person and inputs.spelling is Spelling.INPUT and not plan.machines.public_key:
         problem = (
             "keeps a machine without a way in, because the runner's key is lost with the runner: give ssh_public_key"
         )

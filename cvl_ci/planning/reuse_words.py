@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from cvl_ci.errors import InputProblem
-from cvl_ci.inputs.reader import Inputs
+from cvl_ci.inputs.reader import Inputs, Spelling
 from cvl_ci.model.limits import RELEASE_MINUTES
+from cvl_ci.model.location import SANDBOX
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.model.reuse import IDLE_MINUTES, MAX_AGE_MINUTES, IfBusy, ReusePlan
 
-_OF_A_KEY = ("idle", "max_age", "if_busy")
+_OF_A_KEY = ("idle", "max_age", "if_busy", "reuse_key")
+_SHARED_ON = ("aws", SANDBOX)
+"""Clouds whose answer alone lets another computer enter a machine (engine/adoption.py)."""
 SHORTEST_IDLE_MINUTES = 1.0
 """SkyPilot counts whole minutes."""
 
@@ -24,6 +27,7 @@ def reuse_plan(inputs: Inputs) -> ReusePlan | None:
         idle_minutes=keep.idle or IDLE_MINUTES,
         max_age_minutes=keep.max_age or MAX_AGE_MINUTES,
         if_busy=keep.if_busy or IfBusy.WAIT,
+        secret=keep.reuse_key,
     )
 
 
@@ -36,7 +40,8 @@ def mistakes(inputs: Inputs, plan: RunPlan, *, through_server: bool) -> list[Inp
             for field in _OF_A_KEY
             if (value := getattr(inputs.keep, field)) is not None
         ]
-    wrong = [inputs.mistake(field, value, problem) for field, value, problem in _conflicts(inputs, plan)]
+    conflicts = (*_conflicts(inputs, plan), *_of_secret(inputs, plan, reuse))
+    wrong = [inputs.mistake(field, value, problem) for field, value, problem in conflicts]
     if through_server:
         problem = "does not go with an API server: its clusters have names, and stay as long as you want"
         wrong.append(inputs.mistake("reuse", reuse.key, problem))
@@ -70,6 +75,26 @@ def _conflicts(inputs: Inputs, plan: RunPlan) -> Iterator[tuple[str, object, str
     if plan.checkpoints.is_stored:
         yield "checkpoint_to", plan.checkpoints.place_text, f"{unfit}: its program belongs to one job"
     yield from _storage(plan, unfit=unfit)
+
+
+def _of_secret(inputs: Inputs, plan: RunPlan, reuse: ReusePlan) -> Iterator[tuple[str, object, str]]:
+    """Yield the inputs that a machine of several computers cannot have, or needs."""
+    if reuse.secret is None:
+        if inputs.spelling is Spelling.INPUT and not any(input_problem_of_secret(one) for one in inputs.mistakes):
+            problem = "needs reuse_key, a secret of the repository: the next run is on another runner"
+            yield "reuse", reuse.key, problem
+        return
+    unfit = f"does not go with {inputs.spelling.of('reuse_key')}"
+    if plan.work.image:
+        yield "image", plan.work.image, f"{unfit}: another computer cannot enter its container"
+    places = [str(place) for place in plan.machines.locations if place.cloud not in _SHARED_ON]
+    if places or not plan.machines.locations:
+        yield "cloud", ", ".join(places) or "any", f"{unfit}: name aws, where other computers find the machine"
+
+
+def input_problem_of_secret(problem: InputProblem) -> bool:
+    """Return whether a mistake is about reuse_key, so that its absence does not count too."""
+    return problem.field == "reuse_key"
 
 
 def _storage(plan: RunPlan, *, unfit: str) -> Iterator[tuple[str, object, str]]:

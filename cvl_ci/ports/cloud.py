@@ -11,7 +11,7 @@ from cvl_ci.model.location import Location
 from cvl_ci.ports.events import Watch
 from cvl_ci.ports.inventory import Inventory
 from cvl_ci.ports.jobs import Jobs
-from cvl_ci.ports.machines import Machines
+from cvl_ci.ports.machines import Machines, SharedMachines
 from cvl_ci.ports.results import Results
 from cvl_ci.ports.storage import BucketContents, Storage
 
@@ -32,6 +32,8 @@ class Cloud:
     """The contents of the buckets of mounts, in every store that cvl-ci can list here. None: in no store."""
     results: Results | None = None
     """The results of detached runs. None: this cloud has no place for them."""
+    shared: SharedMachines | None = None
+    """The machines that several runners enter. None: this cloud has none."""
     through: str = ""
     """The name of an API server that answers for the clouds, for machines and for leftovers."""
 

@@ -80,3 +80,20 @@ class Machines(Protocol):
 
     def close(self) -> None:
         """Close the resources on this computer. That says nothing about machines on a cloud."""
+
+
+class SharedMachines(Protocol):
+    """Machines that several runners enter, with a key pair that follows from the secret of the repository."""
+
+    def adopt(self, request: LaunchRequest, *, region: str) -> None:
+        """Make this computer know machines that run under this name. It does not enter them.
+
+        Raises EngineError if the provider does not show all of them, running.
+        """
+
+    def change_use(self, cluster: str, *, before: str, after: str) -> bool:
+        """Note the use of the machines on the head itself, if it notes the use `before`; empty: in any case.
+
+        Of two runners that change the same use, one alone gets True. Raises EngineError for a machine that does not
+        answer.
+        """

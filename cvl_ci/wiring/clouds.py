@@ -21,6 +21,7 @@ from cvl_ci.engine.detached_results import StoredResults
 from cvl_ci.engine.jobs import SkyPilotJobs
 from cvl_ci.engine.machines import SkyPilotMachines
 from cvl_ci.engine.session import Session
+from cvl_ci.engine.sharing import SkyPilotSharing
 from cvl_ci.errors import EngineError, InputProblem, RequestError
 from cvl_ci.local.clock import SystemClock
 from cvl_ci.model.lease_name import LABEL_KEPT
@@ -129,6 +130,7 @@ class OpenClouds:
         return Cloud(
             machines=SkyPilotMachines(session),
             jobs=SkyPilotJobs(session),
+            shared=SkyPilotSharing(session),
             inventory=inventory.Inventories({SANDBOX: aws}),
             billed=False,
             named=SANDBOX,
@@ -153,6 +155,7 @@ class OpenClouds:
         return Cloud(
             machines=SkyPilotMachines(session),
             jobs=SkyPilotJobs(session),
+            shared=SkyPilotSharing(session),
             inventory=inventories,
             storage=buckets,
             contents=inventory.all_stores(buckets, environ),

@@ -31,6 +31,7 @@ LIGHT = {
         "model.loss",
         "model.replicas",
         "model.reuse",
+        "model.secret",
         "model.service",
         "model.storage",
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -200,6 +201,70 @@ def test_post_leaves_a_machine_that_is_kept_and_says_so_at_once(job: Job) -> Non
     assert (code, job.steps()) == (0, before), "no cloud is asked"
     assert "kept until 2" in said and len(said.splitlines()) == 1
     assert len(job.alive()) == 1
+
+
+SHARED = {"INPUT_REUSE": "trainer", "INPUT_REUSE_KEY": "0123456789abcdef" * 2, "INPUT_IDLE": "20m"}
+
+
+def another_runner(job: Job, run: str) -> dict[str, str]:
+    """Return the variables of a later run, on a runner with an empty home folder."""
+    home = job.folder / f"home-{run}"
+    shutil.copytree(job.folder / "home/.aws", home / ".aws")
+    return {**SHARED, "HOME": str(home), "GITHUB_RUN_ID": run}
+
+
+def test_the_machine_of_a_key_waits_for_a_run_on_another_runner_and_both_posts_leave_it(job: Job) -> None:
+    code, said = job.run("/entrypoint", **SHARED)
+    assert code == 0, said
+    (machine,) = job.alive()
+    assert job.outputs()["released"].startswith("kept until 2")
+    assert job.run("/post-entrypoint", **SHARED)[0] == 0 and job.alive() == [machine]
+    later = another_runner(job, "123456790")
+    code, said = job.run("/entrypoint", **later)
+    assert code == 0 and "use 2 of machine" in said, said
+    assert job.run("/post-entrypoint", **later)[0] == 0 and job.alive() == [machine]
+    shown = [line for line in said.splitlines() if SHARED["INPUT_REUSE_KEY"] in line]
+    assert all(line.startswith("::add-mask::") for line in shown)
+    files = [file for file in job.folder.rglob("*") if file.is_file()]
+    assert not [file for file in files if SHARED["INPUT_REUSE_KEY"].encode() in file.read_bytes()]
+
+
+def test_post_of_a_run_that_entered_another_run_s_machine_ends_that_machine(job: Job) -> None:
+    job.run("/entrypoint", **SHARED)
+    later = another_runner(job, "123456790")
+    main = job.start("/entrypoint", STAGE_HANG="follow", **later)
+    while job.steps().count("follow") < 2:
+        time.sleep(0.02)
+    main.kill()
+    main.communicate()
+    assert len(job.alive()) == 1
+    code, said = job.run("/post-entrypoint", **later)
+    assert (code, job.alive()) == (0, []), said
+
+
+def test_post_leaves_a_machine_that_a_killed_main_has_already_let_wait(job: Job) -> None:
+    """Another run may have entered it since."""
+    main = job.start("/entrypoint", STAGE_HANG="unpack", **SHARED)
+    while "unpack" not in job.steps():
+        time.sleep(0.02)
+    main.kill()
+    main.communicate()
+    assert len(job.alive()) == 1
+    code, said = job.run("/post-entrypoint", **SHARED)
+    assert code == 0 and len(job.alive()) == 1, said
+    assert job.outputs()["released"].startswith("kept until 2")
+
+
+def test_a_fork_that_may_run_shares_no_machine(job: Job) -> None:
+    fork = {**SHARED, "GITHUB_EVENT_NAME": "pull_request", "INPUT_FORK": "run", **a_fork(job, "pull_request")}
+    code, said = job.run("/entrypoint", **fork)
+    assert code == 0 and "a machine of its own" in said, said
+    assert job.alive() == []
+
+
+def test_a_workflow_without_the_secret_of_its_key_is_refused(job: Job) -> None:
+    code, said = job.run("/entrypoint", INPUT_REUSE="trainer")
+    assert code == 64 and "needs reuse_key" in said and job.alive() == []
 
 
 def test_a_main_killed_while_it_keeps_a_machine_leaves_it_to_post_which_ends_it(job: Job) -> None:

@@ -10,11 +10,14 @@ from cvl_ci.clouds.catalogue.prices import CataloguePrices
 from cvl_ci.commands.plan import quote, quote_text
 from cvl_ci.commands.plan.build_run import prepare
 from cvl_ci.errors import RequestError
-from cvl_ci.inputs.reader import from_environment, from_keywords
+from cvl_ci.inputs.reader import Inputs, from_environment, from_keywords
 from cvl_ci.local.git.checkout import open_checkout
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.model.reuse import IfBusy, ReusePlan
+from cvl_ci.model.secret import Secret
 from tests.support.field import plant
+
+SECRET = "0123456789abcdef" * 2 + "-zebra"
 
 
 @pytest.fixture
@@ -36,6 +39,14 @@ def wrong(project: Path, **inputs: object) -> dict[str, str]:
     with pytest.raises(RequestError) as error:
         plan(project, **inputs)  # type: ignore[arg-type]
     return {mistake.field: str(mistake) for mistake in error.value.mistakes}
+
+
+def problems_of(inputs: Inputs, project: Path) -> dict[str, str]:
+    try:
+        prepare(inputs, checkout=open_checkout(project), prices=CataloguePrices(), through_server=False)
+    except RequestError as error:
+        return {mistake.field: str(mistake) for mistake in error.mistakes}
+    return {}
 
 
 def test_the_plan_has_the_machine_and_tells_its_bounds(project: Path) -> None:
@@ -112,7 +123,28 @@ def test_a_wrong_answer_to_a_busy_machine_names_the_near_one(project: Path) -> N
     assert "wait" in wrong(project, reuse="trainer", if_busy="wiat")["if_busy"]
 
 
-def test_the_action_has_no_such_input() -> None:
-    """A runner of GitHub's loses its home folder, so the machine would wait in vain."""
-    inputs = from_environment({"INPUT_COMMAND": "true", "INPUT_REUSE": "trainer"})
-    assert [mistake.field for mistake in inputs.mistakes] == ["reuse"]
+def test_a_workflow_needs_the_secret_because_its_home_folder_is_lost(project: Path) -> None:
+    words = {"INPUT_COMMAND": "true", "INPUT_CLOUD": "aws", "INPUT_REUSE": "trainer"}
+    assert "needs reuse_key" in problems_of(from_environment(words), project)["reuse"]
+    assert problems_of(from_environment({**words, "INPUT_REUSE_KEY": SECRET}), project) == {}
+
+
+def test_a_secret_is_long_is_never_shown_and_is_read_from_the_variable_too(project: Path) -> None:
+    told = plan(project, reuse="trainer", reuse_key=SECRET)
+    assert told.machines.reuse is not None and told.machines.reuse.secret == Secret(SECRET)
+    assert SECRET not in repr(told)
+    short = wrong(project, reuse="trainer", reuse_key=SECRET[:31])["reuse_key"]
+    assert "32 characters" in short and SECRET[:31] not in short
+    by_variable = from_keywords({"command": "true", "reuse": "trainer"}, environment={"CVL_CI_REUSE_KEY": SECRET})
+    assert by_variable.keep.reuse_key == Secret(SECRET)
+    alone = from_keywords({"command": "true"}, environment={"CVL_CI_REUSE_KEY": SECRET})
+    assert alone.keep.reuse_key is None and alone.mistakes == ()
+    workflow = from_environment({"INPUT_REUSE": "trainer", "CVL_CI_REUSE_KEY": SECRET})
+    assert workflow.keep.reuse_key is None, "the job of a workflow may set variables"
+
+
+def test_a_machine_of_several_computers_is_on_aws_and_has_no_image(project: Path) -> None:
+    told = wrong(project, reuse="trainer", reuse_key=SECRET, cloud="gcp", image="python:3.12")
+    assert "name aws" in told["cloud"] and "its container" in told["image"]
+    assert "name aws" in wrong(project, reuse="trainer", reuse_key=SECRET, cloud="any")["cloud"]
+    assert "goes with reuse" in wrong(project, reuse_key=SECRET)["reuse_key"]

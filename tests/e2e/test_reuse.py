@@ -1,4 +1,7 @@
-"""A machine that waits between runs, on the sandbox: found, entered, clean, one user at a time, and it ends itself."""
+"""A machine that waits between runs of several runners, on the sandbox: entered, clean, one user at a time, and ended.
+
+Each run has an empty home folder, and only the repository's secret in common with the others.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ from tests.support.field import plant
 from tests.support.places import only_wait
 
 SECRET = "zebra-token-7781"
+REUSE_KEY = "b7e1c5" * 8
 LEAVE = f"""
 echo "first line"
 test "$TOKEN" = {SECRET[:6]}"{SECRET[6:]}" && echo "has its secret"
@@ -36,6 +40,10 @@ test -e result.txt -o -e "$CVL_WORK_DIR/result.txt" || echo "no output"
 test -e ~/.netrc || echo "no netrc"
 grep -c FROM_JOB ~/.bashrc || echo "bashrc as it was"
 pgrep -f 'sleep 98[67]' || echo "no process"
+found="$(sudo -n grep -rlsF "{REUSE_KEY[:9]}""{REUSE_KEY[9:]}" ~ /root /etc /tmp /var/lib/cvl-ci /dev/shm)"
+test -z "$found" && echo "no reuse key"
+found="$(sudo -n grep -lzsF CVL_CI_REUSE_KEY /proc/[0-9]*/environ)"
+test -z "$found" && echo "no reuse key in memory"
 sudo -n grep -rlF "{SECRET[:6]}""{SECRET[6:]}" ~ /tmp /dev/shm /var/tmp 2> /dev/null || echo "no secret"
 cat ~/.cache/huggingface/hub/model
 echo second > second.txt; sleep 15
@@ -88,13 +96,16 @@ class Typed:
 
 
 def begin(terminal: Terminal, command: str, *options: str, idle: str = "5m") -> Typed:
+    """Begin a run on a runner of its own, which has an empty home folder."""
     folder = terminal.home / f"run-{time.time_ns()}"
+    home = folder.with_suffix(".home")
+    home.mkdir()
     words = ["run", "--cloud", "sandbox", "--gpu", "none", "--max-runtime", "5m", "--reuse", "trainer", "--idle", idle]
     where = ["--outputs-dir", str(folder), "--json-summary", f"{folder}.json"]
     process = subprocess.Popen(
         [PROGRAM, *words, *where, *options, "--command", command],
         cwd=terminal.checkout,
-        env=terminal.environment,
+        env={**terminal.environment, "HOME": str(home)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -106,12 +117,12 @@ def begin(terminal: Terminal, command: str, *options: str, idle: str = "5m") -> 
 @pytest.fixture
 def project(terminal: Terminal, tmp_path: Path) -> Terminal:
     terminal.checkout = plant(tmp_path / "project", {"train.py": "print(1)\n"})
-    terminal.variables["TOKEN"] = SECRET
+    terminal.variables |= {"TOKEN": SECRET, "CVL_CI_REUSE_KEY": REUSE_KEY}
     return terminal
 
 
 @pytest.mark.minutes(3)
-def test_a_second_process_gets_the_machine_of_the_first_clean_and_it_ends_itself(project: Terminal) -> None:
+def test_a_second_runner_gets_the_machine_of_the_first_clean_and_it_ends_itself(project: Terminal) -> None:
     cold = begin(project, LEAVE, "--secrets", "TOKEN").until_first_line()
     first = cold.to_the_end()
     assert "has its secret" in cold.out
@@ -124,11 +135,23 @@ def test_a_second_process_gets_the_machine_of_the_first_clean_and_it_ends_itself
     waits = begin(project, "echo 'first line'; ls", idle="2m")
     print(f"first line of a warm machine: {warm.first_line_seconds:.1f} s")
     second, third = warm.to_the_end(), waits.to_the_end()
-    lines = ("no file", "no output", "no netrc", "bashrc as it was", "no process", "no secret", "model")
+    lines = (
+        "no reuse key",
+        "no reuse key in memory",
+        "no file",
+        "no output",
+        "no netrc",
+        "bashrc as it was",
+        "no process",
+        "no secret",
+        "model",
+    )
     assert [line for line in lines if line not in warm.out.splitlines()] == [], warm.out
     assert [one["cluster"] for one in (second, third)] == [first["cluster"]] * 2
     assert project.machines() == [machine.id], "two at once: one machine"
     assert [one["reuse"]["number"] for one in (first, second, third)] == [1, 2, 3]
+    assert third["phases"]["waiting"] > 0
+    assert not [one for one in (cold, warm, waits) if REUSE_KEY in one.out + one.err]
     assert "this run waits for it" in waits.err and "second.txt" not in waits.out
     assert [one["path"] for one in second["files"]] == ["second.txt"], "its own files alone"
 

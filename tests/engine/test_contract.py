@@ -16,7 +16,7 @@ ASK = """
 import inspect, json
 import sky
 from sky import backends, core, exceptions, execution, global_user_state, provision
-from sky.backends import cloud_vm_ray_backend
+from sky.backends import backend_utils, cloud_vm_ray_backend
 from sky.provision import provisioner
 from sky.provision.aws import instance
 from sky.skylet import autostop_lib
@@ -45,6 +45,14 @@ print(json.dumps({
     "record": list(provision.common.ProvisionRecord.__dataclass_fields__),
     "zones_walked_by_run_instances": "ec2_fail_fast.create_instances" in inspect.getsource(instance),
     "query_instances": parameters(provision.query_instances),
+    "write_cluster_config": parameters(backend_utils.write_cluster_config),
+    "config_is_written_so": "config_dict['ray'] = yaml_path" in inspect.getsource(backend_utils.write_cluster_config),
+    "get_cluster_info": parameters(provision.get_cluster_info),
+    "add_cluster": parameters(global_user_state.add_or_update_cluster),
+    "new_handle": parameters(backends.CloudVmRayResourceHandle.__init__),
+    "update_ips": parameters(backends.CloudVmRayResourceHandle.update_cluster_ips),
+    "runtime": list(provision.common.ProvisionRuntimeMetadata.__dataclass_fields__),
+    "template_of_aws": "aws-ray.yml.j2" in inspect.getsource(cloud_vm_ray_backend),
     "handle": parameters(global_user_state.get_handle_from_cluster_name),
     "runners": parameters(backends.CloudVmRayResourceHandle.get_command_runners),
     "run_by_ssh": parameters(command_runner.SSHCommandRunner.run),
@@ -86,6 +94,23 @@ def test_it_is_the_minor_version_we_know(skypilot: dict[str, object]) -> None:
         ("bulk_provision", ["cloud", "region", "zones"]),
         ("query_instances", ["provider_name", "cluster_name", "cluster_name_on_cloud", "provider_config"]),
         ("handle", ["cluster_name"]),
+        (
+            "write_cluster_config",
+            [
+                "to_provision",
+                "num_nodes",
+                "cluster_config_template",
+                "cluster_name",
+                "local_wheel_path",
+                "wheel_hash",
+                "region",
+                "zones",
+                "keep_launch_fields_in_existing_config",
+            ],
+        ),
+        ("get_cluster_info", ["provider_name", "region", "cluster_name_on_cloud", "provider_config"]),
+        ("add_cluster", ["cluster_name", "cluster_handle", "requested_resources", "ready"]),
+        ("update_ips", ["cluster_info"]),
         ("set_autostop", ["handle", "idle_minutes_to_autostop", "wait_for", "down", "stream_logs"]),
         ("runners", ["self"]),
         ("run_by_ssh", ["cmd", "require_outputs", "log_path", "process_stream", "stream_logs", "separate_stderr"]),
@@ -101,6 +126,14 @@ def test_the_functions_we_call_take_what_we_give(skypilot: dict[str, object], fu
 def test_a_further_job_is_the_two_stages_of_exec_and_a_refused_request_is_skipped(skypilot: dict[str, object]) -> None:
     assert skypilot["exec_is_these_two"] == [True, True]
     assert skypilot["blocked_is_skipped"]
+
+
+def test_a_cluster_of_another_computer_is_recorded_as_a_launch_records_it(skypilot: dict[str, object]) -> None:
+    assert skypilot["config_is_written_so"] and skypilot["template_of_aws"]
+    assert {"has_ray", "has_skylet", "has_job_queue", "ssh_available"} <= set(skypilot["runtime"])  # type: ignore[call-overload]
+    assert {"cluster_name", "cluster_name_on_cloud", "cluster_yaml", "launched_nodes", "launched_resources"} <= set(
+        skypilot["new_handle"]  # type: ignore[call-overload]
+    )
 
 
 def test_every_region_is_asked_through_the_one_function_we_stand_before(skypilot: dict[str, object]) -> None:

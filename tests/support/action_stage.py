@@ -46,6 +46,8 @@ class FileCloud(FakeCloud):
     def __init__(self, folder: Path) -> None:
         super().__init__(CLOCK)
         self.folder = folder
+        notes = folder / "uses"
+        self.uses = json.loads(notes.read_text()) if notes.exists() else {}
         for file in sorted(folder.glob("i-*")):
             lease, _, labels = file.read_text().partition("\n")
             name = super().create(lease=lease, region="us-east-1")
@@ -73,8 +75,17 @@ class FileCloud(FakeCloud):
             (self.folder / resource.id).unlink(missing_ok=True)
 
 
-class UnpackingEngine(FakeEngine):
-    """An engine whose machine packed the archives of the folder `STAGE_ARCHIVES`."""
+class NotingEngine(FakeEngine):
+    """An engine whose machines note their use in a file, as they do."""
+
+    def change_use(self, cluster: str, *, before: str, after: str) -> bool:
+        is_changed = super().change_use(cluster, before=before, after=after)
+        Path(os.environ["STAGE"], "uses").write_text(json.dumps(self.cloud.uses))
+        return is_changed
+
+
+class UnpackingEngine(NotingEngine):
+    """One whose machine packed the archives of the folder `STAGE_ARCHIVES`."""
 
     def unpack(self, *, into: Path, within: float = math.inf) -> Fetched:
         self.at("unpack")
@@ -97,7 +108,7 @@ def main() -> int:
         "##[error]mine",
         *os.environ.get("STAGE_LINES", "").split("|"),
     )
-    engine = (UnpackingEngine if "STAGE_ARCHIVES" in os.environ else FakeEngine)(cloud, at=at, lines=lines)
+    engine = (UnpackingEngine if "STAGE_ARCHIVES" in os.environ else NotingEngine)(cloud, at=at, lines=lines)
     refused = os.environ.get("STAGE_REFUSES", "")
 
     def without_capacity(request: LaunchRequest, *, watch: Watch) -> Launch:

@@ -91,6 +91,8 @@ class FakeCloud:
     asks_provider: bool = False
     came_up: bool = False
     undated: set[str] = field(default_factory=set)
+    uses: dict[str, str] = field(default_factory=dict)
+    """What each machine of several runners notes on itself: lease → its use."""
 
     def create(
         self,
@@ -262,6 +264,8 @@ class FakeEngine:
     downs: list[str] = field(default_factory=list)
     submitted: list[JobRequest] = field(default_factory=list)
     entered: list[LaunchRequest] = field(default_factory=list)
+    adopted: list[str] = field(default_factory=list)
+    unreachable: bool = False
 
     def warm(self) -> None:
         self.at("warm")
@@ -388,6 +392,22 @@ class FakeEngine:
     def clean(self, cluster: str) -> None:
         self.at("clean")
 
+    def adopt(self, request: LaunchRequest, *, region: str) -> None:
+        self.at("adopt")
+        living = [one for one in self.cloud.machines.values() if one.labels["cvl-ci-lease"] == request.cluster]
+        if not any(one.is_leftover and one.region == region for one in living):
+            raise EngineError("The provider does not show it.")
+        self.adopted.append(request.cluster)
+
+    def change_use(self, cluster: str, *, before: str, after: str) -> bool:
+        self.at("change_use")
+        if self.unreachable:
+            raise EngineError("The machine does not answer.")
+        if before and self.cloud.uses.get(cluster) != before:
+            return False
+        self.cloud.uses[cluster] = after
+        return True
+
     def keep(self, cluster: str, *, until: float, public_key: str | None, heartbeat: float = 0.0) -> Sequence[str]:
         self.heartbeats.append(heartbeat)
         self.at("keep")
@@ -424,6 +444,7 @@ class FakeClouds:
                 machines=self.engine,
                 jobs=self.engine,
                 inventory=self.engine.cloud,
+                shared=self.engine,
                 through=self.through,
                 results=self.results,
             )

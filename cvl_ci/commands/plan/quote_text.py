@@ -139,7 +139,8 @@ def _reuse(plan: RunPlan) -> str:
     if reuse is None:
         return ""
     busy = "waits for it" if reuse.if_busy is IfBusy.WAIT else "takes a new one"
-    return f"the machine of key {reuse.key}, if one waits on this computer; while it is in use, this run {busy}"
+    place = "on this computer" if reuse.secret is None else "at the provider"
+    return f"the machine of key {reuse.key}, if one waits {place}; while it is in use, this run {busy}"
 
 
 def _service(plan: RunPlan) -> list[str]:

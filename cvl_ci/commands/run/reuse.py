@@ -7,28 +7,30 @@ user left clean takes another run: its label says so. Any other one ends first, 
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from importlib import metadata
 
-from cvl_ci.commands.run import keep_alive, spending
+from cvl_ci.commands.run import keep_alive, shared_machines, spending
+from cvl_ci.commands.run.key_wait import Wait
 from cvl_ci.commands.run.outcome import is_fit_for_another
 from cvl_ci.commands.run.state import MachineSharing, RunState
-from cvl_ci.errors import CapacityError, CvlError, EngineError, NotProvedGone, explain_while_running
+from cvl_ci.errors import CvlError, EngineError, NotProvedGone, explain_while_running
 from cvl_ci.lease import Lease
 from cvl_ci.model.budget import Fleet
 from cvl_ci.model.launch import Attempt, Launch
-from cvl_ci.model.lease_name import LABEL_FINGERPRINT, LABEL_REUSE, LABEL_REUSER, LABEL_USE
+from cvl_ci.model.lease_name import LABEL_FINGERPRINT, LABEL_REUSE, LABEL_REUSER, LABEL_SHARED, LABEL_USE, SHARED
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.model.release import Release
-from cvl_ci.model.reuse import IfBusy, MachineUse, ReusePlan, UseMark, UseState, lock_name
+from cvl_ci.model.reuse import MachineUse, ReusePlan, UseMark, UseState
+from cvl_ci.model.secret import Secret
 from cvl_ci.planning.reuse_words import needed_seconds
-from cvl_ci.ports import Cloud, KeyLock, LaunchRequest, LeaseRecord
+from cvl_ci.ports import Cloud, LaunchRequest, LeaseRecord
 from cvl_ci.result.units import dollars, duration
 
-LOOK_SECONDS = 1.0
+LOOK_AT_PROVIDER_SECONDS = 10.0
 SUBMIT_SECONDS = 300.0
 """A live machine has this long to get the files of its next job."""
 
@@ -49,50 +51,15 @@ def fingerprint(plan: RunPlan) -> str:
         repr(sorted(plan.work.task_extra.items())),
         metadata.version("skypilot"),
     ]
+    if (reuse := machines.reuse) is not None and reuse.secret is not None:
+        # Another version cleans other places, and another secret opens nothing.
+        facts += [metadata.version("cvl-ci"), _digest_of(reuse.secret)]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
 
-@contextmanager
-def key_held(state: RunState) -> Iterator[None]:
-    """Hold the machine's key during a run. While another run has it, wait, or go on without the key, as asked."""
-    reuse, locks = state.plan.machines.reuse, state.tools.locks
-    if reuse is None:
-        yield
-        return
-    if locks is None:
-        raise EngineError("This entry point has no machines that wait between runs.")
-    lock = _wait_for_lock(state, reuse)
-    try:
-        yield
-    finally:
-        if lock is not None:
-            lock.release()
-
-
-def _wait_for_lock(state: RunState, reuse: ReusePlan) -> KeyLock | None:
-    locks, reporter, clock = state.tools.locks, state.tools.reporter, state.tools.clock
-    name = lock_name(state.owner.user_id, reuse.key)
-    begin, is_told = clock.monotonic(), False
-    while locks is not None:
-        if (lock := locks.take(name)) is not None:
-            return lock
-        if reuse.if_busy is IfBusy.NEW:
-            reporter.show(f"reuse {reuse.key}: another run uses the machine, so this run has one of its own")
-            limits = replace(state.plan.limits, keep_minutes=0.0, keeps_after_success=False)
-            alone = replace(state.plan.machines, reuse=None)
-            state.plan = replace(state.plan, machines=alone, limits=limits)
-            return None
-        if not is_told:
-            reporter.show(f"reuse {reuse.key}: another run uses the machine; this run waits for it, and costs nothing")
-            is_told = True
-        if clock.monotonic() - begin > reuse.max_age_minutes * 60:
-            break
-        clock.sleep(LOOK_SECONDS)
-    raise CapacityError(
-        f"The machine of reuse {reuse.key} was in use for {duration(reuse.max_age_minutes * 60)}.",
-        money="This run requested nothing.",
-        next_step="Use `if_busy: new`, or another key.",
-    )
+def _digest_of(secret: Secret) -> str:
+    """Return a text that differs for another secret. It tells neither the secret nor a key."""
+    return hmac.digest(secret.reveal().encode(), b"cvl-ci: fingerprint, version 1", hashlib.sha256).hex()
 
 
 def labels(state: RunState) -> dict[str, str]:
@@ -102,39 +69,97 @@ def labels(state: RunState) -> dict[str, str]:
         return {}
     use = UseMark(state=UseState.BUSY, number=1, since=state.tools.clock.now())
     own = {LABEL_REUSE: reuse.key, LABEL_REUSER: state.owner.user_id}
+    if reuse.secret is not None:
+        own[LABEL_SHARED] = SHARED
     return {**own, LABEL_FINGERPRINT: fingerprint(state.plan), LABEL_USE: str(use)}
 
 
 def enter(state: RunState, cloud: Cloud, *, lease_of: Callable[[LeaseRecord], Lease]) -> Lease | None:
     """Return the lease of a machine that waits for this run, after it is entered. None: a new one is needed.
 
-    Every other machine of the key ends first. Raises NotProvedGone if the provider does not show its end.
+    Every other machine of the key ends first, unless a run uses it. Raises NotProvedGone if the provider does not show
+    its end.
     """
     reuse = state.plan.machines.reuse
     if reuse is None:
         return None
+    if reuse.secret is not None:
+        entered = _enter_shared(state, cloud, reuse, lease_of)
+    else:
+        waiting = ((one, _problem(state, reuse, one.record)) for one in map(lease_of, _records(state, reuse)))
+        entered = _enter_first(state, cloud, reuse, waiting)
+    uncounted_usd = state.facts.uncounted_usd or None
+    if entered is not None and state.sharing is not None and state.sharing.use is not None:
+        state.sharing = replace(state.sharing, use=replace(state.sharing.use, uncounted_usd=uncounted_usd))
+    elif state.plan.machines.reuse is not None:
+        use = MachineUse(key=reuse.key, entered_at=state.tools.clock.now(), uncounted_usd=uncounted_usd)
+        state.sharing = MachineSharing(limits=state.plan.limits, is_further=False, use=use)
+        state.launches.current, state.launches.attempts = None, []
+    return entered
+
+
+def _enter_first(
+    state: RunState, cloud: Cloud, reuse: ReusePlan, candidates: Iterable[tuple[Lease, str]]
+) -> Lease | None:
+    """Enter the first of these machines that fits, and end the others. Each one comes with its problem, or none."""
     entered: Lease | None = None
-    uncounted_usd = 0.0
-    for record in _records(state, reuse):
-        lease = lease_of(record)
-        problem = "another machine of the key is newer" if entered else _problem(state, reuse, record)
+    for lease, known_problem in candidates:
+        problem = "another machine of the key is newer" if entered else known_problem
         if not problem:
             try:
                 _enter(state, cloud, lease, reuse)
             except CvlError as error:
-                problem, state.lease = error.what, None
+                problem = error.what
             else:
                 entered = lease
         if problem:
-            uncounted_usd += _end(state, lease, reuse, problem)
-    if entered is not None and state.sharing is not None and state.sharing.use is not None:
-        use = replace(state.sharing.use, uncounted_usd=uncounted_usd or None)
-        state.sharing = replace(state.sharing, use=use)
-    else:
-        use = MachineUse(key=reuse.key, entered_at=state.tools.clock.now(), uncounted_usd=uncounted_usd or None)
-        state.sharing = MachineSharing(limits=state.plan.limits, is_further=False, use=use)
-        state.launches.current, state.launches.attempts = None, []
+            _end(state, lease, reuse, problem)
+            state.lease = entered
     return entered
+
+
+def _enter_shared(
+    state: RunState, cloud: Cloud, reuse: ReusePlan, lease_of: Callable[[LeaseRecord], Lease]
+) -> Lease | None:
+    """Enter a machine that any runner launched. Wait for one in use, or take a new one, as the plan says."""
+    wait = Wait(state, reuse, look_seconds=LOOK_AT_PROVIDER_SECONDS)
+    while True:
+        records, is_complete = shared_machines.records(state, cloud, reuse)
+        candidates, is_busy = [], False
+        for record in records:
+            lease = lease_of(record)
+            problem = _problem_after_taking(state, cloud, reuse, lease)
+            if problem is None:
+                is_busy = True
+            else:
+                candidates.append((lease, problem))
+        names = {record.name for record in records}
+        vanished = [one for one in _records(state, reuse) if one.name not in names] if is_complete else []
+        candidates += [(lease_of(one), "the provider does not show it any more") for one in vanished]
+        entered = _enter_first(state, cloud, reuse, candidates)
+        if entered is not None or not is_busy:
+            wait.end()
+            return entered
+        if not wait.goes_on():
+            return None
+
+
+def _problem_after_taking(state: RunState, cloud: Cloud, reuse: ReusePlan, lease: Lease) -> str | None:
+    """Take a machine, so that no other run enters it. Return why it cannot take this run; empty: it can.
+
+    None: another run uses it. A run that did not end in order has a machine until its deadline.
+    """
+    record, use = lease.record, UseMark.parse(lease.record.labels.get(LABEL_USE, ""))
+    problem = _problem(state, reuse, record)
+    if use is None or record.deadline <= state.tools.clock.now():
+        return problem
+    if use.state is not UseState.IDLE:
+        return None
+    try:
+        is_taken = shared_machines.take(state, cloud, lease, number=use.number)
+    except CvlError as error:
+        return problem or f"it cannot be entered: {error.what}"
+    return problem if is_taken else None
 
 
 def _records(state: RunState, reuse: ReusePlan) -> list[LeaseRecord]:
@@ -156,7 +181,7 @@ def _problem(state: RunState, reuse: ReusePlan, record: LeaseRecord) -> str:
     if use is None or use.state is not UseState.IDLE:
         return "the run that used it last did not end in order"
     if record.labels.get(LABEL_FINGERPRINT) != fingerprint(state.plan):
-        return "its GPU, image, setup, place, disk or SkyPilot is another"
+        return "its GPU, image, setup, place, disk, version or secret is another"
     if record.deadline <= now:
         return f"it waited too long, and ended itself {duration(now - record.deadline)} ago"
     if record.taken_at + reuse.max_age_minutes * 60 < now + SUBMIT_SECONDS + needed_seconds(state.plan):
@@ -172,7 +197,7 @@ def _enter(state: RunState, cloud: Cloud, lease: Lease, reuse: ReusePlan) -> Non
         raise EngineError("Its record does not tell who used it.")
     use = MachineUse(key=reuse.key, number=idle.number + 1, entered_at=now, idle_seconds=max(0.0, now - idle.since))
     state.sharing = MachineSharing(limits=state.plan.limits, is_further=True, use=use)
-    state.lease = lease  # from here on, any end of this run releases it
+    state.hold(lease)  # from here on, any end of this run releases it
     oldest = record.taken_at + reuse.max_age_minutes * 60
     until = min(now + SUBMIT_SECONDS + needed_seconds(state.plan), oldest)
     busy = UseMark(state=UseState.BUSY, number=use.number, since=now)
@@ -202,12 +227,13 @@ def _enter(state: RunState, cloud: Cloud, lease: Lease, reuse: ReusePlan) -> Non
     )
 
 
-def _end(state: RunState, lease: Lease, reuse: ReusePlan, problem: str) -> float:
+def _end(state: RunState, lease: Lease, reuse: ReusePlan, problem: str) -> None:
     """End a machine of the key, with proof, before another one can be requested.
 
-    Return the dollars that no run counts, as far as they are known.
+    Note the dollars that no run counts, as far as they are known.
     """
     state.tools.reporter.show(f"reuse {reuse.key}: machine {lease.name} is not used again: {problem}")
+    state.hold(lease)  # a stop in the middle of its release releases it again, and names it
     release = lease.release(maybe_created=True)
     if not release.gone:
         raise NotProvedGone(
@@ -218,7 +244,7 @@ def _end(state: RunState, lease: Lease, reuse: ReusePlan, problem: str) -> float
     state.tools.reporter.show(f"reuse {reuse.key}: the provider shows that machine {lease.name} is gone")
     use = UseMark.parse(lease.record.labels.get(LABEL_USE, ""))
     if use is not None and use.state is UseState.IDLE:  # the run before counted its longest wait
-        return 0.0
+        return
     since = use.since if use else lease.record.taken_at
     usd = spending.cost_since(state, release, since=since)
     amount = "an unknown price" if usd is None else f"about {dollars(usd)}"
@@ -227,7 +253,7 @@ def _end(state: RunState, lease: Lease, reuse: ReusePlan, problem: str) -> float
         f"{duration(state.tools.clock.now() - since)}: {amount}. The cost of this run does not include it; "
         "`cvl-ci cost` does."
     )
-    return usd or 0.0
+    state.facts.uncounted_usd += usd or 0.0
 
 
 def let_wait(state: RunState, lease: Lease) -> Release | None:
@@ -244,6 +270,8 @@ def let_wait(state: RunState, lease: Lease) -> Release | None:
         return None
     try:
         state.cloud.machines.clean(lease.name)
+        if reuse.secret is not None:
+            shared_machines.offer(state, state.cloud, lease, number=use.number)
     except Exception as error:  # noqa: BLE001  a machine in doubt takes no further run
         say(f"The machine is not clean for another run, so cvl-ci takes it down: {explain_while_running(error)}")
         return None

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cvl_ci.commands.plan import month, quote_text
 from cvl_ci.commands.plan import quote as planning
-from cvl_ci.commands.run import mount_sources, reuse, steps
+from cvl_ci.commands.run import key_wait, mount_sources, steps
 from cvl_ci.commands.run.outcome import outcome
 from cvl_ci.commands.run.stages import Stages
 from cvl_ci.commands.run.state import RunPorts, RunState, Timeline
@@ -44,7 +44,7 @@ def run(plan: RunPlan, *, owner: Owner, outputs: Path, tools: RunPorts) -> Outco
         state.enter(Phase.SANDBOX)
     with (
         steps.failures_kept(state),
-        reuse.key_held(state),
+        key_wait.key_held(state),
         tools.clouds.open(plan.machines.locations, user_id=owner.user_id, watch=state.watch) as cloud,
     ):
         state.cloud = cloud

@@ -62,6 +62,8 @@ class RunPorts:
     """The token of that service."""
     locks: KeyLocks | None = None
     """The locks of machines that wait between runs. None: this entry point has none."""
+    note_lease: Callable[[str], None] = lambda _: None
+    """Gets the name of a lease of another run, before this run takes it over or ends it."""
     models: Callable[[ModelPlan, str, Callable[[str], None]], None] | None = None
     """Has a plan's models in their bucket: the second argument names this run, the third receives lines."""
 
@@ -145,6 +147,8 @@ class RunFacts:
     came_through: bool = False
     """Whether launch and fetch both succeeded, without an error of cvl-ci."""
     warnings: list[str] = field(default_factory=list)
+    uncounted_usd: float = 0.0
+    """The cost of replaced machines that no run counts, because theirs was killed."""
 
     @property
     def lost(self) -> Lost | None:
@@ -197,6 +201,11 @@ class RunState:
         """Return whether the machines were lost, and no new machine runs the job yet."""
         recoveries = self.launches.recoveries
         return bool(recoveries) and recoveries[-1].resumed_at is None
+
+    def hold(self, lease: Lease) -> None:
+        """Take over the lease of another run: any end of this run releases it."""
+        self.tools.note_lease(lease.name)
+        self.lease = lease
 
     def enter(self, phase: Phase | None) -> None:
         self.timeline.enter(phase)

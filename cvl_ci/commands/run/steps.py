@@ -88,7 +88,8 @@ def failures_kept(state: RunState) -> Iterator[None]:
 def under_lease(state: RunState, cloud: Cloud) -> Iterator[Lease]:
     """Keep the promise: record the lease, and release it with proof after any event."""
     lease = reuse.enter(state, cloud, lease_of=partial(_lease, state, cloud)) or _acquired(state, cloud)
-    state.lease = lease
+    if state.lease is not lease:
+        state.hold(lease)
     try:
         with failures_kept(state):
             yield lease

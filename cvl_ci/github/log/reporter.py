@@ -28,6 +28,7 @@ from cvl_ci.result.text import headline, machine_line, proved_gone
 from cvl_ci.result.units import dollars, stopwatch
 
 TITLES = {
+    Phase.WAITING: "Waiting for the machine",
     Phase.SANDBOX: "Starting the sandbox",
     Phase.STAGING: "Collecting the files",
     Phase.PROVISIONING: "Getting machines",

@@ -31,6 +31,7 @@ from cvl_ci.result.text import machine_line, proved_gone
 from cvl_ci.result.units import dollars, stopwatch
 
 ACTIVITIES = {
+    Phase.WAITING: "waiting for the machine",
     Phase.SANDBOX: "starting the sandbox",
     Phase.STAGING: "collecting the files",
     Phase.PROVISIONING: "getting machines",

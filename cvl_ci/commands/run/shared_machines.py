@@ -1,0 +1,109 @@
+"""Find the machine of a key at its provider, where any runner may have launched it, and take it for one run.
+
+The provider's labels tell which machines wait. The machine itself decides which of two runs gets it. A run without an
+answer of both takes a new machine.
+"""
+
+from __future__ import annotations
+
+from cvl_ci.commands.run.state import RunState
+from cvl_ci.errors import EngineError
+from cvl_ci.lease import Lease
+from cvl_ci.model.lease_name import (
+    LABEL_BUCKETS,
+    LABEL_DEADLINE,
+    LABEL_LEASE,
+    LABEL_REUSE,
+    LABEL_REUSER,
+    LABEL_SHARED,
+    NO_BUCKETS,
+    SHARED,
+    is_lease,
+)
+from cvl_ci.model.location import Location
+from cvl_ci.model.reuse import ReusePlan, UseState
+from cvl_ci.ports import Cloud, LaunchRequest, LeaseRecord, Resource, ResourceKind, SharedMachines
+
+_LATEST = 1 << 40
+"""Seconds since the epoch. A label is text of anybody with rights in the account."""
+
+
+def port(cloud: Cloud) -> SharedMachines:
+    if cloud.shared is None:
+        raise EngineError("This cloud has no machines that several computers enter.")
+    return cloud.shared
+
+
+def records(state: RunState, cloud: Cloud, reuse: ReusePlan) -> tuple[list[LeaseRecord], bool]:
+    """Return the leases of the key whose machines the provider shows, as their labels tell them; the newest first.
+
+    Return too whether the provider showed all machines.
+    """
+    result = cloud.inventory.find(lease=None, locations=state.plan.machines.locations)
+    resources, silent = result.read()
+    unheard = (
+        f"The provider did not list all machines ({'; '.join(silent)[:300]}). If one of reuse {reuse.key} is among "
+        "them, it ends itself at its deadline."
+    )
+    if silent and unheard not in state.facts.warnings:
+        state.facts.warnings.append(unheard)
+    machines: dict[str, list[Resource]] = {}
+    for resource in resources:
+        lease = resource.labels.get(LABEL_LEASE, "")
+        if resource.kind is ResourceKind.MACHINE and resource.is_leftover and is_lease(lease):
+            labels = resource.labels
+            is_own = labels.get(LABEL_REUSE) == reuse.key and labels.get(LABEL_REUSER) == state.owner.user_id
+            if is_own and labels.get(LABEL_SHARED) == SHARED:
+                machines.setdefault(lease, []).append(resource)
+    newest_first = sorted((_record(*one) for one in machines.items()), key=lambda one: -one.taken_at)
+    return newest_first, not silent
+
+
+def _record(lease: str, nodes: list[Resource]) -> LeaseRecord:
+    head = nodes[0]
+    place = Location(cloud=head.provider, region=head.region)
+    deadline = head.labels.get(LABEL_DEADLINE, "")
+    return LeaseRecord(
+        name=lease,
+        labels=dict(head.labels),
+        deadline=min(float(deadline), _LATEST) if deadline.isascii() and deadline.isdecimal() else 0.0,
+        locations=(place,),
+        taken_at=min(node.created_at or 0.0 for node in nodes),
+        regions=(str(place),),
+        knows_buckets=head.labels.get(LABEL_BUCKETS) == NO_BUCKETS,
+    )
+
+
+def take(state: RunState, cloud: Cloud, lease: Lease, *, number: int) -> bool:
+    """Take a machine that waits after its use `number`. False: another run has taken it.
+
+    Raises CvlError for a machine that this run cannot enter.
+    """
+    record = lease.record
+    request = LaunchRequest(
+        plan=state.plan,
+        cluster=lease.name,
+        labels=record.labels,
+        staged=state.outputs,
+        deadline=record.deadline,
+        fence=state.tools.records.fence(lease.name),
+        offers=state.quote.offers,
+    )
+    shared = port(cloud)
+    shared.adopt(request, region=record.locations[0].region or "")
+    return shared.change_use(lease.name, before=_waits(number), after=_is_used(state, number + 1))
+
+
+def offer(state: RunState, cloud: Cloud, lease: Lease, *, number: int) -> None:
+    """Let the next run take the machine after this use. Raises CvlError: then it is not fit for one."""
+    before = "" if number == 1 else _is_used(state, number)
+    if not port(cloud).change_use(lease.name, before=before, after=_waits(number)):
+        raise EngineError("The machine notes the use of another run.")
+
+
+def _waits(number: int) -> str:
+    return f"{UseState.IDLE.value}-{number}"
+
+
+def _is_used(state: RunState, number: int) -> str:
+    return f"{UseState.BUSY.value}-{number}-{state.owner.name}"
