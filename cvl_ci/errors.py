@@ -12,6 +12,7 @@
     ├── SandboxError (70)     the emulated cloud did not start
     ├── HubError (70)         the model hub gave no valid answer, or wrong bytes
     ├── StorageError (70)     the bucket gave no valid answer, or holds wrong bytes
+    ├── ImageError (70)       a container image was not built, not pushed, or is not in its registry
     ├── LeakFound (1)         `reap` found leftovers: they are gone, but their cause is not
     ├── ArtifactError (70)    files could not be uploaded; they are still at their place
     └── NotProvedGone (79)    a machine may still be running: the loudest
@@ -134,6 +135,10 @@ class HubError(CvlError):
 
 
 class StorageError(CvlError):
+    exit_code = 70
+
+
+class ImageError(CvlError):
     exit_code = 70
 
 

@@ -294,7 +294,7 @@ class SkyPilotRunner:
         masks, interruption = self._pool.masks(), interruption or Interruption()
         with self._under_way.including(interruption):
             plan = self._prepared(request, masks=masks)
-            plan = service.added_to(plan, masks=masks) if service else plan
+            plan = service.added_to(plan, masks, self._environment, self._on_notice) if service else plan
             owner = self._owner(secrets.token_hex(4))
             reporter = Listener(
                 on_line=print if stream_logs else self._on_line,

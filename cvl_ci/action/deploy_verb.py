@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cvl_ci import wiring
-from cvl_ci.action import step_plan
+from cvl_ci.action import deploy_request, step_plan
 from cvl_ci.action.shown_deployment import ShownDeployment
-from cvl_ci.errors import CvlError, InputProblem, NotProvedGone, RequestError, explain
-from cvl_ci.inputs.deploy_inputs import NOT_OF_A_SERVICE, DeployInputs, DeployStepInputs
-from cvl_ci.inputs.option import options_of
+from cvl_ci.errors import CvlError, NotProvedGone, explain
 from cvl_ci.model.location import Location
 
 if TYPE_CHECKING:
+    from cvl_ci.action.deploy_request import DeployStep
     from cvl_ci.action.publication import StepPublication
     from cvl_ci.action.state import StepState
     from cvl_ci.action.step import Step
@@ -28,28 +27,20 @@ if TYPE_CHECKING:
     from cvl_ci.ports.pull_requests import PullRequests
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Request:
-    """The inputs of this verb. `token`: empty for an end."""
-
-    service: DeployInputs
-    token: str
-
-
 def carry_out(
     step: Step, publication: StepPublication, environ: Mapping[str, str], inputs: Inputs, *, policy: tuple[str, str]
 ) -> int:
     """Start the service of the environment, or end it, and return the exit code. Raises CvlError before any cost."""
     is_end = step.context.event.is_closed if inputs.keep.down is None else inputs.keep.down
-    request = _request(step, environ, inputs, is_end=is_end)
+    request = deploy_request.read(step, environ, inputs, is_end=is_end)
     owner = replace(step.owner, environment=environment_of(step, environ))
     step.reporter.mask(*([request.token] if request.token else []))
     if is_end and policy[0] == "run":
-        return _take_down(owner, step, publication, environ, _clouds(inputs))
+        return _take_down(owner, step, publication, environ, deploy_request.clouds_of(inputs))
     if is_end:
         publication.skip(policy[1], "Nothing of it was taken down.", title=owner.environment)
         return 0
-    plan = _plan(request, inputs, environ)
+    plan = deploy_request.plan_of(request, inputs, environ)
     if policy[0] != "run":
         publication.skip(policy[1], step_plan.as_text(plan, environ), title=owner.environment)
         return 0
@@ -58,7 +49,8 @@ def carry_out(
     step.reporter.mask(*secrets_of(plan.variables))
     step.require_committed(lambda: step_plan.unknown_files(inputs, plan))
     plan = wiring.within_month(plan, step_plan.checkout_of(inputs), environ)
-    return _roll_out(plan, owner, step, publication, environ, token=request.token)
+    plan = deploy_request.with_image(plan, request, step, environ, inputs)
+    return _roll_out(plan, owner, step, publication, environ, request=request)
 
 
 def environment_of(step: Step, environ: Mapping[str, str]) -> str:
@@ -100,75 +92,24 @@ def _show_end(deployment: ShownDeployment, saved: StepState) -> None:
         deployment.drop(saved.deployment)
 
 
-# ---- the request ------------------------------------------------------------------------------------------------
-
-
-def _request(step: Step, environ: Mapping[str, str], inputs: Inputs, *, is_end: bool) -> _Request:
-    """Return the verb's own inputs. Raises RequestError with all mistakes of the step."""
-    from cvl_ci.commands.plan.service import checked_token
-    from cvl_ci.inputs import action_variables, matrix_reader
-    from cvl_ci.inputs.table import RUN_BY_NAME
-
-    values, problems = matrix_reader.read(environ, "deploy")
-    mistakes = [*inputs.mistakes, *problems]
-    for name in sorted((NOT_OF_A_SERVICE & action_variables.names()) - {"down"}):
-        text = action_variables.value(environ, name)
-        if text not in {"", RUN_BY_NAME[name].action_default}:
-            mistakes.append(InputProblem(field=name, value=text, problem="goes without `verb: deploy`"))
-    own = DeployStepInputs(**{one.name: values[one.name] for one in options_of(DeployStepInputs) if one.name in values})
-    token = own.deploy_token.reveal() if own.deploy_token is not None else ""
-    step.reporter.mask(*([token] if token else []))
-    if not token and not is_end:
-        problem = "is missing: give a secret of the repository, which the callers of the service send"
-        mistakes.append(InputProblem(field="deploy_token", value="", problem=problem))
-    elif not is_end:
-        try:
-            checked_token(token, variable="deploy_token")
-        except RequestError as error:
-            mistakes += error.mistakes
-    if wiring.goes_through_server(environ, by_inputs=True):
-        problem = "goes without `verb: deploy`, which opens a port by itself: an API server does not offer that"
-        mistakes.append(InputProblem(field="skypilot_api_server_endpoint", value="***", problem=problem))
-    if mistakes:
-        raise RequestError(mistakes)
-    service = DeployInputs(**{one.name: values[one.name] for one in options_of(DeployInputs) if one.name in values})
-    return _Request(service=service, token=token)
-
-
-def _clouds(inputs: Inputs) -> tuple[Location, ...]:
-    """Return whole clouds: an older service may be in another region."""
-    named = [location.cloud for location in inputs.location.cloud or ()]
-    return tuple(Location(cloud=cloud) for cloud in dict.fromkeys(named or ["aws"]))
-
-
-def _plan(request: _Request, inputs: Inputs, environ: Mapping[str, str]) -> RunPlan:
-    """Return the plan with its service. Raises RequestError with all mistakes."""
-    from cvl_ci.commands.plan import service as services
-    from cvl_ci.inputs.reader import Spelling
-    from cvl_ci.planning.service import SERVE
-
-    work, location = inputs.work, inputs.location
-    inputs = replace(
-        inputs,
-        work=replace(work, preset=work.preset or (SERVE if work.example and not work.command else None)),
-        location=replace(location, cloud=location.cloud or (Location(cloud="aws"),)),
-        limits=replace(inputs.limits, max_runtime=services.runtime_minutes(request.service)),
-        keep=replace(inputs.keep, down=None),
-    )
-    plan = step_plan.plan_of(inputs, environ)
-    checkout = step_plan.checkout_of(inputs)
-    return services.with_service(plan, request.service, checkout, token=request.token, spelling=Spelling.INPUT)
-
-
 # ---- a service --------------------------------------------------------------------------------------------------
 
 
 def _roll_out(
-    plan: RunPlan, owner: Owner, step: Step, publication: StepPublication, environ: Mapping[str, str], *, token: str
+    plan: RunPlan,
+    owner: Owner,
+    step: Step,
+    publication: StepPublication,
+    environ: Mapping[str, str],
+    *,
+    request: DeployStep,
 ) -> int:
     from cvl_ci.commands.deploy import rollout
     from cvl_ci.local.interruption import Interruption
+    from cvl_ci.result import outputs
+    from cvl_ci.result.units import duration
 
+    drain = rollout.DRAIN_SECONDS if request.drain is None else request.drain * 60
     clouds = dict.fromkeys(location.cloud for location in plan.machines.locations)
     locations = tuple(Location(cloud=cloud) for cloud in clouds)
     environ = wiring.credentials(environ, list(clouds), mask=step.reporter.mask)
@@ -184,7 +125,7 @@ def _roll_out(
             outputs=step.outputs,
             reporter=step.reporter,
             interruption=Interruption(),
-            token=token,
+            token=request.token,
         )
         _save_end(step, outcome)
         return outcome
@@ -193,7 +134,23 @@ def _roll_out(
         kept_until = "" if is_closed else step.state.now.kept_until
         step.state.update(leases=tuple(replaced), done=not replaced, kept_until=kept_until)
 
-    tools = rollout.RolloutPorts(down=_down_ports(step, environ), pulls=_pulls(step), run=run, keeps=keeps)
+    def announce(outcome: Outcome, replaced: Sequence[str]) -> None:
+        service = outcome.machines.service
+        step.reporter.notice(
+            f"{owner.environment} is now at {service.url if service else 'its new address'}. The older service answers "
+            f"for {duration(drain)} more: {', '.join(replaced)}."
+        )
+        publication.set_outputs(outputs.outputs(outcome))
+        deployment.end_of(outcome)
+
+    tools = rollout.RolloutPorts(
+        down=_down_ports(step, environ),
+        pulls=_pulls(step),
+        run=run,
+        keeps=keeps,
+        announce=announce,
+        drain_seconds=drain,
+    )
     rolled = rollout.roll_out(owner, commit=step.context.event.head_sha, locations=locations, tools=tools)
     if rolled.outcome is None:
         return _skipped(rolled, owner, step, publication, deployment)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cvl_ci import wiring
+from cvl_ci.cli import deploy_steps
 from cvl_ci.cli.stopping import Stopping
 from cvl_ci.errors import EngineError, InputProblem, RequestError
 from cvl_ci.inputs import verb_options
@@ -42,8 +43,10 @@ def deploy(
     from cvl_ci.planning.service import SERVE
     from cvl_ci.wiring import deploying
 
-    inputs = _inputs(parsed)
+    inputs, steps = _inputs(parsed), deploy_steps.read(parsed)
     deploying.refuse_server(environ)
+    if steps.smokes_alone:
+        return deploy_steps.smoke(inputs, steps, environ, console)
     token = _token(environ)
     if len(parsed.words) == 1 and not parsed.command:
         parsed.words = [*parsed.words, SERVE]
@@ -52,9 +55,13 @@ def deploy(
     plan = prepare(parsed, environ, console)
     checkout = open_checkout(Path.cwd(), at=str(parsed.workdir or "."))
     is_shown = parsed.dry_run or parsed.yaml
-    plan = services.with_service(plan, inputs, checkout, token=token, starts=not is_shown)
+    plan = services.with_service(plan, inputs, checkout, token=token, starts=steps.starts and not is_shown)
+    plan = deploy_steps.prepare(plan, steps, checkout, environ, console, owner=owner)
     if is_shown:
         _show(plan, wiring.prices(environ), console, as_yaml=parsed.yaml)
+        return 0
+    if not steps.starts:
+        console.tell("Nothing was started.")
         return 0
     terminal = console.terminal()
     outputs = Path("cvl-outputs") / owner.name

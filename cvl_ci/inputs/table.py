@@ -12,6 +12,7 @@ from cvl_ci.inputs.model_inputs import MODEL_GROUPS
 from cvl_ci.inputs.option import EntryPoint, InputOption, options_of
 from cvl_ci.inputs.price_inputs import PRICE_GROUPS
 from cvl_ci.inputs.queue_inputs import QUEUE_GROUPS
+from cvl_ci.inputs.rollout_inputs import ROLLOUT_GROUPS
 from cvl_ci.inputs.run_inputs import RUN_GROUPS
 from cvl_ci.inputs.step_inputs import STEP_GROUPS
 
@@ -22,7 +23,7 @@ DRILL_OPTIONS = options_of(*DRILL_GROUPS)
 PRICE_OPTIONS = options_of(*PRICE_GROUPS)
 MODEL_OPTIONS = options_of(*MODEL_GROUPS)
 QUEUE_OPTIONS = options_of(*QUEUE_GROUPS)
-DEPLOY_OPTIONS = options_of(*DEPLOY_GROUPS)
+DEPLOY_OPTIONS = options_of(*DEPLOY_GROUPS, *ROLLOUT_GROUPS)
 OPTIONS = (
     *RUN_OPTIONS,
     *STEP_OPTIONS,

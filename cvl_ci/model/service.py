@@ -65,6 +65,8 @@ class ServicePlan:
     token_digest: str = ""
     replicas: ReplicaPlan | None = None
     """Several machines behind `sky serve`. None: one machine."""
+    smokes: bool = True
+    """Whether smoke requests follow the first answer."""
 
     @property
     def public_port(self) -> int:

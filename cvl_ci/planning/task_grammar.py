@@ -51,7 +51,7 @@ def schemas() -> Mapping[str, Any]:
 
 def mistakes(task: Mapping[str, Any]) -> dict[str, str]:
     """Return every mistake by its place in the file; empty when SkyPilot would read this task."""
-    parts = (part(task) for part in (_in_task, _in_resources, _in_mounts, _in_volumes))
+    parts = (part(task) for part in (_in_task, _in_resources, _in_mounts, _in_volumes, _in_service))
     by_path: dict[str, str] = {}
     for path, problem in islice(chain.from_iterable(parts), MOST_MISTAKES):
         by_path.setdefault(path, _printable(problem))
@@ -101,6 +101,12 @@ def _in_resources(task: Mapping[str, Any]) -> Problems:
     if config.keys() >= set(_ALTERNATIVES):
         yield "resources.any_of", "has both resources.any_of and resources.ordered: SkyPilot takes one of them"
     yield from check(_as_read(config), schemas()["resources"], "resources")
+
+
+def _in_service(task: Mapping[str, Any]) -> Problems:
+    section = task.get("service")
+    if isinstance(section, Mapping):
+        yield from check(section, schemas()["service"], "service")
 
 
 def _as_read(config: Mapping[str, Any]) -> dict[str, Any]:

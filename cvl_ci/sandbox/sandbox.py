@@ -21,7 +21,7 @@ from cvl_ci.sandbox.control import EmulatorClient
 from cvl_ci.sandbox.docker import image, in_container, leftovers, networks, ports
 from cvl_ci.sandbox.docker.engine import LABEL, Docker, DockerFailed
 from cvl_ci.sandbox.faults import Faults
-from cvl_ci.sandbox.machine_types import MachineType, fingerprint, regions_of
+from cvl_ci.sandbox.machine_types import MachineType, regions_of
 from cvl_ci.sandbox.sandbox_spec import ACTIONS, FAULTS, SandboxSpec
 from cvl_ci.sandbox.sky_home import Access
 from cvl_ci.sandbox.status import Instance, Status
@@ -73,11 +73,7 @@ class Sandbox:
             spec, client = self._running()
             if spec is None or client is None:
                 return self._access(self._start())
-            if fingerprint(spec.machine_types) != fingerprint(self._types):
-                raise SandboxError(
-                    "This sandbox is up and sells other machines than this call requests.",
-                    next_step="Stop it first (cvl-ci sandbox down), then start it again.",
-                )
+            sandbox_spec.require_same(spec, self._types, self._environment)
             if not client.is_local:
                 in_container.join(self._docker, spec.networks)
             if not (self._access(spec).home / sky_home.CATALOGUE).is_dir():
@@ -215,6 +211,7 @@ class Sandbox:
             metadata_port=metadata_port,
             skypilot_port=skypilot_port,
             machine_types=self._types,
+            registry=self._environment.get(sandbox_spec.REGISTRY, ""),
         )
         if keys.load(self._directory) is None:
             keys.create(self._directory)

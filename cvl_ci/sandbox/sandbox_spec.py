@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from cvl_ci.errors import SandboxError
 from cvl_ci.sandbox.docker.networks import Network
-from cvl_ci.sandbox.machine_types import MachineType
+from cvl_ci.sandbox.machine_types import MachineType, fingerprint
 
+REGISTRY = "CVL_CI_SANDBOX_REGISTRY"
+"""The variable with the registry of this computer from which machines may pull, such as `127.0.0.1:5000`."""
 FILE = "sandbox.json"
 ACTIONS = "actions.json"
 FAULTS = "faults.json"
@@ -33,6 +36,8 @@ class SandboxSpec:
     skypilot_port: int
     """A port reserved for an API server of SkyPilot in this sandbox's home. We listen on no such port."""
     machine_types: tuple[MachineType, ...]
+    registry: str = ""
+    """A registry of images on this computer's loopback, from which machines may pull: `127.0.0.1:PORT`."""
 
     @property
     def endpoint_url(self) -> str:
@@ -50,6 +55,21 @@ class SandboxSpec:
 def identity(directory: Path) -> str:
     """Return the id of a sandbox, from its directory alone: two directories share nothing."""
     return hashlib.sha256(os.fsencode(directory.resolve())).hexdigest()[:8]
+
+
+def require_same(spec: SandboxSpec, types: Sequence[MachineType], environment: Mapping[str, str]) -> None:
+    """Raise SandboxError if a sandbox that is up is another one than this call needs."""
+    registry = environment.get(REGISTRY, "")
+    if fingerprint(spec.machine_types) != fingerprint(types):
+        problem = "sells other machines than this call requests"
+    elif registry and registry != spec.registry:
+        problem = f"lets its machines pull from {spec.registry or 'no registry of this computer'}, not from {registry}"
+    else:
+        return
+    raise SandboxError(
+        f"This sandbox is up and {problem}.",
+        next_step="Stop it first (cvl-ci sandbox down), then start it again.",
+    )
 
 
 def save(directory: Path, spec: SandboxSpec) -> None:

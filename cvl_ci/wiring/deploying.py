@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,10 +10,12 @@ from cvl_ci.commands.plan import service as services
 from cvl_ci.errors import InputProblem, RequestError
 from cvl_ci.inputs.deploy_inputs import NOT_OF_A_SERVICE, DeployInputs
 from cvl_ci.inputs.reader import Spelling, read_group
+from cvl_ci.inputs.rollout_inputs import RolloutInputs
 from cvl_ci.inputs.table import DEPLOY_OPTIONS
 from cvl_ci.local.git.checkout import open_checkout
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.result.masks import Masks
+from cvl_ci.wiring import images
 from cvl_ci.wiring.access import goes_through_server
 
 
@@ -22,15 +24,24 @@ class DeployRequest:
     """A deployment that a program asks for. `run_inputs`: the keywords of its run."""
 
     inputs: DeployInputs
+    rollout: RolloutInputs
     run_inputs: Mapping[str, object]
     folder: Path
     token: str = field(repr=False)
 
-    def added_to(self, plan: RunPlan, *, masks: Masks) -> RunPlan:
-        """Return the plan with the service. Raise RequestError with all mistakes. The token is masked from here on."""
+    def added_to(self, plan: RunPlan, masks: Masks, environ: Mapping[str, str], tell: Callable[[str], None]) -> RunPlan:
+        """Return the plan with the service, after its image is in its registry. Raise CvlError.
+
+        The token is masked from here on.
+        """
         masks.add(self.token)
-        checkout = open_checkout(self.folder.resolve(), at=".")
-        return services.with_service(plan, self.inputs, checkout, token=self.token, spelling=Spelling.KEYWORD)
+        checkout, keyword = open_checkout(self.folder.resolve(), at="."), Spelling.KEYWORD
+        plan = services.with_service(plan, self.inputs, checkout, token=self.token, spelling=keyword)
+        if self.rollout.registry is None:
+            return plan
+        return images.with_image(
+            plan, self.rollout.registry, checkout, environ, tell=tell, builds=True, spelling=keyword
+        )
 
 
 def refuse_server(environ: Mapping[str, str]) -> None:
@@ -48,6 +59,7 @@ def read_request(
     mistakes: list[InputProblem] = []
     names = {option.name for option in DEPLOY_OPTIONS}
     inputs = read_group(DeployInputs, keywords, spelling=Spelling.KEYWORD, mistakes=mistakes)
+    rollout = read_group(RolloutInputs, keywords, spelling=Spelling.KEYWORD, mistakes=mistakes)
     surplus = sorted(name for name in keywords.keys() & NOT_OF_A_SERVICE if keywords[name] is not None)
     mistakes += [InputProblem(field=name, value=str(keywords[name]), problem="goes without deploy") for name in surplus]
     if mistakes:
@@ -55,6 +67,7 @@ def read_request(
     run_inputs = {name: value for name, value in keywords.items() if name not in names}
     return DeployRequest(
         inputs=inputs,
+        rollout=rollout,
         run_inputs={**run_inputs, "max_runtime": f"{services.runtime_minutes(inputs):g}"},
         folder=folder,
         token=services.checked_token(token, variable="token") if token else services.new_token(),

@@ -44,7 +44,9 @@ def carry_out(
     `token`: of the service that the plan starts.
     """
     from cvl_ci.commands.run import run as running
+    from cvl_ci.wiring.images import sandbox_environment
 
+    environ = sandbox_environment(plan, environ)
     tools = _ports(plan, environ=environ, reporter=reporter, secrets=plan.variables.secrets)
     tools = replace(tools, token=token)
     with interruption:

@@ -7,7 +7,7 @@ dict. GitHub is the double that its own description holds.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
@@ -115,6 +115,7 @@ class World:
         is_healthy: bool = True,
         ttl: float = TTL,
         environment: str = "pr-5",
+        announce: Callable[[Outcome, Sequence[str]], None] = lambda *_: None,
     ) -> Rollout:
         """Run the workflow of a push on a runner of its own."""
         self.number += 1
@@ -139,7 +140,7 @@ class World:
             return running.run(plan, owner=owner, outputs=folder / "out", tools=tools)
 
         down = DownPorts(clouds=FakeClouds(engine), records=records, reporter=reporter, clock=self.clock)
-        ports = RolloutPorts(down=down, pulls=self.pulls(), run=run, keeps=lambda *_: None)
+        ports = RolloutPorts(down=down, pulls=self.pulls(), run=run, keeps=lambda *_: None, announce=announce)
         before = set(self.cloud.machines)
         try:
             owner = replace(self.owner(), environment=environment)

@@ -25,6 +25,7 @@ print(json.dumps({
     "resources": schemas.get_resources_schema(),
     "storage": schemas.get_storage_schema(),
     "volume": schemas.get_volume_schema(),
+    "service": schemas.get_service_schema(),
 }, sort_keys=True))
 """
 

@@ -101,6 +101,13 @@ def free_port() -> int:
 @contextmanager
 def proxy(folder: Path, server_port: int, *networks: str) -> Iterator[str]:
     """Run the machine's own program, and yield its URL."""
+    with proxy_process(folder, server_port, *networks) as (_, public):
+        yield f"http://127.0.0.1:{public}"
+
+
+@contextmanager
+def proxy_process(folder: Path, server_port: int, *networks: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """Run the machine's own program, and yield it with its public port."""
     public = free_port()
     ready = folder / f"ready-{public}"
     words = [str(ready), str(public), str(server_port), token_digest(TOKEN), *(networks or ("0.0.0.0/0",))]
@@ -108,7 +115,7 @@ def proxy(folder: Path, server_port: int, *networks: str) -> Iterator[str]:
     try:
         while not ready.exists() and process.poll() is None:
             time.sleep(0.02)
-        yield f"http://127.0.0.1:{public}"
+        yield process, public
     finally:
         process.kill()
         process.wait()

@@ -17,6 +17,9 @@ from cvl_ci.model.owner import Owner
 from cvl_ci.model.release import Release
 from cvl_ci.ports.pull_requests import PullRequests, PullRequestState
 
+DRAIN_SECONDS = 30.0
+"""A default of `drain` for clients that read the address anew for each request, and for slow answers under way."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class RolloutPorts:
@@ -30,6 +33,10 @@ class RolloutPorts:
     pulls: PullRequests | None
     run: Callable[[Owner], Outcome]
     keeps: Callable[[Sequence[str], bool], None]
+    announce: Callable[[Outcome, Sequence[str]], None] = lambda *_: None
+    """Tell clients the new address, before the older services end. It gets their leases too."""
+    drain_seconds: float = DRAIN_SECONDS
+    """The time between the two: a client that hears it and switches has no failed request."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +84,9 @@ def roll_out(owner: Owner, *, commit: str, locations: Sequence[Location], tools:
     is_closed = state is not None and state.closed_at is not None
     names = tuple(dict.fromkeys((owner.name, *decision.end_after))) if is_closed else decision.end_after
     tools.keeps(names, is_closed)
+    if names and not is_closed and decision.newer is None:
+        tools.announce(outcome, names)
+        tools.down.clock.sleep(tools.drain_seconds)
     unproved = _end_replaced(names, owner, locations=locations, tools=tools.down)
     if is_closed:
         reason = f"The pull request of {owner.environment} was closed meanwhile, so its service was taken down."

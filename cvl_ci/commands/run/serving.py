@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 
 from cvl_ci.commands.run import keep_alive, spending
 from cvl_ci.commands.run.state import RunState
@@ -89,9 +90,11 @@ def wait_and_smoke(state: RunState, cloud: Cloud, *, deadline: float) -> None:
         return
     _refuse_open_door(services, url, probe.path)
     seconds = max(0.0, clock.now() - launch.created_at)
-    smoke = smoke_requests(service, url=url, token=state.tools.token, services=services, clock=clock)
-    state.service = ServiceResult(url=url, ready_seconds=seconds, smoke=smoke)
-    state.tools.reporter.show(smoke_line(smoke))
+    state.service = ServiceResult(url=url, ready_seconds=seconds)
+    if service.smokes:
+        smoke = smoke_requests(service, url=url, token=state.tools.token, services=services, clock=clock)
+        state.service = replace(state.service, smoke=smoke)
+        state.tools.reporter.show(smoke_line(smoke))
 
 
 def _url(host: str, service: ServicePlan) -> str:

@@ -16,6 +16,7 @@ from cvl_ci.errors import SandboxError
 from cvl_ci.sandbox.docker.engine import LABEL, Docker, DockerFailed
 from cvl_ci.sandbox.docker.networks import Network
 from cvl_ci.sandbox.docker.seccomp import profile_file
+from cvl_ci.sandbox.emulator.registry_gate import FORWARDER
 from cvl_ci.sandbox.sandbox_spec import SandboxSpec
 
 INSTANCE_LABEL = f"{LABEL}-instance"
@@ -75,10 +76,10 @@ class Machines:
         self._for_all(lambda instance: self._command(instance, "stop", "--time", "3"), list(instances))
 
     def start_again(self, instances: Iterable[str]) -> None:
-        self._for_all(lambda instance: self._command(instance, "start"), list(instances))
+        self._for_all(lambda instance: self._command(instance, "start", is_boot=True), list(instances))
 
     def restart(self, instances: Iterable[str]) -> None:
-        self._for_all(lambda instance: self._command(instance, "restart", "--time", "3"), list(instances))
+        self._for_all(lambda instance: self._command(instance, "restart", "--time", "3", is_boot=True), list(instances))
 
     def remove_all(self) -> None:
         """Remove all machines of this sandbox, but never the container in which this process may run."""
@@ -116,6 +117,7 @@ class Machines:
                 "--env", f"SANDBOX_DNS={' '.join(resolvers())}",
                 self._spec.image,
             )  # fmt: skip
+            self._forward_registry(name)
             if boot.has_broken_gpus:
                 self._docker.run("exec", name, "sh", "-c", BROKEN_DRIVER)
 
@@ -127,9 +129,18 @@ class Machines:
                 if not any(word in error.output.lower() for word in ("no such", "already in progress")):
                     raise
 
-    def _command(self, instance: str, *words: str) -> None:
+    def _command(self, instance: str, *words: str, is_boot: bool = False) -> None:
         with self._attending(instance):
             self._docker.run(*words, self._name(instance))
+            if is_boot:
+                self._forward_registry(self._name(instance))
+
+    def _forward_registry(self, name: str) -> None:
+        """Let this computer's registry answer at its own address inside a machine."""
+        registry, (gateway, _, port) = self._spec.registry, self._spec.endpoint_url[7:].rpartition(":")
+        if registry:
+            own_port = registry.rpartition(":")[2]
+            self._docker.run("exec", "--detach", name, "python3", "-c", FORWARDER, own_port, gateway, port)
 
     @contextmanager
     def _attending(self, instance: str) -> Iterator[None]:

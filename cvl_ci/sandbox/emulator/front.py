@@ -19,6 +19,7 @@ from cvl_ci.sandbox.emulator.bucket_gate import BucketGate, CutOff
 from cvl_ci.sandbox.emulator.ec2 import GONE, Cloud, NoSuchInstance
 from cvl_ci.sandbox.emulator.fault_gate import LOST, Gate
 from cvl_ci.sandbox.emulator.image_mirror import ImageMirror
+from cvl_ci.sandbox.emulator.registry_gate import RegistryGate
 from cvl_ci.sandbox.emulator.signatures import Keyring, refusal
 from cvl_ci.sandbox.sandbox_spec import SandboxSpec
 from cvl_ci.sandbox.status import Instance
@@ -46,6 +47,7 @@ class Front:
         self._spec, self._cloud, self._gate, self._end = spec, cloud, gate, end
         self._keyring, self._control, self._images = keyring, control, images
         self._buckets = BucketGate(gate.faults)
+        self._registry = RegistryGate(spec.registry)
         self._moto = DomainDispatcherApplication(create_backend_app)
         self._questions: dict[str, Callable[[Mapping[str, Any]], dict[str, object]]] = {
             "health": self._health,
@@ -60,6 +62,8 @@ class Front:
         path = str(environ["PATH_INFO"])
         if path.startswith(f"{PREFIX}/"):
             return _say(start_response, *self._control_answer(path.removeprefix(f"{PREFIX}/"), environ))
+        if self._registry.takes(environ):
+            return self._registry(environ, start_response)
         if path.startswith(image_mirror.PREFIX):  # no bucket has a name of two letters
             return self._images(environ, start_response)
         down = self._gate.faults().api_down

@@ -1,0 +1,145 @@
+"""The step `image` of a deployment, with this computer's Docker and the real registries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from cvl_ci.errors import ImageError, InputProblem, RequestError
+from cvl_ci.inputs.parsers import Wrong
+from cvl_ci.inputs.reader import Spelling
+from cvl_ci.model.container_image import ImageName, image_name, is_loopback
+from cvl_ci.model.staged_files import StagedFile
+from cvl_ci.planning import dockerfile, pushed_image
+
+if TYPE_CHECKING:
+    from cvl_ci.commands.deploy.image_step import ImageContent, ImagePorts
+    from cvl_ci.model.plan import RunPlan
+    from cvl_ci.ports import Checkout
+
+_LARGEST_FILE = 512 * 1024
+SANDBOX_REGISTRY = "CVL_CI_SANDBOX_REGISTRY"
+"""The variable with the registry of this computer from which a sandbox's machines may pull."""
+
+
+def with_image(
+    plan: RunPlan,
+    repository: ImageName,
+    checkout: Checkout,
+    environ: Mapping[str, str],
+    *,
+    tell: Callable[[str], None],
+    builds: bool,
+    is_dry: bool = False,
+    spelling: Spelling = Spelling.FLAG,
+) -> RunPlan:
+    """Return the plan with the image of its example. Raise CvlError.
+
+    `builds`: the image is built and pushed if its registry lacks it. Else that is an error. `is_dry`: only look.
+    """
+    from cvl_ci.commands.deploy import image_step
+
+    has_build = _require_possible(plan, repository, checkout, spelling)
+    with _content(plan, checkout) as content:
+        ports = _ports(content, repository, environ, tell)
+        if is_dry or not builds:
+            found = image_step.find(repository, content, ports)
+            name = found.reference if found.digest else found.name
+            if not found.digest and not is_dry:
+                raise ImageError(
+                    f"The registry has no {found.name}, which is the image of these files.",
+                    next_step="Build and push it first, with the same options and `--steps image`.",
+                )
+            state = "is in its registry already" if found.digest else "would be built and pushed"
+            tell(f"step image: {name} {state}")
+        else:
+            name = image_step.ensure(repository, content, ports)
+        if not is_dry:
+            image_step.require_readable(name, ports.registry, has_login=pushed_image.has_login(plan))
+    return pushed_image.with_image(plan, name, builds=has_build)
+
+
+def sandbox_environment(plan: RunPlan, environ: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the environment in which a sandbox starts that lets its machines pull from a registry of this computer."""
+    names = [plan.work.image or "", *(word for line in plan.work.setup_commands for word in line.split())]
+    images = [image for name in names if "@sha256:" in name and (image := image_name(name))]
+    host = next((image.host for image in images if is_loopback(image.host)), "")
+    return {**environ, SANDBOX_REGISTRY: host} if host and plan.machines.is_on_sandbox else environ
+
+
+def _require_possible(plan: RunPlan, repository: ImageName, checkout: Checkout, spelling: Spelling) -> bool:
+    """Return whether the plan's setup builds the image. Raise RequestError with all mistakes."""
+    mistakes = []
+    registry, name = spelling.of("registry"), plan.work.example or plan.title
+    paths, path = checkout.paths(), _below(plan.work.directory, dockerfile.FILE_NAME)
+    if not plan.work.example:
+        problem = "goes with an example, whose Dockerfile is built"
+        mistakes.append(InputProblem(field=registry, value=str(repository), problem=problem))
+    elif not paths.is_file(path):
+        problem = f"has no {dockerfile.FILE_NAME}, from which `{registry}` builds its image"
+        mistakes.append(InputProblem(field="example", value=name, problem=problem))
+    if plan.work.image:
+        problem = f"is an image that exists: give it or {registry}"
+        mistakes.append(InputProblem(field=spelling.of("image"), value=plan.work.image, problem=problem))
+    if is_loopback(repository.host) and not plan.machines.is_on_sandbox:
+        problem = "is a registry of this computer, which machines of a cloud cannot reach"
+        mistakes.append(InputProblem(field=registry, value=str(repository), problem=problem))
+    if mistakes:
+        raise RequestError(mistakes)
+    return bool(plan.work.setup_commands)  # its last command builds: planning/shell.py, on_docker
+
+
+@contextmanager
+def _content(plan: RunPlan, checkout: Checkout) -> Iterator[ImageContent]:
+    """Yield a copy of the example's own files, as the machine would get them, with what its Dockerfile begins from."""
+    from cvl_ci.commands.deploy.image_step import ImageContent
+    from cvl_ci.local.staging import LocalStaging
+
+    directory, name = plan.work.directory, plan.work.example or plan.title
+    files = [StagedFile(path=entry.path, source=entry.source, bytes=entry.bytes) for entry in checkout.files(directory)]
+    with LocalStaging().staged(files) as root:
+        folder = root / directory
+        recipe = (folder / dockerfile.FILE_NAME).read_text(encoding="utf-8", errors="replace")[:_LARGEST_FILE]
+        script = folder / "build.sh"
+        text = script.read_text(encoding="utf-8", errors="replace")[:_LARGEST_FILE] if script.is_file() else ""
+        try:
+            arguments = dockerfile.build_arguments(text)
+            bases = dockerfile.bases(recipe, arguments)
+        except Wrong as wrong:
+            problem = f"{wrong.problem}: build it with its own script, push it, and give --image"
+            raise RequestError([InputProblem(field="example", value=name, problem=problem)]) from None
+        yield ImageContent(example=name, folder=folder, arguments=arguments, bases=bases)
+
+
+def _ports(
+    content: ImageContent, repository: ImageName, environ: Mapping[str, str], tell: Callable[[str], None]
+) -> ImagePorts:
+    from cvl_ci.clouds.container_registry import logins
+    from cvl_ci.clouds.container_registry.oci import OciRegistry
+    from cvl_ci.commands.deploy.image_step import ImagePorts
+    from cvl_ci.local.docker_images import DockerImages, own_config
+
+    config, sources = own_config(environ), logins.token_sources(environ)
+    login = logins.find(repository.host, environ, config=config, sources=sources)
+    without = {name: value for name, value in environ.items() if name not in {logins.USER, logins.PASSWORD}}
+    hosts = {name.host for base in content.bases if (name := image_name(base))} - {repository.host}
+    own = {host: logins.find(host, without, config=config, sources=sources) for host in hosts}
+    return ImagePorts(
+        builder=DockerImages(without, config=config),
+        registry=OciRegistry(),
+        login={**own, repository.host: login},
+        tell=tell,
+    )
+
+
+def with_login(environ: Mapping[str, str], *, user: str, password: str) -> Mapping[str, str]:
+    """Return the environment with the login of a workflow's inputs, for `with_image` alone."""
+    from cvl_ci.clouds.container_registry import logins
+
+    named = {logins.USER: user, logins.PASSWORD: password}
+    return {**environ, **{name: value for name, value in named.items() if value}}
+
+
+def _below(directory: str, name: str) -> str:
+    return name if directory == "." else f"{directory}/{name}"
