@@ -49,7 +49,10 @@ def read(parsed: argparse.Namespace) -> Steps:
     values = verb_options.read(alone, (*options_of(RolloutInputs), *options_of(StepsInputs)))
     rollout = RolloutInputs(**{one.name: values[one.name] for one in options_of(RolloutInputs) if one.name in values})
     steps = Steps(
-        named=values.get("steps", ()), url=values.get("url") or "", rollout=rollout, is_dry=bool(parsed.dry_run or parsed.yaml)
+        named=values.get("steps", ()),
+        url=values.get("url") or "",
+        rollout=rollout,
+        is_dry=bool(parsed.dry_run or parsed.yaml),
     )
     mistakes = []
     if IMAGE in steps.named and rollout.registry is None:
