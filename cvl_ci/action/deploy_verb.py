@@ -106,8 +106,6 @@ def _roll_out(
 ) -> int:
     from cvl_ci.commands.deploy import rollout
     from cvl_ci.local.interruption import Interruption
-    from cvl_ci.result import outputs
-    from cvl_ci.result.units import duration
 
     drain = rollout.DRAIN_SECONDS if request.drain is None else request.drain * 60
     clouds = dict.fromkeys(location.cloud for location in plan.machines.locations)
@@ -135,22 +133,11 @@ def _roll_out(
         step.state.update(leases=tuple(replaced), done=not replaced, kept_until=kept_until)
 
     def announce(outcome: Outcome, replaced: Sequence[str]) -> None:
-        service = outcome.machines.service
-        step.reporter.notice(
-            f"{owner.environment} is now at {service.url if service else 'its new address'}. The older service answers "
-            f"for {duration(drain)} more: {', '.join(replaced)}."
-        )
-        publication.set_outputs(outputs.outputs(outcome))
+        _announce(outcome, replaced, step, publication, drain)
         deployment.end_of(outcome)
 
-    tools = rollout.RolloutPorts(
-        down=_down_ports(step, environ),
-        pulls=_pulls(step),
-        run=run,
-        keeps=keeps,
-        announce=announce,
-        drain_seconds=drain,
-    )
+    down, pulls = _down_ports(step, environ), _pulls(step)
+    tools = rollout.RolloutPorts(down=down, pulls=pulls, run=run, keeps=keeps, announce=announce, drain_seconds=drain)
     rolled = rollout.roll_out(owner, commit=step.context.event.head_sha, locations=locations, tools=tools)
     if rolled.outcome is None:
         return _skipped(rolled, owner, step, publication, deployment)
@@ -163,6 +150,21 @@ def _roll_out(
     if not rolled.unproved:
         _finish(step, outcome)
     return _warned(rolled.unproved, step) or outcome.exit_code
+
+
+def _announce(
+    outcome: Outcome, replaced: Sequence[str], step: Step, publication: StepPublication, drain: float
+) -> None:
+    """Tell the new address, before the older services end."""
+    from cvl_ci.result import outputs
+    from cvl_ci.result.units import duration
+
+    service = outcome.machines.service
+    step.reporter.notice(
+        f"The service is now at {service.url if service else 'its new address'}. The older one answers for "
+        f"{duration(drain)} more: {', '.join(replaced)}."
+    )
+    publication.set_outputs(outputs.outputs(outcome))
 
 
 def _skipped(

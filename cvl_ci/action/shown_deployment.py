@@ -18,6 +18,7 @@ class ShownDeployment:
 
     def __init__(self, step: Step, environment: str) -> None:
         self._step, self._environment = step, environment
+        self._is_over = False
         self._deployments = self._of_step() if step.github_token and step.context.repository else None
 
     def _of_step(self) -> ServiceDeployments:
@@ -42,10 +43,11 @@ class ShownDeployment:
         self._ask(ask)
 
     def end_of(self, outcome: Outcome) -> None:
-        """Show that the service answers at its address, or that it did not come up."""
+        """Show that the service answers at its address, or that it did not come up. A second call changes nothing."""
         number, service = self._step.state.now.deployment, outcome.machines.service
-        if not number:
+        if not number or self._is_over:
             return
+        self._is_over = True
         if outcome.exit_code == 0 and service is not None:
             self._ask(lambda deployments: deployments.succeed(number, service.url))
         else:

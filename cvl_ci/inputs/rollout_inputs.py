@@ -98,8 +98,8 @@ class StepRolloutInputs:
     )
     drain: float | None = option(
         parsers.minutes,
-        help="The time for which an older service of the environment still answers, after the new address is told. "
-        "Both are billed.",
+        help="The time for which an older service of the environment still answers, after cvl-ci tells the new "
+        "address. The cloud bills both.",
         metavar="TIME",
         example="2m",
         default="30s",

@@ -95,10 +95,10 @@ class DockerImages:
     def _run(self, words: Sequence[str], *, seconds: float, tell: Tell) -> tuple[int, list[str]]:
         """Run a command, and return its exit code and its last lines. It ends at its limit, and with this block."""
         last: deque[str] = deque(maxlen=SHOWN_LINES)
-        pipe, both = subprocess.PIPE, subprocess.STDOUT
+        pipe, merged = subprocess.PIPE, subprocess.STDOUT
         try:
             process = subprocess.Popen(
-                ["docker", *words], env=self._environ, stdin=subprocess.DEVNULL, stdout=pipe, stderr=both
+                ["docker", *words], env=self._environ, stdin=subprocess.DEVNULL, stdout=pipe, stderr=merged
             )
         except FileNotFoundError:
             raise ImageError(

@@ -1,4 +1,4 @@
-"""Read a Dockerfile and the build script next to it: base images, build arguments, and what is built. Pure."""
+"""Read a Dockerfile and the build script next to it: base images and build arguments. Pure."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def bases(text: str, arguments: Mapping[str, str]) -> tuple[str, ...]:
     """
     values: dict[str, str] = {}
     stages: set[str] = set()
-    found: list[str] = []
+    names: list[str] = []
     has_stage = False
     for line in _logical_lines(text):
         match = _INSTRUCTION.match(line)
@@ -35,12 +35,12 @@ def bases(text: str, arguments: Mapping[str, str]) -> tuple[str, ...]:
             has_stage = True
             words = [one for one in match["rest"].split() if not one.startswith("--")]
             name = _expanded(words[0] if words else "", values)
-            found += [name] if name not in stages and name != "scratch" and not name.isdecimal() else []
+            names += [name] if name not in stages and name != "scratch" and not name.isdecimal() else []
             stages |= {words[2].lower()} if len(words) > 2 and words[1].upper() == "AS" else set()
         elif match and word in {"COPY", "ADD", "RUN"}:
             sources = re.findall(r"(?:--from=|,from=)([^\s,]+)", match["rest"])
-            found += [one for one in sources if one.lower() not in stages and not one.isdecimal() and "$" not in one]
-    return tuple(dict.fromkeys(found))
+            names += [one for one in sources if one.lower() not in stages and not one.isdecimal() and "$" not in one]
+    return tuple(dict.fromkeys(names))
 
 
 def build_arguments(script: str) -> dict[str, str]:

@@ -16,7 +16,7 @@ Tell = Callable[[str], None]
 class ImageBuild:
     """One build: its folder with the Dockerfile, its arguments, and the name that the image gets here.
 
-    `pulls`: whether the base images are asked for again, so that the build has those of the registry.
+    `pulls`: whether the engine asks the registries for the base images again.
     """
 
     folder: Path

@@ -44,14 +44,14 @@ def with_image(
     with _content(plan, checkout) as content:
         ports = _ports(content, repository, environ, tell)
         if is_dry or not builds:
-            found = image_step.find(repository, content, ports)
-            name = found.reference if found.digest else found.name
-            if not found.digest and not is_dry:
+            image = image_step.find(repository, content, ports)
+            name = image.reference if image.digest else image.name
+            if not image.digest and not is_dry:
                 raise ImageError(
-                    f"The registry has no {found.name}, which is the image of these files.",
+                    f"The registry has no {image.name}, which is the image of these files.",
                     next_step="Build and push it first, with the same options and `--steps image`.",
                 )
-            state = "is in its registry already" if found.digest else "would be built and pushed"
+            state = "is in its registry already" if image.digest else "would be built and pushed"
             tell(f"step image: {name} {state}")
         else:
             name = image_step.ensure(repository, content, ports)

@@ -1,6 +1,6 @@
-"""The login of a registry: the one that the user gives, else a short-lived one from the cloud's own credentials.
+"""The login of a registry: that of the user, else a short-lived one from the cloud's own credentials.
 
-None is written to a file of the user, shown, or sent to a machine.
+No file of the user, no log and no machine gets it.
 """
 
 from __future__ import annotations
@@ -59,11 +59,13 @@ def find(
     if own := _of_docker(host, config, environ):
         return own
     if match := ECR.fullmatch(host):
-        return _asked(host, "AWS", lambda: _of_ecr(sources.ecr(match["region"])))
+        return _login_of(host, "AWS", lambda: _of_ecr(sources.ecr(match["region"])))
     if GOOGLE.fullmatch(host):
-        return _asked(host, "Google Cloud", lambda: RegistryLogin(user=GOOGLE_USER, password=Secret(sources.google())))
+        return _login_of(
+            host, "Google Cloud", lambda: RegistryLogin(user=GOOGLE_USER, password=Secret(sources.google()))
+        )
     if ACR.fullmatch(host):
-        return _asked(host, "Azure", lambda: _of_acr(sources.acr(host, sources.azure())))
+        return _login_of(host, "Azure", lambda: _of_acr(sources.acr(host, sources.azure())))
     if host == GHCR and environ.get("GITHUB_TOKEN"):
         return RegistryLogin(user=environ.get("GITHUB_ACTOR") or "token", password=Secret(environ["GITHUB_TOKEN"]))
     return None
@@ -82,9 +84,9 @@ def token_sources(environ: Mapping[str, str]) -> TokenSources:
         import google.auth
         from google.auth.transport.requests import Request
 
-        found: tuple[Any, Any] = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
-        found[0].refresh(Request())
-        return str(found[0].token)
+        credentials: tuple[Any, Any] = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
+        credentials[0].refresh(Request())
+        return str(credentials[0].token)
 
     def azure() -> str:
         from cvl_ci.clouds.azure.inventory import token_from
@@ -106,7 +108,7 @@ def exchanged(host: str, token: str, *, scheme: str = "https") -> Mapping[str, A
     return document if isinstance(document, dict) else {}
 
 
-def _asked(host: str, cloud: str, login: Find) -> RegistryLogin:
+def _login_of(host: str, cloud: str, login: Find) -> RegistryLogin:
     try:
         return login()
     except Exception as error:  # noqa: BLE001  each cloud's library raises errors of its own
@@ -114,6 +116,10 @@ def _asked(host: str, cloud: str, login: Find) -> RegistryLogin:
             f"The credentials of {cloud} gave no login for {host}: {type(error).__name__}: {str(error)[:200]}",
             next_step=f"Check them with `cvl-ci check`, or give {USER} and {PASSWORD}.",
         ) from None
+
+
+def _of_google(token: str) -> RegistryLogin:
+    return RegistryLogin(user=GOOGLE_USER, password=Secret(token))
 
 
 def _of_ecr(answer: Mapping[str, Any]) -> RegistryLogin:
@@ -157,10 +163,10 @@ def _of_helper(name: str, key: str, environ: Mapping[str, str]) -> RegistryLogin
         return None
     words: Sequence[str] = (f"docker-credential-{name}", "get")
     try:
-        asked = subprocess.run(
+        answer = subprocess.run(
             words, input=key, env=dict(environ), capture_output=True, text=True, timeout=_HELPER_SECONDS, check=False
         )
-        document = json.loads(asked.stdout) if asked.returncode == 0 else {}
+        document = json.loads(answer.stdout) if answer.returncode == 0 else {}
     except (OSError, ValueError, subprocess.TimeoutExpired):
         return None
     user, secret = document.get("Username"), document.get("Secret")

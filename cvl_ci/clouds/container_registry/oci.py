@@ -53,9 +53,9 @@ class OciRegistry:
         if answer.status_code == 404:
             return ""
         if answer.status_code in {401, 403}:
-            whose = f"the login of {login.user}" if login else "a caller without a login"
+            caller = f"the login of {login.user}" if login else "a caller without a login"
             raise ImageError(
-                f"The registry {name.host} refuses {whose} to read {name.path} ({answer.status_code}).",
+                f"The registry {name.host} refuses {caller} to read {name.path} ({answer.status_code}).",
                 next_step="Give a login that may read and write there: CVL_CI_REGISTRY_USER, CVL_CI_REGISTRY_PASSWORD.",
             )
         if answer.status_code != 200:
@@ -64,10 +64,10 @@ class OciRegistry:
                 next_step="Run this again.",
             )
         computed = f"sha256:{hashlib.sha256(answer.content).hexdigest()}"
-        told = answer.headers.get("Docker-Content-Digest", computed)
-        if not DIGEST.fullmatch(told) or told != computed:
+        claimed = answer.headers.get("Docker-Content-Digest", computed)
+        if not DIGEST.fullmatch(claimed) or claimed != computed:
             raise ImageError(f"The registry {name.host} answered with a manifest whose digest is another.")
-        return told
+        return claimed
 
 
 def address(host: str) -> str:
@@ -96,13 +96,13 @@ def _authorization(refused: Response, name: ImageName, login: RegistryLogin | No
         basic = f"Basic {base64.b64encode(pair).decode()}"
     if kind.lower() == "basic":
         return basic
-    asked = dict(_PARAMETER.findall(rest))
-    realm = urlsplit(asked.get("realm", ""))
+    parameters = dict(_PARAMETER.findall(rest))
+    realm = urlsplit(parameters.get("realm", ""))
     is_safe = realm.scheme == "https" or (realm.scheme == "http" and is_loopback(realm.netloc))
     if kind.lower() != "bearer" or not is_safe:
         return ""
     scope = f"repository:{name.path}:pull"
-    answer = _get(asked["realm"], basic, service=asked.get("service", ""), scope=scope)
+    answer = _get(parameters["realm"], basic, service=parameters.get("service", ""), scope=scope)
     if answer.status_code != 200:
         return ""
     from cvl_ci.bounded import parsed

@@ -32,7 +32,7 @@ class ImageContent:
 
 @dataclass(frozen=True, kw_only=True)
 class ImagePorts:
-    """Ports of this step. `login`: of a host; None: a stranger's. It is asked for only when it is necessary."""
+    """Ports of this step. `login`: of a host; None: a stranger's."""
 
     builder: ImageBuilder
     registry: Registry
@@ -68,29 +68,29 @@ def find(repository: ImageName, content: ImageContent, ports: ImagePorts) -> Tag
 
 def ensure(repository: ImageName, content: ImageContent, ports: ImagePorts) -> ImageName:
     """Return the image by its digest, after the registry has it. Raise ImageError."""
-    found = find(repository, content, ports)
-    if found.digest:
-        ports.tell(f"step image: {found.name} is in its registry already; nothing is built")
-        return found.reference
-    ports.tell(f"step image: building {found.name}")
+    image = find(repository, content, ports)
+    if image.digest:
+        ports.tell(f"step image: {image.name} is in its registry already; nothing is built")
+        return image.reference
+    ports.tell(f"step image: building {image.name}")
     build = ImageBuild(
         folder=content.folder,
-        name=found.name,
+        name=image.name,
         arguments=content.arguments,
         logins=ports.login,
-        pulls=found.pulls and bool(content.bases),
+        pulls=image.pulls and bool(content.bases),
     )
     ports.builder.build(build, tell=ports.tell)
-    ports.tell(f"step image: pushing {found.name}")
-    pushed = ports.builder.push(found.name, ports.login.get(found.name.host))
-    proved = ports.registry.digest(found.name, ports.login.get(found.name.host))
+    ports.tell(f"step image: pushing {image.name}")
+    pushed = ports.builder.push(image.name, ports.login.get(image.name.host))
+    proved = ports.registry.digest(image.name, ports.login.get(image.name.host))
     if proved != pushed:
         raise ImageError(
-            f"After the push, {found.name} is {proved or 'not in its registry'}, and not {pushed}.",
+            f"After the push, {image.name} is {proved or 'not in its registry'}, and not {pushed}.",
             next_step="Another program pushes to the same tag, or the registry lost it: run this again.",
         )
-    ports.tell(f"step image: {found.name.repository}@{proved} is in its registry, and stays there")
-    return replace(found, digest=proved).reference
+    ports.tell(f"step image: {image.name.repository}@{proved} is in its registry, and stays there")
+    return replace(image, digest=proved).reference
 
 
 def require_readable(image: ImageName, registry: Registry, *, has_login: bool) -> None:
@@ -125,9 +125,9 @@ def content_tag(content: ImageContent, bases: Mapping[str, str], architecture: s
 
 
 def _base(base: str, ports: ImagePorts) -> tuple[str, bool]:
-    """Return the digest of a base image, and whether its registry said it. Else it is the id of this computer's own.
+    """Return the digest of a base image, and whether its registry answered. Else it is the id of this computer's image.
 
-    `docker build` without `--pull` takes an image of this computer. One that was made here is in no registry.
+    `docker build` without `--pull` takes an image of this computer. No registry has an image of an own build.
     """
     name = image_name(base)
     if name is None:

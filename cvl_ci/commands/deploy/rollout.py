@@ -18,7 +18,7 @@ from cvl_ci.model.release import Release
 from cvl_ci.ports.pull_requests import PullRequests, PullRequestState
 
 DRAIN_SECONDS = 30.0
-"""A default of `drain` for clients that read the address anew for each request, and for slow answers under way."""
+"""A default of `drain` for clients that read the address before each request, and for slow answers under way."""
 
 
 @dataclass(frozen=True, kw_only=True)

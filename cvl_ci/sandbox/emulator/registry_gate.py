@@ -82,8 +82,8 @@ class RegistryGate:
             connection.close()
             start_response("502 Bad Gateway", [("Content-Length", "0")])
             return []
-        passed = [(key, value) for key, value in answer.getheaders() if key.lower() in _PASSED]
-        start_response(f"{answer.status} {answer.reason}", passed)
+        answer_headers = [(key, value) for key, value in answer.getheaders() if key.lower() in _PASSED]
+        start_response(f"{answer.status} {answer.reason}", answer_headers)
         return _pieces(connection, answer)
 
 
