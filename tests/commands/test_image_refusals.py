@@ -19,11 +19,9 @@ FILES = {
     "examples/odd/serve.sh": "PORT=8123 exec python3 server.py\n",
     "examples/odd/build.sh": "docker build --target small .\n",
     "examples/odd/Dockerfile": "FROM scratch\n",
-    "examples/own/example.yaml": f"name: own\nresources: {{gpu: 0}}\n{SERVE}service: {{replicas: 1, ports: 9000, "
-    "load_balancing_policy: round_robin}\n",
+    "examples/own/example.yaml": f"name: own\nresources: {{gpu: 0}}\n{SERVE}"
+    "service: {ports: 9000, readiness_probe: /own}\n",
     "examples/own/serve.sh": "PORT=8123 exec python3 server.py\n",
-    "examples/bad/example.yaml": f"name: bad\nresources: {{gpu: 0}}\n{SERVE}service: {{ports: 9000, policy: x}}\n",
-    "examples/bad/serve.sh": "PORT=8123 exec python3 server.py\n",
 }
 
 
@@ -75,13 +73,8 @@ def test_the_step_yaml_prints_the_task_with_the_user_s_own_service(capsys: pytes
     code, out, err = typed(capsys, "own", "--cloud", "aws", "--gpu", "L4", "--steps", "yaml")
     assert code == 0, err
     assert "step yaml: SkyPilot's schema accepts the task" in err and "Nothing was started." in err
-    for words in ("load_balancing_policy: round_robin", "ports: 9000", "path: /", "replicas: 1", "L4: 1"):
+    for words in ("ports: 9000", "path: /own", "replicas: 1", "L4: 1"):
         assert words in out, out
-
-
-def test_a_service_that_skypilot_would_refuse_is_named_before_a_machine(capsys: pytest.CaptureFixture[str]) -> None:
-    code, _, err = typed(capsys, "bad", "--cloud", "sandbox")
-    assert code == 64 and "'service.policy', which SkyPilot does not know" in err
 
 
 def test_smoke_alone_tells_each_failure(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
