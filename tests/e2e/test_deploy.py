@@ -168,7 +168,7 @@ def test_a_workflow_s_service_is_replaced_and_ended_by_its_labels_alone(serving:
     step(serving, "/post-entrypoint", run=100, home=tmp_path / "first", **inputs)
     assert get(f"{first['url']}/health", f"Bearer {TOKEN}")[0] == 200, "post leaves a service that answers"
 
-    _, second = step(serving, "/entrypoint", run=101, home=tmp_path / "second", **inputs)
+    _, second = step(serving, "/entrypoint", run=101, home=tmp_path / "second", drain="2s", **inputs)
     assert get(f"{second['url']}/health", f"Bearer {TOKEN}")[0] == 200
     assert second["url"] != first["url"]
     [new] = serving.machines()
