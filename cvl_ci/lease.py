@@ -200,7 +200,7 @@ class Lease:
             resources, silent = result.read()
             self._note_creators(resources)
             waited = self._clock.monotonic() - start
-            clean = not any(check.left for check in result.asked) and not (silent and result.may_still_answer)
+            clean = not any(check.leftovers for check in result.asked) and not (silent and result.may_still_answer)
             requested_at = start if self._requested_at is None else self._requested_at
             settled = self._clock.monotonic() - requested_at > SETTLE_SECONDS
             pending = any(not resource.stays for resource in resources)

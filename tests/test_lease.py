@@ -109,7 +109,7 @@ def test_a_release_ends_the_machine_and_says_whom_it_asked(house: House) -> None
     house.cloud.create(lease=OWNER.name, region="us-east-1")
     release = lease.release()
     assert release.gone
-    assert [(asked.provider, asked.region, asked.left) for asked in release.asked] == [("aws", "us-east-1", ())]
+    assert [(asked.provider, asked.region, asked.leftovers) for asked in release.asked] == [("aws", "us-east-1", ())]
     assert house.cloud.running() == []
     kept = house.records.read(OWNER.name)
     assert kept is not None and kept.released_at == release.at

@@ -16,7 +16,7 @@ from cvl_ci.errors import CvlError, InputProblem, RequestError, explain_while_ru
 from cvl_ci.github import commit_status
 from cvl_ci.github.api import Refused, Repository
 from cvl_ci.github.artifacts import detached_runs
-from cvl_ci.github.artifacts.download import AT_ONCE, Gathering
+from cvl_ci.github.artifacts.download import AT_ONCE, ArtifactReader
 from cvl_ci.github.artifacts.http import Http
 from cvl_ci.github.commit_status import State
 from cvl_ci.local.lease_records import UNREADABLE, as_text, from_text
@@ -134,9 +134,9 @@ def carry_out(
 def _waiting(step: Step, environ: Mapping[str, str], records: Records) -> tuple[dict[str, WaitingRun], str]:
     """Return the runs whose record is trusted and on disk now, and why there may be more; empty: there are none."""
     runs: dict[str, WaitingRun] = {}
-    with _gathering(step, environ) as (repository, gathering):
+    with _reader(step, environ) as (repository, reader):
         branch, say = step.context.branch, step.reporter.warning
-        answer = detached_runs.waiting(repository, gathering, branch=branch, now=time.time(), say=say)
+        answer = detached_runs.waiting(repository, reader, branch=branch, now=time.time(), say=say)
         unread = list(answer.unread)
         for run in answer.runs:
             if run.lease in runs:
@@ -261,7 +261,7 @@ def _state(outcome: Outcome) -> State:
 def _set_status(step: Step, environ: Mapping[str, str], *, commit: str, context: str, state: State, text: str) -> bool:
     """Set the status, and return whether another try is of no use: it is set, or GitHub refuses it for good."""
     try:
-        with _gathering(step, environ) as (repository, _):
+        with _reader(step, environ) as (repository, _):
             commit_status.set_status(
                 repository, commit=commit, context=context, state=state, description=text, url=step.context.run_url
             )
@@ -278,8 +278,8 @@ def _warn_of_doubts(step: Step, running: Sequence[StillRunning]) -> None:
 
 
 @contextmanager
-def _gathering(step: Step, environ: Mapping[str, str]) -> Iterator[tuple[Repository, Gathering]]:
+def _reader(step: Step, environ: Mapping[str, str]) -> Iterator[tuple[Repository, ArtifactReader]]:
     context, token = step.context, step.github_token
     repository = Repository(api=context.server.api, token=token, name=context.repository)
     with closing(Http(environ=environ, connections=AT_ONCE)) as http:
-        yield repository, Gathering(repository, http=http, api=context.server.api, token=token)
+        yield repository, ArtifactReader(repository, http=http, api=context.server.api, token=token)

@@ -22,8 +22,8 @@ from cvl_ci.commands import report as reporting
 from cvl_ci.errors import CvlError, InputProblem, RequestError
 from cvl_ci.github.api import Repository
 from cvl_ci.github.artifacts import reruns
-from cvl_ci.github.artifacts.baseline_runs import Earlier, EarlierRuns, Work
-from cvl_ci.github.artifacts.download import AT_ONCE, LINES, Gathered, Gathering
+from cvl_ci.github.artifacts.baseline_runs import BaselineReader, BaselineRuns, Work
+from cvl_ci.github.artifacts.download import AT_ONCE, LINES, ArtifactLegs, ArtifactReader
 from cvl_ci.github.artifacts.http import Http
 from cvl_ci.github.artifacts.name import REPORT
 from cvl_ci.github.pr.issue import Findings, RegressionIssue
@@ -105,10 +105,10 @@ def matrix(request: MatrixRequest) -> int:
 
 def report(request: MatrixRequest) -> int:
     reporter = request.step.reporter
-    with _open_gathering(request) as gathering:
-        gathered = _gathered(request, gathering)
-        valid = _of_this_attempt(request, gathered.legs)
-        earlier = _earlier_legs(request, gathering, valid.legs)
+    with _open_reader(request) as reader:
+        artifact_legs = _artifact_legs(request, reader)
+        valid = _of_this_attempt(request, artifact_legs.legs)
+        earlier = _earlier_legs(request, reader, valid.legs)
     gated = bool(request.inputs.trials.fail_on_regression)
     for line in earlier.notes:
         (reporter.warning if gated else reporter.notice)(line)
@@ -117,9 +117,9 @@ def report(request: MatrixRequest) -> int:
         valid.legs,
         history=earlier.legs,
         commits=earlier.commits,
-        troubles=gathered.troubles,
+        troubles=artifact_legs.troubles,
         outdated=valid.outdated,
-        copies=gathered.copies,
+        copies=artifact_legs.copies,
         superseded=valid.superseded,
     )
     reporter.show("\n".join(reporting.as_text(result)))
@@ -139,14 +139,14 @@ def report(request: MatrixRequest) -> int:
     return result.exit_code or unknown
 
 
-def _gathered(request: MatrixRequest, gathering: Gathering) -> Gathered:
+def _artifact_legs(request: MatrixRequest, reader: ArtifactReader) -> ArtifactLegs:
     """Return the summaries in folders, or in the artifacts of this run. Raises CvlError."""
     if request.inputs.report.folders:
         legs, troubles = run_files.gather(request.inputs.report.folders, field="folders")
-        return Gathered(legs=tuple(legs), troubles=tuple(troubles))
-    gathered = gathering.of_run(int(request.step.context.run))
-    over = f"{gathered.expired} summaries of this run are past their retention" if gathered.expired else ""
-    return replace(gathered, troubles=(*gathered.troubles, *([over] if over else [])))
+        return ArtifactLegs(legs=tuple(legs), troubles=tuple(troubles))
+    artifact_legs = reader.of_run(int(request.step.context.run))
+    over = f"{artifact_legs.expired} summaries of this run are past their retention" if artifact_legs.expired else ""
+    return replace(artifact_legs, troubles=(*artifact_legs.troubles, *([over] if over else [])))
 
 
 def _of_this_attempt(request: MatrixRequest, legs: Sequence[Leg]) -> reruns.Checked:
@@ -171,22 +171,22 @@ def _of_this_attempt(request: MatrixRequest, legs: Sequence[Leg]) -> reruns.Chec
     return replace(checked, legs=(*foreign, *checked.legs), superseded=superseded)
 
 
-def _earlier_legs(request: MatrixRequest, gathering: Gathering, legs: Sequence[Leg]) -> Earlier:
+def _earlier_legs(request: MatrixRequest, reader: ArtifactReader, legs: Sequence[Leg]) -> BaselineRuns:
     """Without it all is measured and nothing compared: red only where a regression is to fail."""
     if request.inputs.history.history == NONE:
-        return Earlier()
+        return BaselineRuns()
     try:
-        return _read_earlier(request, gathering, {(leg.key.example, leg.key.preset) for leg in legs})
+        return _read_earlier(request, reader, {(leg.key.example, leg.key.preset) for leg in legs})
     except CvlError as error:
         lost = f"Nothing is compared: {error.what} {error.next_step}".strip()
-        return Earlier(commits=(run_files.NO_COMMIT,), notes=(lost,), unknown=True)
+        return BaselineRuns(commits=(run_files.NO_COMMIT,), notes=(lost,), unknown=True)
 
 
-def _read_earlier(request: MatrixRequest, gathering: Gathering, work: Collection[Work]) -> Earlier:
+def _read_earlier(request: MatrixRequest, reader: ArtifactReader, work: Collection[Work]) -> BaselineRuns:
     context, event = request.step.context, request.step.context.event
-    runs = EarlierRuns(
+    runs = BaselineReader(
         _repository(request),
-        gathering,
+        reader,
         run=int(context.run),
         workflow=request.inputs.history.baseline_workflow or "",
         report=request.step.artifact_stem(REPORT, attempt=""),
@@ -194,7 +194,7 @@ def _read_earlier(request: MatrixRequest, gathering: Gathering, work: Collection
     base = request.inputs.report.base or event.base_sha
     commits = runs.commits(base or context.sha, without="" if base else context.sha)
     if request.inputs.history.history == BRANCH:
-        return Earlier(legs=tuple(many.kept_in_branch(request.inputs, request.caller).read()), commits=commits)
+        return BaselineRuns(legs=tuple(many.kept_in_branch(request.inputs, request.caller).read()), commits=commits)
     own = context.branch if event.name == "push" else event.default_branch
     branch = event.base_branch or own or context.branch
     return runs.read(branch=branch, commits=commits, nights=many.settings(request.inputs).nights, work=work)
@@ -281,12 +281,12 @@ def _update_issue(request: MatrixRequest, result: Report, *, page: str) -> str:
 
 def history(request: MatrixRequest) -> int:
     """Add this run's legs to the branch, and write all of the branch into a file where the inputs name one."""
-    with _open_gathering(request) as gathering:
-        gathered = _gathered(request, gathering)
+    with _open_reader(request) as reader:
+        artifact_legs = _artifact_legs(request, reader)
     branch_history = many.kept_in_branch(request.inputs, request.caller)
     branch = request.inputs.history.branch or many.BRANCH
-    count = many.remember(branch_history, gathered.legs, branch=branch, caller=request.caller)
-    for trouble in gathered.troubles:
+    count = many.remember(branch_history, artifact_legs.legs, branch=branch, caller=request.caller)
+    for trouble in artifact_legs.troubles:
         request.step.reporter.warning(trouble)
     if request.inputs.report.into:
         into = Path(request.inputs.report.into)
@@ -312,11 +312,11 @@ def _repository(request: MatrixRequest) -> Repository:
 
 
 @contextmanager
-def _open_gathering(request: MatrixRequest) -> Iterator[Gathering]:
+def _open_reader(request: MatrixRequest) -> Iterator[ArtifactReader]:
     """Raise CvlError without a token, and outside a workflow run."""
     with closing(Http(environ=request.environ, connections=AT_ONCE)) as http:
         token = action_variables.value(request.environ, "github_token")
-        yield Gathering(_repository(request), http=http, api=request.step.context.server.api, token=token)
+        yield ArtifactReader(_repository(request), http=http, api=request.step.context.server.api, token=token)
 
 
 def _result_or_warning(request: MatrixRequest, what: str, do: Callable[[], T]) -> T | None:

@@ -100,7 +100,7 @@ class ProviderInventory:
             provider=self._provider.name,
             region=scope,
             kinds=tuple(kind for kind in self._provider.kinds if kind not in look.skipped),
-            left=tuple(f"{resource.id} ({resource.state})" for resource in look.resources if resource.is_leftover),
+            leftovers=tuple(f"{resource.id} ({resource.state})" for resource in look.resources if resource.is_leftover),
             error="; ".join(look.silent)[:300] or None,
             skipped=tuple(f"{kind} ({why})" for kind, why in look.skipped.items()),
         )

@@ -152,7 +152,9 @@ def lease_lines(leases: Sequence[OpenLease], overview: Overview) -> Iterator[str
 
 def as_json(overview: Overview) -> str:
     """Return all facts for a program; `silent` names the clouds that gave no answer."""
-    return json.dumps({**asdict(overview), "silent": overview.silent}, indent=2, allow_nan=False, default=_word)
+    answers = [text.check_fields(answer) for answer in overview.answers]
+    fields = {**asdict(overview), "answers": answers, "silent": overview.silent}
+    return json.dumps(fields, indent=2, allow_nan=False, default=_word)
 
 
 def _word(value: object) -> object:

@@ -76,7 +76,7 @@ class Following:
             text = f"the machine's heartbeat could not be renewed, trying again: {event['text']}"
             self._watch(Progress(text=text))
         elif kind == "nodes_lost":
-            self.lost = f"the provider shows {event['found']} of its {event['of']} nodes"
+            self.lost = f"the provider shows {event['alive']} of its {event['of']} nodes"
 
 
 def _lines(count: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
-from cvl_ci.engine.tarball import Kind, Member
+from cvl_ci.engine.tarball import Member, MemberKind
 
 WORK = "cvl-work"
 """The folder for files that the job wrote to CVL_WORK_DIR."""
@@ -47,8 +47,8 @@ def path_of(member: Member, name: str) -> PurePosixPath:
         raise Refused("leads out of the outputs folder")
     if any(ord(letter) < 32 or 127 <= ord(letter) < 160 for letter in name):
         raise Refused("control characters in its name")
-    if member.kind is Kind.OTHER:
-        raise Refused(Kind.OTHER.value)
+    if member.kind is MemberKind.OTHER:
+        raise Refused(MemberKind.OTHER.value)
     path = PurePosixPath(name)
     if path == PurePosixPath():
         raise Refused("has no name")

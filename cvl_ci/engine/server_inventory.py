@@ -79,7 +79,7 @@ class ServedInventory:
             for kind, name, state in answers
         )
         leftovers = tuple(f"{resource.kind.value} {resource.id} ({resource.state})" for resource in resources)
-        check = ProviderCheck(provider=PROVIDER, region=self._host, kinds=KINDS, left=leftovers)
+        check = ProviderCheck(provider=PROVIDER, region=self._host, kinds=KINDS, leftovers=leftovers)
         return InventoryResult(resources=resources, asked=(check,), unproved=elsewhere)
 
     def label(self, resources: Sequence[Resource], labels: Mapping[str, str]) -> None:

@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 from cvl_ci.engine.job_log import progress
 from cvl_ci.engine.server_lines import ServerPlace, place_of
-from cvl_ci.engine.sky_refusals import Kind, kind_of_words
+from cvl_ci.engine.sky_refusals import FailureKind, kind_of_words
 
-_NO_MACHINE = {Kind.CAPACITY, Kind.QUOTA}
+_NO_MACHINE = {FailureKind.CAPACITY, FailureKind.QUOTA}
 """Answers with which a provider makes no machine."""
 _LAST_ERROR, _ALL_REFUSED = "handler error:", "Max attempts exceeded"
 """The line with which SkyPilot gives a place up, and its words where each zone of the place had its own error.

@@ -9,7 +9,7 @@ from cvl_ci.engine import failed_mounts, fitness
 from cvl_ci.engine import sky_refusals as refusals_of
 from cvl_ci.engine.job_log import progress
 from cvl_ci.engine.process import WorkerFailed
-from cvl_ci.engine.sky_refusals import Kind
+from cvl_ci.engine.sky_refusals import FailureKind
 from cvl_ci.engine.whole_log import LogSum
 from cvl_ci.errors import (
     NOTHING_STARTED,
@@ -57,23 +57,23 @@ def in_our_words(failure: WorkerFailed, *, refusals: Sequence[str] = (), was_req
     reasons = "; ".join(dict.fromkeys(_first_lines(text) for text in refusals[-_SHOWN_REASONS:]))
     first = reasons or _first_lines(failure.text) or failure.error
     money = "cvl-ci takes down all that it had started." if was_requested else NOTHING_STARTED
-    if kind is Kind.REQUEST:
+    if kind is FailureKind.REQUEST:
         return RequestRefused(
             f"The request cannot run: {first}",
             money=money,
             next_step="Correct the task or the inputs: the same request would fail again.",
         )
-    if kind is Kind.QUOTA:
+    if kind is FailureKind.QUOTA:
         return QuotaError(
             f"The cloud account's quota does not allow such a machine: {first}",
             money=money,
             next_step="Ask the cloud for more quota, or allow another cloud, region or accelerator.",
         )
-    if kind is Kind.CREDENTIALS:
+    if kind is FailureKind.CREDENTIALS:
         return CredentialsError(
             f"The cloud refused our credentials: {first}", money=money, next_step="Run `cvl-ci check`."
         )
-    if kind is Kind.CAPACITY:
+    if kind is FailureKind.CAPACITY:
         return CapacityError(
             "No machine was available: every place refused.",
             money="Nothing was left running and nothing more is billed.",

@@ -145,7 +145,7 @@ def follow(
     watched = node_watch.watched(
         lambda: count_machines(send, cluster=cluster),
         nodes=of,
-        lost=lambda count: send("nodes_lost", found=count, of=of),
+        lost=lambda count: send("nodes_lost", alive=count, of=of),
         interval_seconds=look_seconds,
     )
     with watched, checkpoint_copy.during(checkpoints, runners=lambda: _runners(cluster), send=send):

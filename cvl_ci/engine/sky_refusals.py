@@ -17,7 +17,7 @@ READING = "TaskUnreadable"
 """The worker's own name for any error of SkyPilot's loader about cvl-ci's task."""
 
 
-class Kind(enum.Enum):
+class FailureKind(enum.Enum):
     """Kinds of failure. Between several places the first one decides: failures that may pass come first."""
 
     CAPACITY = "capacity"
@@ -31,8 +31,8 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-CLASSES: dict[Kind, frozenset[str]] = {
-    Kind.REQUEST: _words(
+CLASSES: dict[FailureKind, frozenset[str]] = {
+    FailureKind.REQUEST: _words(
         """
         TaskUnreadable InvalidSkyPilotConfigError InvalidCloudConfigs KubernetesValidationError InvalidNamespaceError
         ProvisionUnsupportedError NotSupportedError ResourcesMismatchError InconsistentHighAvailabilityError
@@ -42,7 +42,7 @@ CLASSES: dict[Kind, frozenset[str]] = {
         ValidationError
         """
     ),
-    Kind.CREDENTIALS: _words(
+    FailureKind.CREDENTIALS: _words(
         """
         NoCloudAccessError InvalidCloudCredentials CloudUserIdentityError ClusterOwnerIdentityMismatchError
         ApiServerAuthenticationError PermissionDeniedError NoWorkspaceAccessError SeewebCredentialsFileNotFound
@@ -50,13 +50,13 @@ CLASSES: dict[Kind, frozenset[str]] = {
         DefaultCredentialsError RefreshError ClientAuthenticationError CredentialUnavailableError
         """
     ),
-    Kind.CAPACITY: _words(
+    FailureKind.CAPACITY: _words(
         """
         ResourcesUnavailableError ExecutionRetryableError ExecutionPausedError PrimeintellectResourcesUnavailableError
         """
     ),
-    Kind.QUOTA: frozenset(),
-    Kind.ENGINE: _words(
+    FailureKind.QUOTA: frozenset(),
+    FailureKind.ENGINE: _words(
         """
         CloudError ClientError KubeAPIUnreachableError KubernetesError AWSAzFetchingError NetworkError
         ProvisionerError StopFailoverError ProvisionPrechecksError NoClusterLaunchedError FetchClusterInfoError
@@ -79,20 +79,20 @@ CLASSES: dict[Kind, frozenset[str]] = {
 _BY_CLASS = {name: kind for kind, names in CLASSES.items() for name in names}
 
 # The providers' own error codes, and SkyPilot's sentences where it drops the code.
-_WORDS: tuple[tuple[Kind, Callable[[str], object]], ...] = (
+_WORDS: tuple[tuple[FailureKind, Callable[[str], object]], ...] = (
     (
-        Kind.CAPACITY,
+        FailureKind.CAPACITY,
         re.compile(
             r"Insufficient(Instance|Host|Reserved\w*)?Capacity|InsufficientCapacity|insufficient-capacity|"
             r"ZONE_RESOURCE_POOL_EXHAUSTED|RESOURCE_POOL_EXHAUSTED|SpotMaxPriceTooLow|SkuNotAvailable|AllocationFailed|"
             r"OverconstrainedA\w+|out of capacity|not enough capacity|^Unsupported:|VolumeTypeNotAvailableInZone"
         ).search,
     ),
-    (Kind.ENGINE, provider_limits.is_rate),
-    (Kind.ENGINE, re.compile(r"ServiceUnavailable").search),
-    (Kind.QUOTA, provider_limits.is_quota),
+    (FailureKind.ENGINE, provider_limits.is_rate),
+    (FailureKind.ENGINE, re.compile(r"ServiceUnavailable").search),
+    (FailureKind.QUOTA, provider_limits.is_quota),
     (
-        Kind.CREDENTIALS,
+        FailureKind.CREDENTIALS,
         re.compile(
             r"UnauthorizedOperation|AuthFailure|InvalidClientTokenId|UnrecognizedClient|SignatureDoesNotMatch|"
             r"AccessDenied|AuthorizationFailed|ExpiredToken|RequestExpired|OptInRequired|PendingVerification|"
@@ -102,7 +102,7 @@ _WORDS: tuple[tuple[Kind, Callable[[str], object]], ...] = (
         ).search,
     ),
     (
-        Kind.REQUEST,
+        FailureKind.REQUEST,
         re.compile(
             r"InvalidAMIID|InvalidParameter|InvalidBlockDevice|InvalidInstanceType|InvalidVolume|InvalidSubnet|"
             r"UnsupportedOperation|invalid cloud config|does not contain any instances satisfying|"
@@ -114,56 +114,56 @@ _RAISED_OF_A_REQUEST = {"ValueError", "NotImplementedError"}
 """Plain exceptions that SkyPilot raises about its arguments, as long as it has not yet asked a provider."""
 
 
-def kind_of(failure: WorkerFailed, *, refusals: Sequence[str] = (), was_requested: bool = True) -> Kind:
+def kind_of(failure: WorkerFailed, *, refusals: Sequence[str] = (), was_requested: bool = True) -> FailureKind:
     """Return what caused the failure.
 
     `refusals`: the providers' answers. `asked`: whether any request reached a provider.
     """
     own = _of_classes((failure.error, *failure.bases))
-    if own is Kind.CAPACITY:
+    if own is FailureKind.CAPACITY:
         return _of_places(failure, refusals)
-    if own is Kind.REQUEST and failure.error.startswith("Storage"):
+    if own is FailureKind.REQUEST and failure.error.startswith("Storage"):
         # A bucket that a person named may exist and refuse our credentials.
-        return Kind.CREDENTIALS if kind_of_words(failure.text) is Kind.CREDENTIALS else own
-    if own is Kind.ENGINE or own is None:
+        return FailureKind.CREDENTIALS if kind_of_words(failure.text) is FailureKind.CREDENTIALS else own
+    if own is FailureKind.ENGINE or own is None:
         words = kind_of_words(" ".join((failure.text, *failure.causes)))
         if words is not None:
             return words
         own = _first_of([_of_prefix(text) for text in (*failure.causes, *failure.history)]) or own
     if own is None and failure.error in _RAISED_OF_A_REQUEST and not was_requested:
-        return Kind.REQUEST
-    return own or Kind.ENGINE
+        return FailureKind.REQUEST
+    return own or FailureKind.ENGINE
 
 
-def _of_classes(names: Iterable[str]) -> Kind | None:
+def _of_classes(names: Iterable[str]) -> FailureKind | None:
     return next((_BY_CLASS[name] for name in names if name in _BY_CLASS), None)
 
 
-def _of_places(failure: WorkerFailed, refusals: Sequence[str]) -> Kind:
+def _of_places(failure: WorkerFailed, refusals: Sequence[str]) -> FailureKind:
     """Return the kind that decides between several refusals. A request is wrong only if no place lacked a machine."""
     reasons = [_of_reason(text) for text in failure.history]
     known_kinds = [kind for kind in reasons if kind is not None]
     # SkyPilot's history drops the provider's answer. So a history without reasons counts only if no answer arrived.
-    kinds = [*known_kinds, *(_of_reason(text) or Kind.CAPACITY for text in refusals)]
+    kinds = [*known_kinds, *(_of_reason(text) or FailureKind.CAPACITY for text in refusals)]
     if not refusals:
-        kinds = [kind or Kind.CAPACITY for kind in reasons]
-    return _first_of(kinds) or kind_of_words(failure.text) or Kind.CAPACITY
+        kinds = [kind or FailureKind.CAPACITY for kind in reasons]
+    return _first_of(kinds) or kind_of_words(failure.text) or FailureKind.CAPACITY
 
 
-def _of_reason(text: str) -> Kind | None:
+def _of_reason(text: str) -> FailureKind | None:
     return kind_of_words(text) or _of_prefix(text)
 
 
-def _of_prefix(text: str) -> Kind | None:
+def _of_prefix(text: str) -> FailureKind | None:
     """Return the kind of the class that a worker's text begins with; none for the engine's and SkyPilot's own."""
     kind = _BY_CLASS.get(text.partition(":")[0])
-    return None if kind in (Kind.ENGINE, Kind.CAPACITY) else kind
+    return None if kind in (FailureKind.ENGINE, FailureKind.CAPACITY) else kind
 
 
-def kind_of_words(text: str) -> Kind | None:
+def kind_of_words(text: str) -> FailureKind | None:
     """Return the kind of a provider's own words; None where they are of no known kind."""
     return next((kind for kind, is_said in _WORDS if is_said(text)), None)
 
 
-def _first_of(kinds: Sequence[Kind | None]) -> Kind | None:
-    return next((kind for kind in Kind if kind in kinds), None)
+def _first_of(kinds: Sequence[FailureKind | None]) -> FailureKind | None:
+    return next((kind for kind in FailureKind if kind in kinds), None)

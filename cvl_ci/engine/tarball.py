@@ -27,7 +27,7 @@ class Damaged(Exception):
     """Error for an archive that cannot be read any further."""
 
 
-class Kind(enum.Enum):
+class MemberKind(enum.Enum):
     FILE = "file"
     LINK = "link"
     HARD_LINK = "hard link"
@@ -39,7 +39,7 @@ class Member:
     """One entry. `problem`: why its header makes it unusable. `mtime`: None if it is not a valid time."""
 
     name: bytes
-    kind: Kind
+    kind: MemberKind
     target: bytes = b""
     size: int = 0
     mtime: float | None = None
@@ -48,7 +48,13 @@ class Member:
     problem: str = ""
 
 
-_KINDS = {b"0": Kind.FILE, b"\0": Kind.FILE, b"7": Kind.FILE, b"1": Kind.HARD_LINK, b"2": Kind.LINK}
+_KINDS = {
+    b"0": MemberKind.FILE,
+    b"\0": MemberKind.FILE,
+    b"7": MemberKind.FILE,
+    b"1": MemberKind.HARD_LINK,
+    b"2": MemberKind.LINK,
+}
 _LONG_NAME, _LONG_TARGET, _PAX, _PAX_OLD, _PAX_GLOBAL = b"L", b"K", b"x", b"X", b"g"
 _BEFORE_A_MEMBER = {_LONG_NAME, _LONG_TARGET, _PAX, _PAX_OLD, _PAX_GLOBAL}
 _WITH_DATA = {b"0", b"\0", b"7"}
@@ -105,7 +111,7 @@ class _More:
         return int(text)
 
     def member(self, header: bytes, kind: bytes, *, size: int, offset: int) -> Member:
-        member_kind = _KINDS.get(kind, Kind.OTHER)
+        member_kind = _KINDS.get(kind, MemberKind.OTHER)
         problem = self._problem
         if any(name.startswith("GNU.sparse.") for name in self._values):
             problem = problem or "a sparse file, which cvl-ci's own tar never packs"

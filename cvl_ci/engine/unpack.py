@@ -26,7 +26,7 @@ from cvl_ci.engine.member_paths import (
     readable,
     short,
 )
-from cvl_ci.engine.tarball import Kind, Member
+from cvl_ci.engine.tarball import Member, MemberKind
 from cvl_ci.inputs.parsers import MOST_TURNS
 from cvl_ci.model.outcome import FetchedFile
 from cvl_ci.planning.trials import NAME
@@ -179,11 +179,11 @@ class _Unpacking:
         try:
             path = path_of(member, name)
             place = self._free_place(base / place_of(path, kind, self.directory))
-            if member.kind is Kind.LINK:
+            if member.kind is MemberKind.LINK:
                 target = base / place_of(inside(path.parent, readable(member.target)), kind, self.directory)
                 text = posixpath.relpath(str(target), str(place.parent))
                 self.links[str(place)] = _Link(place=place, text=text, name_on_machine=name)
-            elif member.kind is Kind.HARD_LINK:
+            elif member.kind is MemberKind.HARD_LINK:
                 original = base / place_of(inside(PurePosixPath(), readable(member.target)), kind, self.directory)
                 self._copy(original, place, member)
             else:

@@ -84,14 +84,14 @@ def serve(channel: Channel, *, sockets: Path) -> None:
 
     Each request is {"id", "verb", "mark", ...}. SIGINT aborts the current one.
     """
-    inprocess = load(sockets)
+    functions = load(sockets)
     for text in sys.stdin:
         request = json.loads(text)
         number, verb, mark = request.pop("id"), request.pop("verb"), request.pop("mark")
         try:
-            if isinstance(inprocess, Exception):
-                raise inprocess  # noqa: TRY301  answered like any other failure of the request
-            answer = getattr(inprocess, verb)(channel.send, **request)
+            if isinstance(functions, Exception):
+                raise functions  # noqa: TRY301  answered like any other failure of the request
+            answer = getattr(functions, verb)(channel.send, **request)
             result: dict[str, Any] = {"ok": True, "answer": answer}
         except KeyboardInterrupt:
             result = {"ok": False, "error": "Aborted", "text": "aborted", "history": []}
@@ -118,10 +118,10 @@ def load(sockets: Path) -> Any:
             from cvl_ci.engine import sky_server
 
             return sky_server
-        from cvl_ci.engine import sky_local as inprocess
+        from cvl_ci.engine import sky_local
     except Exception as error:  # noqa: BLE001  the parent gets the error as text
         return error
-    return inprocess
+    return sky_local
 
 
 def describe(error: BaseException) -> dict[str, Any]:

@@ -18,20 +18,22 @@ KINDS = ("containers", "volumes", "networks")
 
 
 class LeftoverHolder(Protocol):
-    """The holder of the remains: it lists names, for one lease or all, and removes them."""
+    """The holder of leftovers. It lists their names, of one lease or of all, and removes them."""
 
-    def remains(self, lease: str | None) -> Sequence[str]: ...
+    def list_leftovers(self, lease: str | None) -> Sequence[str]: ...
 
-    def remove_remains(self, names: Sequence[str]) -> None: ...
+    def remove_leftovers(self, names: Sequence[str]) -> None: ...
 
 
 def opened(holder: LeftoverHolder, *, named: str) -> Cloud:
-    inventory = LeftoverInventory(provider=named, kinds=KINDS, leftovers=holder.remains, remove=holder.remove_remains)
+    inventory = LeftoverInventory(
+        provider=named, kinds=KINDS, leftovers=holder.list_leftovers, remove=holder.remove_leftovers
+    )
     return Cloud(machines=EndedMachines(), jobs=NoJobs(), inventory=inventory, billed=False, named=named)
 
 
 class LeftoverInventory:
-    """The Inventory port for remains. `left` lists the names of a lease's remains; `remove` removes them."""
+    """The Inventory port for leftovers. `leftovers` lists the names of a lease's leftovers; `remove` removes them."""
 
     def __init__(
         self,
@@ -62,7 +64,7 @@ class LeftoverInventory:
                 )
                 for name in leftovers
             ),
-            asked=(ProviderCheck(provider=self._provider, region="", kinds=self._kinds, left=leftovers),),
+            asked=(ProviderCheck(provider=self._provider, region="", kinds=self._kinds, leftovers=leftovers),),
         )
 
     def remove(self, resources: Sequence[Resource]) -> None:

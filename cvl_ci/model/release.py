@@ -13,12 +13,12 @@ from cvl_ci.model.storage import Bucket, KeptBucket
 
 @dataclass(frozen=True, kw_only=True)
 class ProviderCheck:
-    """One question to a provider, and the resources of the lease that it still showed."""
+    """One question to a provider, and the resources of the lease that it still showed (`leftovers`)."""
 
     provider: str
     region: str
     kinds: tuple[str, ...]
-    left: tuple[str, ...] = ()
+    leftovers: tuple[str, ...] = ()
     error: str | None = None
     skipped: tuple[str, ...] = ()
     """Kinds that the inventory skipped, and why. A run creates none of them, so the proof is complete without them."""
@@ -31,7 +31,7 @@ class ProviderCheck:
 
     @property
     def clean(self) -> bool:
-        return not self.left and self.error is None
+        return not self.leftovers and self.error is None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -66,7 +66,7 @@ def table(receipts: Sequence[Receipt], *, place: str) -> str:
 
 
 def count_left(receipt: Receipt) -> int:
-    return sum(len(check.left) for check in receipt.checks)
+    return sum(len(check.leftovers) for check in receipt.checks)
 
 
 def _line(receipt: Receipt) -> str:

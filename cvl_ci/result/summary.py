@@ -23,6 +23,7 @@ from cvl_ci.result.sanitize import plain
 from cvl_ci.result.service_text import service_lines
 from cvl_ci.result.text import (
     attempt,
+    check_fields,
     file_count,
     flat,
     gpu_use,
@@ -155,7 +156,7 @@ def to_json(outcome: Outcome, *, commit: str = "") -> dict[str, object]:
         "released": {
             "gone": proved_gone(outcome),
             "at": moment(release.at) if release else None,
-            "asked": [_fields(check) for check in release.asked] if release else [],
+            "asked": [_json_value(check_fields(check)) for check in release.asked] if release else [],
             "buckets": [_bucket(bucket) for bucket in release.buckets] if release else [],
             "checkpoints": _checkpoints(release.checkpoints) if release and release.checkpoints else None,
             "kept_until": moment(machines.until) if machines else None,

@@ -250,9 +250,14 @@ def answer(check: ProviderCheck) -> str:
         return f"{place} did not answer about {kinds}: {plain(check.error)}"
     stays = f"; stays on purpose: {plain(', '.join(check.stays))}" if check.stays else ""
     stays += f"; all runs of the repository share, free: {plain(', '.join(check.shared))}" if check.shared else ""
-    if check.left:
-        return f"{place} still shows {plain(', '.join(check.left))}{stays}"
+    if check.leftovers:
+        return f"{place} still shows {plain(', '.join(check.leftovers))}{stays}"
     return f"{place} shows 0 left ({kinds}{skipped}){stays}"
+
+
+def check_fields(check: ProviderCheck) -> dict[str, object]:
+    """Return the fields of a check under their names in JSON."""
+    return {{"leftovers": "left"}.get(name, name): value for name, value in vars(check).items()}
 
 
 def unproved(release: Release) -> list[str]:

@@ -104,7 +104,7 @@ class Sandbox:
 
     @contextlib.contextmanager
     def in_use_for_removal(self, *, needed: Callable[[Status], bool] = lambda _: False) -> Iterator[Access | None]:
-        """Open the sandbox to end the remains of a run. Never starts it; yields None when it is not up.
+        """Open the sandbox to end the leftovers of a run. Never starts it; yields None when it is not up.
 
         First stops a sandbox that a run started, if no other run uses it and it is not `needed`.
         """
@@ -112,11 +112,11 @@ class Sandbox:
             self._down_if_orphaned(usage, needed)
             yield self.up() if self.status().up else None
 
-    def remains(self, lease: str | None) -> tuple[str, ...]:
+    def list_leftovers(self, lease: str | None) -> tuple[str, ...]:
         """Return what Docker still holds: everything of this sandbox, and machines of this lease in any sandbox."""
         return leftovers.find(self._docker, self._id, lease=lease)
 
-    def remove_remains(self, names: Sequence[str]) -> None:
+    def remove_leftovers(self, names: Sequence[str]) -> None:
         self.down()
         leftovers.remove_machines(self._docker, names)
 

@@ -24,7 +24,7 @@ from tests.github import api as fake
 from tests.github.api import URL, Api
 from tests.github.kept import Kept
 from tests.github.runner import read_file
-from tests.github.test_gathering import cost
+from tests.github.test_download import cost
 from tests.result.benchmark.legs import NIGHT, leg, never_started
 
 ROOT = Path(__file__).parents[2]

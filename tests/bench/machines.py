@@ -35,7 +35,7 @@ _BEGAN = re.compile(r"^(?P<job>\w+) \| began (?P<at>[\d.]+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ground:
+class BenchProject:
     """A sandbox, a project and a home folder for the commands."""
 
     folder: Path
@@ -76,24 +76,24 @@ class Ground:
         return first, told
 
 
-def measure_reuse(ground: Ground, *, rounds: int) -> None:
+def measure_reuse(project: BenchProject, *, rounds: int) -> None:
     """Print the ratio of each further use to the first one."""
     options = ("--reuse", "bench", "--idle", "10m")
-    cold, first = ground.run(f"echo '{MARK}'", *options)
+    cold, first = project.run(f"echo '{MARK}'", *options)
     _say(f"new machine: {cold:.1f} s to the first line")
     warm = []
     for _ in range(rounds):
-        seconds, told = ground.run(f"echo '{MARK}'", *options)
+        seconds, told = project.run(f"echo '{MARK}'", *options)
         if told["cluster"] != first["cluster"]:
             raise SystemExit("a run did not enter the waiting machine")
         _say(f"warm, use {told['reuse']['number']}: {seconds:.1f} s to the first line")
         warm.append(seconds)
-    ground.type("down", first["cluster"], "--cloud", "sandbox")
+    project.type("down", first["cluster"], "--cloud", "sandbox")
     print(f"first line: new {cold:.1f} s, warm {statistics.median(warm):.1f} s")
     print(f"first line, warm ÷ new: {_ratios([seconds / cold for seconds in warm])}")
 
 
-def measure_queue(ground: Ground, *, jobs: int, machines: int) -> None:
+def measure_queue(project: BenchProject, *, jobs: int, machines: int) -> None:
     """Print the time of one job in a queue, next to the same command by ssh."""
     entries = [
         {
@@ -108,24 +108,24 @@ def measure_queue(ground: Ground, *, jobs: int, machines: int) -> None:
         "defaults": {"cloud": "sandbox", "gpu": "none", "max_runtime": "2m"},
         "jobs": entries,
     }
-    (ground.folder / "project/queue.yaml").write_text(json.dumps(document))
-    _, said = ground.type("queue", "queue.yaml", "--outputs-dir", str(ground.folder / "queue"))
+    (project.folder / "project/queue.yaml").write_text(json.dumps(document))
+    _, said = project.type("queue", "queue.yaml", "--outputs-dir", str(project.folder / "queue"))
     moments: dict[int, list[float]] = {}
     for match in _BEGAN.finditer(said):
         moments.setdefault(int(match["job"][1:]) % machines, []).append(float(match["at"]))
     steps = [after - before for times in moments.values() for before, after in pairwise(sorted(times))]
     if len(steps) != jobs - machines:
         raise SystemExit(f"{len(steps)} of {jobs - machines} steps between jobs were seen:\n{said[-2000:]}")
-    bare = _bare_steps(ground, count=min(20, jobs))
+    bare = _bare_steps(project, count=min(20, jobs))
     queue, ssh = statistics.median(steps), statistics.median(bare)
     print(f"{jobs} jobs of {SECONDS:g} s on {machines} machines: {queue:.2f} s a job; by bare ssh {ssh:.2f} s a job")
     print(f"overhead of a job: {queue - SECONDS:.2f} s; by bare ssh {ssh - SECONDS:.2f} s")
     print(f"a job, queue ÷ bare ssh: {queue / ssh:.2f}")
 
 
-def _bare_steps(ground: Ground, *, count: int) -> list[float]:
+def _bare_steps(project: BenchProject, *, count: int) -> list[float]:
     """Return the seconds of each command by ssh, one after the other, on a machine that a run left."""
-    _, told = ground.run("true", "--down", "false", "--idle-minutes-to-autostop", "10")
+    _, told = project.run("true", "--down", "false", "--idle-minutes-to-autostop", "10")
     (way_in,) = told["released"]["ssh_commands"]
     seconds = []
     for _ in range(count):
@@ -133,7 +133,7 @@ def _bare_steps(ground: Ground, *, count: int) -> list[float]:
         words = [*shlex.split(way_in), f"sleep {SECONDS:g}"]
         subprocess.run(words, check=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=120)
         seconds.append(time.monotonic() - begin)
-    ground.type("down", told["cluster"], "--cloud", "sandbox")
+    project.type("down", told["cluster"], "--cloud", "sandbox")
     return seconds
 
 
@@ -155,17 +155,17 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="cvl-ci-bench-") as name:
         folder = Path(name)
         environ = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "SKYPILOT_"))}
-        ground = Ground(folder=folder, sandbox_folder=folder / "sandbox")
+        project = BenchProject(folder=folder, sandbox_folder=folder / "sandbox")
         plant(folder / "project", {"train.py": "print(1)\n"})
         sandbox = Sandbox(
-            ground.sandbox_folder, machine_types=wiring.machine_types(), environment=environ, progress=_say
+            project.sandbox_folder, machine_types=wiring.machine_types(), environment=environ, progress=_say
         )
         try:
             sandbox.up()
             if words.what == "reuse":
-                measure_reuse(ground, rounds=words.rounds)
+                measure_reuse(project, rounds=words.rounds)
             else:
-                measure_queue(ground, jobs=words.jobs, machines=words.machines)
+                measure_queue(project, jobs=words.jobs, machines=words.machines)
         finally:
             sandbox.down()
 

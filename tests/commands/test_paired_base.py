@@ -12,7 +12,7 @@ from cvl_ci.errors import RequestError
 from cvl_ci.model.plan import BASE_FOLDER, FEWEST_TURNS, TURNS
 from cvl_ci.model.staged_files import Blob
 from cvl_ci.result.benchmark import noise
-from tests.commands.test_prepare import Ask, ask, field
+from tests.commands.test_build_run import Ask, ask, field
 from tests.support.field import plant
 
 __all__ = ["ask", "field"]

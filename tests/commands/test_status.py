@@ -190,6 +190,7 @@ def test_a_cloud_that_does_not_answer_is_named_and_proves_nothing(stage: Stage) 
     assert "aws us-east-1" in error.what
     assert "No lease is open." not in shown(overview)
     assert json.loads(status.as_json(overview))["silent"] == ["aws us-east-1"]
+    assert set(json.loads(status.as_json(overview))["answers"][0]) >= {"provider", "left", "error"}
 
 
 def test_a_cloud_that_cannot_be_opened_is_named_and_the_next_one_is_still_asked(stage: Stage) -> None:
@@ -285,10 +286,10 @@ class WatchedSandbox:
     def access(self) -> object:
         raise SandboxError("It went down this very moment.")
 
-    def remains(self, lease: str | None) -> tuple[str, ...]:
+    def list_leftovers(self, lease: str | None) -> tuple[str, ...]:
         return ("cvl-ci-sandbox-i-0",)
 
-    def remove_remains(self, names: Sequence[str]) -> None:
+    def remove_leftovers(self, names: Sequence[str]) -> None:
         raise AssertionError("status ends nothing")
 
 

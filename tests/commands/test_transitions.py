@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cvl_ci.commands.run.transitions import FIRST, LAST, TRANSITIONS, Stage, StageEnd, following
+from cvl_ci.commands.run.transitions import FIRST, LAST, TRANSITIONS, Stage, StageEnd, next_stage
 
 
 def test_every_stage_but_the_last_is_reached_and_left() -> None:
@@ -24,9 +24,9 @@ def test_machines_are_launched_at_first_and_after_the_proof_that_the_lost_ones_a
 
 def test_an_error_or_a_person_leads_to_the_release_and_at_most_to_a_rescue_before_it() -> None:
     for stage in set(Stage) - {LAST}:
-        assert following(stage, StageEnd.FAILED) is LAST
-        assert following(stage, StageEnd.STOPPED) in {LAST, Stage.RESCUE}
+        assert next_stage(stage, StageEnd.FAILED) is LAST
+        assert next_stage(stage, StageEnd.STOPPED) in {LAST, Stage.RESCUE}
 
 
 def test_a_pair_that_the_table_lacks_goes_to_the_release() -> None:
-    assert following(Stage.FETCH, StageEnd.LOST) is LAST
+    assert next_stage(Stage.FETCH, StageEnd.LOST) is LAST

@@ -12,7 +12,7 @@ import pytest
 
 from cvl_ci.engine import sky_errors
 from cvl_ci.engine.process import WorkerFailed
-from cvl_ci.engine.sky_refusals import CLASSES, Kind, kind_of
+from cvl_ci.engine.sky_refusals import CLASSES, FailureKind, kind_of
 from tests.engine import skypilot_errors
 
 _FOREIGN = {
@@ -83,13 +83,13 @@ def test_a_failure_ends_with_the_code_of_who_can_mend_it(
 
 def test_a_class_of_a_new_version_is_known_by_those_above_it_and_an_error_by_its_cause() -> None:
     new = WorkerFailed(error="StorageShapeError", text="x", bases=("StorageSpecError", "ValueError", "Exception"))
-    assert kind_of(new, was_requested=True) is Kind.REQUEST
+    assert kind_of(new, was_requested=True) is FailureKind.REQUEST
     wrapped = WorkerFailed(error="RuntimeError", text="failed", causes=("InvalidCloudCredentials: x",))
-    assert kind_of(wrapped) is Kind.CREDENTIALS
+    assert kind_of(wrapped) is FailureKind.CREDENTIALS
     told = WorkerFailed(error="RuntimeError", text="failed", causes=("ClientError: (AuthFailure)",))
-    assert kind_of(told) is Kind.CREDENTIALS
+    assert kind_of(told) is FailureKind.CREDENTIALS
     checked = WorkerFailed(error="ProvisionPrechecksError", text="", history=("NotSupportedError: x",))
-    assert kind_of(checked, was_requested=False) is Kind.REQUEST
+    assert kind_of(checked, was_requested=False) is FailureKind.REQUEST
 
 
 def test_no_class_has_two_kinds() -> None:
@@ -153,7 +153,7 @@ def test_what_skypilots_own_loader_refuses_is_the_request(tmp_path: Path) -> Non
     *refused, wrapped = json.loads(done.stdout.splitlines()[-1])
     for said in refused:
         said["history"], said["bases"], said["causes"] = map(tuple, (said["history"], said["bases"], said["causes"]))
-        assert kind_of(WorkerFailed(**said), was_requested=False) is Kind.REQUEST, said
+        assert kind_of(WorkerFailed(**said), was_requested=False) is FailureKind.REQUEST, said
     assert wrapped["history"] == ["ValueError: first", "InvalidCloudCredentials: expired"]
     assert wrapped["causes"] == ["InvalidCloudCredentials: expired"]
     assert wrapped["bases"][0] == "Exception"

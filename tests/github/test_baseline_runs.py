@@ -10,11 +10,11 @@ import pytest
 
 from cvl_ci.errors import CvlError
 from cvl_ci.github.api import Repository
-from cvl_ci.github.artifacts.baseline_runs import Earlier, EarlierRuns
+from cvl_ci.github.artifacts.baseline_runs import BaselineReader, BaselineRuns
 from cvl_ci.result.benchmark import leg_file
 from tests.github.api import URL, Api
 from tests.github.kept import WORKFLOW, Kept
-from tests.github.test_gathering import cost, gatherer
+from tests.github.test_download import cost, open_reader
 from tests.result.benchmark.legs import leg
 
 COMMITS = [f"{number:040x}" for number in range(1, 151)]
@@ -32,12 +32,12 @@ def kept(api: Api) -> Kept:
     return api.kept
 
 
-def earlier(*, workflow: str = "") -> EarlierRuns:
+def earlier(*, workflow: str = "") -> BaselineReader:
     repository = Repository(api=URL, token="secret-token", name="cvl/ci")
-    return EarlierRuns(repository, gatherer(), run=900, workflow=workflow, report="cvl-report")
+    return BaselineReader(repository, open_reader(), run=900, workflow=workflow, report="cvl-report")
 
 
-def read(nights: int = 14, *, base: str = COMMITS[0]) -> Earlier:
+def read(nights: int = 14, *, base: str = COMMITS[0]) -> BaselineRuns:
     runs = earlier()
     return runs.read(branch="main", commits=runs.commits(base, without=""), nights=nights)
 

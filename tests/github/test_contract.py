@@ -17,8 +17,8 @@ import responses
 from cvl_ci.errors import CvlError
 from cvl_ci.github import client, context
 from cvl_ci.github.api import Repository
-from cvl_ci.github.artifacts.baseline_runs import EarlierRuns
-from cvl_ci.github.artifacts.download import Gathering
+from cvl_ci.github.artifacts.baseline_runs import BaselineReader
+from cvl_ci.github.artifacts.download import ArtifactReader
 from cvl_ci.github.event import Event
 from cvl_ci.github.pr.issue import Findings, RegressionIssue
 from cvl_ci.github.pr.sticky_comment import StickyComment
@@ -75,12 +75,12 @@ def _repository() -> Repository:
     return Repository(api=URL, token="secret-token", name="cvl/ci", backoff=WITHOUT_PAUSES)
 
 
-def _gathering() -> Gathering:
-    return Gathering(_repository(), http=NoHttp(), api=URL, token="secret-token")  # type: ignore[arg-type]
+def _reader() -> ArtifactReader:
+    return ArtifactReader(_repository(), http=NoHttp(), api=URL, token="secret-token")  # type: ignore[arg-type]
 
 
-def _earlier() -> EarlierRuns:
-    return EarlierRuns(_repository(), _gathering(), run=1, workflow="", report="report")
+def _earlier() -> BaselineReader:
+    return BaselineReader(_repository(), _reader(), run=1, workflow="", report="report")
 
 
 def _issue() -> object:
@@ -89,7 +89,7 @@ def _issue() -> object:
 
 
 RAISING: dict[str, Callable[[], object]] = {
-    "artifacts": lambda: _gathering().of_run(1),
+    "artifacts": lambda: _reader().of_run(1),
     "commits": lambda: _earlier().commits("main", without=""),
     "earlier runs": lambda: _earlier().read(branch="main", commits=["a" * 40], nights=1),
     "the issue": _issue,

@@ -15,7 +15,7 @@ from cvl_ci.github.artifacts.detached_runs import WAITING, Found, WaitingRun, ma
 from cvl_ci.github.commit_status import LONGEST_DESCRIPTION, State, set_status
 from tests.github.api import URL, WITHOUT_PAUSES, Api
 from tests.github.kept import Kept
-from tests.github.test_gathering import gatherer
+from tests.github.test_download import open_reader
 
 LEASE, COMMIT = "cvl-7-0a1b2c3d", "a" * 40
 OWN = {"head_sha": COMMIT, "head_branch": "main", "repository_id": 5, "head_repository_id": 5}
@@ -39,7 +39,7 @@ def repository() -> Repository:
 
 def search(*, now: float = NOW) -> tuple[Found, list[str]]:
     said: list[str] = []
-    return waiting(repository(), gatherer(), branch="main", now=now, say=said.append), said
+    return waiting(repository(), open_reader(), branch="main", now=now, say=said.append), said
 
 
 def found() -> tuple[list[WaitingRun], list[str]]:

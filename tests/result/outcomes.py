@@ -184,7 +184,7 @@ NOT_PROVED_GONE = replace(
         at=1_790_000_000.0,
         asked=(
             ProviderCheck(
-                provider="aws", region="us-east-1", kinds=("machines", "disks"), left=("i-0abc12 (running)",)
+                provider="aws", region="us-east-1", kinds=("machines", "disks"), leftovers=("i-0abc12 (running)",)
             ),
             ProviderCheck(provider="aws", region="us-west-2", kinds=("machines",), error="RequestLimitExceeded"),
         ),
@@ -265,7 +265,7 @@ KEPT = replace(
     release=replace(
         GONE,
         gone=False,
-        asked=(replace(GONE.asked[0], left=("i-0a1b2c3d4e5f60718 (running)",)),),
+        asked=(replace(GONE.asked[0], leftovers=("i-0a1b2c3d4e5f60718 (running)",)),),
         kept=KeptMachines(until=1_790_000_600.0, ways_in=("ssh ubuntu@203.0.113.7",)),
     ),
 )

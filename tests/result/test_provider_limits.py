@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cvl_ci.engine.process import WorkerFailed
-from cvl_ci.engine.sky_refusals import Kind, kind_of
+from cvl_ci.engine.sky_refusals import FailureKind, kind_of
 from cvl_ci.result.matrix.failures import Failure, failure
 from cvl_ci.result.provider_limits import is_quota, is_rate
 from tests.result.benchmark.legs import leg, never_started
@@ -77,7 +77,7 @@ def test_a_quota_is_told_from_too_many_requests_and_from_a_lack_of_machines(text
 )
 def test_a_launch_that_was_refused_so_has_the_same_kind(text: str) -> None:
     refused = WorkerFailed(error="CloudError", text=text)
-    assert kind_of(refused) is (Kind.QUOTA if text in QUOTAS.values() else Kind.ENGINE)
+    assert kind_of(refused) is (FailureKind.QUOTA if text in QUOTAS.values() else FailureKind.ENGINE)
 
 
 def test_one_place_without_quota_makes_a_quota_of_it_whatever_other_places_said() -> None:

@@ -31,7 +31,7 @@ def test_a_row_for_each_drill_and_how_many_left_a_machine() -> None:
         first=MACHINE,
         line=None,
         seconds=None,
-        checks=(replace(CLEAN, left=("i-1", "vol-1")),),
+        checks=(replace(CLEAN, leftovers=("i-1", "vol-1")),),
     )
     silent = replace(left, checks=(replace(CLEAN, error="no answer"),))
     early = replace(CAUGHT, phase=Phase.FETCHING, line=None, seconds=None, problem="the run ended before it")
@@ -49,5 +49,5 @@ def test_a_row_for_each_drill_and_how_many_left_a_machine() -> None:
 
 
 def test_one_region_that_shows_something_is_not_gone() -> None:
-    assert not replace(CAUGHT, checks=(CLEAN, replace(CLEAN, region="us-west-2", left=("i-1",)))).is_gone
+    assert not replace(CAUGHT, checks=(CLEAN, replace(CLEAN, region="us-west-2", leftovers=("i-1",)))).is_gone
     assert not replace(CAUGHT, checks=()).is_gone, "nobody was asked"

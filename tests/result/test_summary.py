@@ -138,6 +138,6 @@ def test_the_receipt_says_whom_it_asked_about_what_and_what_was_not_looked_at() 
     assert answer(asked) == (
         "gcp project p shows 0 left (instances, disks; not looked at: addresses (these credentials may not))"
     )
-    assert answer(replace(asked, left=("i-1 (running)",))) == "gcp project p still shows i-1 (running)"
+    assert answer(replace(asked, leftovers=("i-1 (running)",))) == "gcp project p still shows i-1 (running)"
     silent = answer(replace(asked, error="HTTP 401"))
     assert silent == "gcp project p did not answer about instances, disks: HTTP 401"

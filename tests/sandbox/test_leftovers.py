@@ -30,12 +30,12 @@ def said(tmp_path: Path) -> list[str]:
 
 
 def test_what_remains_is_all_of_its_own_and_the_leases_machines_of_any_other(sandbox: Sandbox) -> None:
-    assert sandbox.remains("cvl-1-2") == ("emulator", "theirs")
-    assert sandbox.remains(None) == ("emulator",)
+    assert sandbox.list_leftovers("cvl-1-2") == ("emulator", "theirs")
+    assert sandbox.list_leftovers(None) == ("emulator",)
 
 
 def test_only_what_was_found_and_is_still_there_is_removed(sandbox: Sandbox, tmp_path: Path) -> None:
-    sandbox.remove_remains(["emulator", "theirs", "a-network"])
+    sandbox.remove_leftovers(["emulator", "theirs", "a-network"])
     assert [line for line in said(tmp_path) if line.startswith("rm ")][-1] == "rm --force --volumes theirs"
 
 

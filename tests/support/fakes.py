@@ -210,7 +210,7 @@ class FakeCloud:
                 provider="aws",
                 region=region,
                 kinds=("instances",),
-                left=tuple(each.id for each in seen if each.region == region and each.is_leftover),
+                leftovers=tuple(each.id for each in seen if each.region == region and each.is_leftover),
             )
             for region in regions
         )

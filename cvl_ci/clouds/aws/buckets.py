@@ -62,7 +62,7 @@ class AwsBuckets:
         return InventoryResult(
             resources=[resource for resource, _ in answers if resource],
             asked=[check for _, check in answers],
-            patience_seconds=PATIENCE_SECONDS if any(check.left for _, check in answers) else 0.0,
+            patience_seconds=PATIENCE_SECONDS if any(check.leftovers for _, check in answers) else 0.0,
         )
 
     def labelled_buckets(self, *, lease: str) -> tuple[Sequence[Bucket], InventoryResult]:
@@ -186,7 +186,7 @@ class AwsBuckets:
             provider=self._provider,
             region=place,
             kinds=KINDS,
-            left=(leftover,) if leftover else (),
+            leftovers=(leftover,) if leftover else (),
             error=problem,
             stays=(stays,) if stays else (),
             is_final=is_final,

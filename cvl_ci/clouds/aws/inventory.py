@@ -212,7 +212,7 @@ class AwsInventory:
             provider=self._provider,
             region=region,
             kinds=kinds if no_buckets else (*kinds, *bucket_kinds),
-            left=leftovers,
+            leftovers=leftovers,
             skipped=tuple(skipped.values()),
             stays=tuple(f"bucket {one.id}" for one in by_id.values() if one.stays),
             shared=_shared(client, self._user_id) if lease and queries.GROUPS not in skipped else (),

@@ -33,8 +33,8 @@ def lines(reaped: Reaped) -> Iterator[str]:
         f"{_count(reaped.foreign_count, 'resource')} of other owners; last asked at {moment(reaped.asked_at)}"
     )
     for check in reaped.checks:
-        living = f"{len(check.left)} of ours there" if check.error is None and check.left else ""
-        yield text.answer(replace(check, left=(living,) if living else ()))
+        living = f"{len(check.leftovers)} of ours there" if check.error is None and check.leftovers else ""
+        yield text.answer(replace(check, leftovers=(living,) if living else ()))
     yield from text.unproved(Release(gone=False, at=reaped.at, unproved=reaped.unproved))
 
 

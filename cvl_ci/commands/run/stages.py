@@ -10,7 +10,7 @@ from pathlib import Path
 from cvl_ci.commands.plan import quote as planning
 from cvl_ci.commands.run import detaching, recovery, serving, spending
 from cvl_ci.commands.run.state import RunState
-from cvl_ci.commands.run.transitions import FIRST, LAST, Stage, StageEnd, following
+from cvl_ci.commands.run.transitions import FIRST, LAST, Stage, StageEnd, next_stage
 from cvl_ci.errors import CvlError, RequestRefused, explain_while_running
 from cvl_ci.lease import Lease
 from cvl_ci.model.limits import RELEASE_MINUTES
@@ -47,7 +47,7 @@ class Stages:
         """Carry out one stage after the other, until only the release is left."""
         stage = first
         while stage is not LAST:
-            stage = following(stage, self._end_of(self._stages[stage]))
+            stage = next_stage(stage, self._end_of(self._stages[stage]))
 
     def _end_of(self, stage: Callable[[], StageEnd]) -> StageEnd:
         facts = self._state.facts

@@ -73,7 +73,7 @@ TRANSITIONS = {
 FIRST, LAST = Stage.LAUNCH, Stage.RELEASE
 
 
-def following(stage: Stage, end: StageEnd) -> Stage:
+def next_stage(stage: Stage, end: StageEnd) -> Stage:
     """Return the next stage. A pair that the table lacks goes to the release."""
     return TRANSITIONS.get((stage, end), LAST)
 

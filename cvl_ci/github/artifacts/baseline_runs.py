@@ -16,7 +16,7 @@ from urllib.parse import quote
 from cvl_ci.errors import CvlError
 from cvl_ci.github import client
 from cvl_ci.github.api import Repository
-from cvl_ci.github.artifacts.download import READ, Gathered, Gathering
+from cvl_ci.github.artifacts.download import READ, ArtifactLegs, ArtifactReader
 from cvl_ci.model.outcome import Ending
 from cvl_ci.result.benchmark.leg import Leg
 
@@ -34,8 +34,8 @@ Work = tuple[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Earlier:
-    """Earlier runs.
+class BaselineRuns:
+    """Earlier runs: the baseline and the history of a comparison.
 
     `commits`: the base and those before it, nearest first. `notes`: for a person. `unknown`: GitHub did not
     answer, so a baseline may or may not exist.
@@ -53,15 +53,15 @@ class Run:
     commit: str
 
 
-class EarlierRuns:
+class BaselineReader:
     """Reader of earlier runs.
 
     `run`: this one. `workflow`: the file name of another workflow than this run's. `report`: the name of a report's
     artifact, without the part that separates attempts.
     """
 
-    def __init__(self, repository: Repository, gathering: Gathering, *, run: int, workflow: str, report: str) -> None:
-        self._repository, self._gathering = repository, gathering
+    def __init__(self, repository: Repository, reader: ArtifactReader, *, run: int, workflow: str, report: str) -> None:
+        self._repository, self._reader = repository, reader
         self._run, self._workflow = run, workflow
         self._report = re.compile(rf"{re.escape(report)}(-attempt\d+)?(-\d{{1,2}})?")
 
@@ -74,24 +74,24 @@ class EarlierRuns:
         read = lambda: [str(client.member(entry, "sha", str, of="a commit")) for entry in entries]  # noqa: E731
         return tuple(sha for sha in self._repository.well("GET /commits", CONTENTS, read) if sha != without)
 
-    def read(self, *, branch: str, commits: Sequence[str], nights: int, work: Collection[Work] = ()) -> Earlier:
+    def read(self, *, branch: str, commits: Sequence[str], nights: int, work: Collection[Work] = ()) -> BaselineRuns:
         """Read the branch's last `nights` runs, and runs of the nearest commits that have any.
 
         It also reads runs before them until each example and preset of `work` was found.
         """
         runs = self._runs(branch)
         chosen, further = _chosen(runs, commits, nights)
-        gathered = [self._of(run) for run in chosen]
-        missing = {*work} - _measured_work(gathered, commits)
+        artifact_legs = [self._of(run) for run in chosen]
+        missing = {*work} - _measured_work(artifact_legs, commits)
         while missing and further:
             chosen.append(further.pop(0))
-            gathered.append(self._of(chosen[-1]))
-            missing -= _measured_work(gathered[-1:], commits)
-        lost = sum(1 for one in gathered if one.expired and not one.legs)
+            artifact_legs.append(self._of(chosen[-1]))
+            missing -= _measured_work(artifact_legs[-1:], commits)
+        lost = sum(1 for one in artifact_legs if one.expired and not one.legs)
         notes = [
             f"{lost} of {len(chosen)} earlier runs on {branch} have no artifacts any more: their retention is over."
         ] * bool(lost)
-        unheard = sum(one.unheard for one in gathered)
+        unheard = sum(one.unheard for one in artifact_legs)
         is_unknown = bool(unheard) and bool(missing or not work)
         if is_unknown:
             notes.insert(0, f"GitHub did not send {unheard} artifacts of earlier runs, so a baseline may be missing.")
@@ -99,10 +99,10 @@ class EarlierRuns:
             notes.append(
                 f"This workflow was never run to its end on {branch}, so there is nothing to compare with yet."
             )
-        return Earlier(
-            legs=tuple(leg for one in gathered for leg in one.legs),
+        return BaselineRuns(
+            legs=tuple(leg for one in artifact_legs for leg in one.legs),
             commits=tuple(commits),
-            notes=(*notes, *(trouble for one in gathered for trouble in one.troubles)),
+            notes=(*notes, *(trouble for one in artifact_legs for trouble in one.troubles)),
             unknown=is_unknown,
         )
 
@@ -127,14 +127,14 @@ class EarlierRuns:
             raise CvlError("GitHub does not say which workflow this run is of.")
         return str(number)
 
-    def _of(self, run: Run) -> Gathered:
+    def _of(self, run: Run) -> ArtifactLegs:
         """One artifact where a report was written, else one for each leg."""
-        artifacts = self._gathering.artifacts(run.number)
+        artifacts = self._reader.artifacts(run.number)
         reports = [one for one in artifacts if self._report.fullmatch(one.name)]
         if any(not one.expired for one in reports):
-            return self._gathering.lines(reports)
-        gathered = self._gathering.costs(artifacts)
-        return replace(gathered, expired=gathered.expired + len(reports))
+            return self._reader.lines(reports)
+        artifact_legs = self._reader.costs(artifacts)
+        return replace(artifact_legs, expired=artifact_legs.expired + len(reports))
 
 
 def _run(entry: Mapping[str, Any], *, own_repository: str) -> Run | None:
@@ -156,8 +156,8 @@ def _chosen(runs: Sequence[Run], commits: Sequence[str], nights: int) -> tuple[l
     return chosen, [run for run in nearest if run not in chosen][:FURTHER]
 
 
-def _measured_work(gathered: Sequence[Gathered], commits: Collection[str]) -> set[Work]:
+def _measured_work(artifact_legs: Sequence[ArtifactLegs], commits: Collection[str]) -> set[Work]:
     """Return the work for which a baseline is known."""
-    legs = (leg for one in gathered for leg in one.legs)
+    legs = (leg for one in artifact_legs for leg in one.legs)
     good = (leg for leg in legs if leg.ending is Ending.SUCCEEDED and leg.source.commit in commits)
     return {(leg.key.example, leg.key.preset) for leg in good}

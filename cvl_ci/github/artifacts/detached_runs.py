@@ -16,7 +16,7 @@ from typing import Any
 
 from cvl_ci.errors import CvlError
 from cvl_ci.github.api import Repository
-from cvl_ci.github.artifacts.download import READ, Artifact, Gathering
+from cvl_ci.github.artifacts.download import READ, Artifact, ArtifactReader
 from cvl_ci.github.artifacts.unzip import files
 from cvl_ci.model.detached import LONGEST_SECONDS
 from cvl_ci.model.lease_name import LEASE_PATTERN, is_of_run
@@ -60,7 +60,7 @@ def mark_name(lease: str) -> str:
 
 
 def waiting(
-    repository: Repository, gathering: Gathering, *, branch: str, now: float, say: Callable[[str], None]
+    repository: Repository, reader: ArtifactReader, *, branch: str, now: float, say: Callable[[str], None]
 ) -> Found:
     """Return the runs that wait. Raise CvlError without an answer.
 
@@ -78,7 +78,7 @@ def waiting(
         if match is None or match[1] in collected or not is_of_run(match[1], str(entry["workflow_run"].get("id"))):
             continue
         try:
-            runs.append(_read(match[1], entry, gathering))
+            runs.append(_read(match[1], entry, reader))
         except CvlError as error:
             say(f"The artifact {name} of a detached run could not be read: {error.what}")
             if not _is_too_old(entry, now):
@@ -111,7 +111,7 @@ def _is_too_old(entry: Mapping[str, Any], now: float) -> bool:
     return now - created_at > LONGEST_SECONDS
 
 
-def _read(lease: str, entry: Mapping[str, Any], gathering: Gathering) -> WaitingRun:
+def _read(lease: str, entry: Mapping[str, Any], reader: ArtifactReader) -> WaitingRun:
     run = entry["workflow_run"]
     number, commit = run.get("id"), str(run.get("head_sha"))
     if not isinstance(number, int) or not _COMMIT.fullmatch(commit) or not isinstance(entry.get("id"), int):
@@ -121,7 +121,7 @@ def _read(lease: str, entry: Mapping[str, Any], gathering: Gathering) -> Waiting
     size = entry.get("size_in_bytes")
     one = Artifact(number=entry["id"], name=str(entry["name"]), bytes=size if isinstance(size, int) else 0)
     problems: list[str] = []
-    archive = gathering.archive(one)
+    archive = reader.archive(one)
     contents: Sequence[tuple[str, bytes]] = list(
         files(archive, endings=(".json",), largest=LARGEST_RECORD, say=problems.append)
     )

@@ -46,7 +46,7 @@ class Artifact:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gathered:
+class ArtifactLegs:
     """`troubles`: artifacts without a readable summary, and the reasons. `expired`: how many were too old.
 
     `unheard`: how many of them GitHub did not send. Their legs may or may not exist.
@@ -67,7 +67,7 @@ def _unheard(troubles: Sequence[str]) -> int:
     return sum(_NOT_SENT in one for one in troubles)
 
 
-class Gathering:
+class ArtifactReader:
     """Reader of artifacts. `http`: for the zips, which do not belong to the API."""
 
     def __init__(self, repository: Repository, *, http: Http, api: str, token: str) -> None:
@@ -75,7 +75,7 @@ class Gathering:
         self._address = f"{api}/repos/{repository.name}/actions/artifacts"
         self._token = token
 
-    def of_run(self, run: int) -> Gathered:
+    def of_run(self, run: int) -> ArtifactLegs:
         """Return the summaries of a run's legs, each of the last attempt that ran it.
 
         A failed leg that ran again may have succeeded.
@@ -88,10 +88,10 @@ class Gathering:
         entries = self._repository.list_entries(path, needs=READ, most=MOST_ARTIFACTS, key="artifacts")
         return self._repository.well(f"GET {path}", READ, lambda: [_artifact(entry) for entry in entries])
 
-    def costs(self, artifacts: Sequence[Artifact]) -> Gathered:
+    def costs(self, artifacts: Sequence[Artifact]) -> ArtifactLegs:
         cost_artifacts = [one for one in artifacts if one.step]
         summaries, troubles = self._summaries(cost_artifacts, _summaries)
-        return Gathered(
+        return ArtifactLegs(
             legs=tuple(_last_attempts(summaries)),
             copies=tuple(_copies(summaries)),
             troubles=troubles,
@@ -99,12 +99,12 @@ class Gathering:
             unheard=_unheard(troubles),
         )
 
-    def lines(self, artifacts: Sequence[Artifact]) -> Gathered:
+    def lines(self, artifacts: Sequence[Artifact]) -> ArtifactLegs:
         """Of reports, which hold a line for each of their legs."""
         summaries, troubles = self._summaries(artifacts, _lines)
         all_legs = tuple(leg for _, leg in summaries)
         expired = sum(one.expired for one in artifacts)
-        return Gathered(legs=all_legs, troubles=troubles, expired=expired, unheard=_unheard(troubles))
+        return ArtifactLegs(legs=all_legs, troubles=troubles, expired=expired, unheard=_unheard(troubles))
 
     # ---- the zips -------------------------------------------------------------------------------------------------
 

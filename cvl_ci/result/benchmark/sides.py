@@ -47,7 +47,7 @@ class Side:
         return self.measured * 2 > self.runs
 
     @property
-    def lacking(self) -> float:
+    def missing_share(self) -> float:
         """Return the share of runs that lack it."""
         return (self.runs - self.measured + self.partly) / self.runs if self.runs else 0.0
 

@@ -105,10 +105,10 @@ def _compared(head: Side, base: Side, rule: Rule, direction: Direction, floor: F
             now, before = tuple(from_target(now, rule)), tuple(from_target(before, rule))
         lower = direction is not Direction.HIGHER
         ruling = noise.judge(now, before, lower_is_better=lower, tolerance=rule.tolerance, floor=floor)
-    if ruling.verdict is Verdict.WORSE or head.lacking <= base.lacking:
+    if ruling.verdict is Verdict.WORSE or head.missing_share <= base.missing_share:
         return ruling
-    lacking = head.runs - head.measured + head.partly
-    return replace(ruling, verdict=Verdict.UNSURE, reason=f"{lacking} of {head.runs} runs gave no number")
+    missing = head.runs - head.measured + head.partly
+    return replace(ruling, verdict=Verdict.UNSURE, reason=f"{missing} of {head.runs} runs gave no number")
 
 
 def _flags(head: Side, base: Side, direction: Direction) -> Ruling:

@@ -81,7 +81,7 @@ def test_machines_loose_disks_and_addresses_of_ours_are_found_and_ended(client: 
         ResourceKind.DISK,
         ResourceKind.ADDRESS,
     }
-    assert [set(asked.left) for asked in found.asked] != [set()]
+    assert [set(asked.leftovers) for asked in found.asked] != [set()]
     AwsInventory(client=lambda _: client, regions=lambda: [REGION]).remove(found.read()[0])
     after = find(client, lease)
     assert after.read()[0] == ()
@@ -117,7 +117,9 @@ def test_a_group_in_use_is_no_refusal_and_stays_in_the_answer_until_it_is_gone(c
     for lease in (OURS.name, None):
         found = find(client, lease)
         inventory.remove(found.read()[0])
-        assert [set(asked.left) for asked in found.asked if "security groups" in asked.kinds] == [{f"{group} (open)"}]
+        assert [set(asked.leftovers) for asked in found.asked if "security groups" in asked.kinds] == [
+            {f"{group} (open)"}
+        ]
 
 
 def shown(kind: ResourceKind, state: str, *, lease: str = "ours") -> Resource:

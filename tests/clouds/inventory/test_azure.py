@@ -118,7 +118,7 @@ def test_a_group_that_is_being_deleted_costs_nothing_of_itself_and_is_not_delete
 
 def test_a_disk_in_a_group_that_is_being_deleted_still_counts(api: Api) -> None:
     api.answer(groups=[group(state="Deleting")], disks=[disk(state="Unattached")])
-    assert len(find(azure()).asked[0].left) == 1
+    assert len(find(azure()).asked[0].leftovers) == 1
 
 
 def test_in_a_group_of_yours_our_machine_goes_alone_and_its_disk_once_it_is_loose(api: Api) -> None:

@@ -103,7 +103,7 @@ def test_a_pod_that_is_ending_counts_until_it_is_gone_and_is_not_deleted_again(k
     kubectl.shows(pod(deletionTimestamp="2025-11-24T17:00:00Z"))
     kubernetes = kubectl.kubernetes()
     found = find(kubernetes)
-    assert found.asked[0].left == (f"default/pod/{CLUSTER}-head (Terminating)",)
+    assert found.asked[0].leftovers == (f"default/pod/{CLUSTER}-head (Terminating)",)
     ProviderInventory(kubernetes).remove(found.read()[0])
     assert not any("delete" in words for words in kubectl.asked())
 

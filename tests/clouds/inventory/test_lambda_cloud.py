@@ -57,7 +57,7 @@ def test_the_machines_of_one_lease_are_found_by_name_head_and_workers(api: respo
     assert {resource.region for resource in found.read()[0]} == {"us-west-1"}
     assert api.calls[0].request.headers["Authorization"] == "Bearer secret-key"
     (asked,) = found.asked
-    assert len(asked.left) == 2
+    assert len(asked.leftovers) == 2
 
 
 def test_of_anybody_s_all_that_is_named_like_ours_is_found_without_our_labels(api: responses.RequestsMock) -> None:
@@ -77,7 +77,7 @@ def test_none_left_is_clean(api: responses.RequestsMock) -> None:
 def test_what_is_ending_still_counts_and_is_not_ended_again(api: responses.RequestsMock) -> None:
     api.get(f"{API}/instances", json={"data": [machine(f"{CLUSTER}-head", status="terminating")]})
     found = find(lambda_cloud())
-    assert found.asked[0].left
+    assert found.asked[0].leftovers
     ProviderInventory(lambda_cloud()).remove(found.read()[0])
     assert len(api.calls) == 1
 
