@@ -31,7 +31,7 @@ KILLED = 137
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judgement:
+class Conclusion:
     ending: Ending
     reason: str
     exit_code: int
@@ -50,7 +50,7 @@ class Past:
 NO_PAST = Past()
 
 
-def judge(
+def conclude(
     *,
     plan: RunPlan,
     launch: Launch | None,
@@ -65,39 +65,39 @@ def judge(
     failed_mount: str = "",
     never_began: str = "",
     past: Past = NO_PAST,
-) -> Judgement:
+) -> Conclusion:
     """Return the ending, the reason and the exit code of a run.
 
     `unfit`: why a machine was broken before the job began. `failed_mount`: why a mount failed. `never_began`: why no
     node began the job. `nodes` None: no job was submitted. `ran_seconds`: setup and run together.
     """
     if cancelled:
-        judgement = _of(Ending.CANCELLED, "Cancelled before it was over.")
+        conclusion = _of(Ending.CANCELLED, "Cancelled before it was over.")
     elif lost is not None:
-        judgement = _lost(plan, launch, lost, ran_seconds, failure, past=past)
+        conclusion = _lost(plan, launch, lost, ran_seconds, failure, past=past)
     elif unfit:
-        judgement = _unfit(unfit, failure)
+        conclusion = _unfit(unfit, failure)
     elif failed_mount and failure is None:
-        judgement = _of(Ending.STORAGE_FAILED, failed_mount, advice=MOUNT_ADVICE)
+        conclusion = _of(Ending.STORAGE_FAILED, failed_mount, advice=MOUNT_ADVICE)
     elif failure is not None:
-        judgement = _failed(failure, attempts)
+        conclusion = _failed(failure, attempts)
     elif never_began or nodes is None:
-        judgement = Judgement(
+        conclusion = Conclusion(
             ending=Ending.NEVER_STARTED,
             reason=never_began or "The job never began.",
             exit_code=EngineError.exit_code,
             advice=NEVER_BEGAN_ADVICE if never_began else "",
         )
     else:
-        judgement = _job(plan, launch, nodes, ran_seconds, past)
+        conclusion = _job(plan, launch, nodes, ran_seconds, past)
     if release is not None and not release.gone and release.kept is None:
-        return Judgement(
-            ending=judgement.ending, reason=judgement.reason, exit_code=EXIT_NOT_PROVED_GONE, advice=judgement.advice
+        return Conclusion(
+            ending=conclusion.ending, reason=conclusion.reason, exit_code=EXIT_NOT_PROVED_GONE, advice=conclusion.advice
         )
-    return judgement
+    return conclusion
 
 
-def _job(plan: RunPlan, launch: Launch | None, nodes: Sequence[NodeEnd], ran_seconds: float, past: Past) -> Judgement:
+def _job(plan: RunPlan, launch: Launch | None, nodes: Sequence[NodeEnd], ran_seconds: float, past: Past) -> Conclusion:
     if any(node.timed_out for node in nodes):
         return _out_of_time(plan, launch, ran_seconds, past)
     idle = [node for node in nodes if node.phase == IDLE and node.exit_code == EXIT_CODES[Ending.IDLE]]
@@ -126,13 +126,13 @@ def _job(plan: RunPlan, launch: Launch | None, nodes: Sequence[NodeEnd], ran_sec
         )
         return _of(Ending.STORAGE_FAILED, reason, advice=advice)
     if first.exit_code is None:
-        return Judgement(
+        return Conclusion(
             ending=Ending.FAILED,
             reason=f"The {what}{rank} was killed before it could give a reason, which is usually out of memory.",
             exit_code=KILLED,
             advice="Ask for more memory (`memory`), or make it smaller. The end of its log may name the cause.",
         )
-    return Judgement(
+    return Conclusion(
         ending=Ending.FAILED,
         reason=f"The {what}{rank} exited with code {first.exit_code}.",
         exit_code=first.exit_code,
@@ -140,14 +140,14 @@ def _job(plan: RunPlan, launch: Launch | None, nodes: Sequence[NodeEnd], ran_sec
     )
 
 
-def _idle(policy: IdlePolicy, node: NodeEnd, *, count: int) -> Judgement:
+def _idle(policy: IdlePolicy, node: NodeEnd, *, count: int) -> Conclusion:
     machine = f"machine {node.rank} of {count}" if count > 1 else "the machine"
-    judgement = _of(
+    conclusion = _of(
         Ending.IDLE,
         f"No GPU of {machine} was {policy.min_percent} % busy for {duration(policy.seconds)}, so cvl-ci ended it.",
         advice="The end of its log shows where it waited. Lower `min_gpu_utilization`, or give a longer `time_window`.",
     )
-    return replace(judgement, exit_code=0) if policy.is_neutral else judgement
+    return replace(conclusion, exit_code=0) if policy.is_neutral else conclusion
 
 
 def _first_failure(nodes: Sequence[NodeEnd]) -> NodeEnd | None:
@@ -164,7 +164,7 @@ def _first_failure(nodes: Sequence[NodeEnd]) -> NodeEnd | None:
     return next((node for node in nodes if node.exit_code is None), None)
 
 
-def _out_of_time(plan: RunPlan, launch: Launch | None, ran_seconds: float, past: Past) -> Judgement:
+def _out_of_time(plan: RunPlan, launch: Launch | None, ran_seconds: float, past: Past) -> Conclusion:
     hourly = launch.hourly_usd * launch.num_nodes if launch else 0.0
     lost = f"machines were lost or broken {'once' if past.losses == 1 else f'{past.losses} times'}"
     is_early = ran_seconds < plan.limits.max_runtime_minutes * 60 - 5
@@ -192,7 +192,7 @@ def _out_of_time(plan: RunPlan, launch: Launch | None, ran_seconds: float, past:
 
 def _lost(
     plan: RunPlan, launch: Launch | None, lost: Lost, ran_seconds: float, failure: CvlError | None, *, past: Past
-) -> Judgement:
+) -> Conclusion:
     """Judge a loss. `failure`: the error of a recovery, in which no new machine came to run the job."""
     if isinstance(failure, BudgetError):
         return _of(Ending.OVER_BUDGET, f"{lost.why}. Then: {failure.what}", advice=failure.next_step)
@@ -206,7 +206,7 @@ def _lost(
     return _of(Ending.PREEMPTED, reason, advice="The job did not cause this: run it again.")
 
 
-def _unfit(unfit: str, failure: CvlError | None) -> Judgement:
+def _unfit(unfit: str, failure: CvlError | None) -> Conclusion:
     """Judge machines on which the job did not begin. `failure`: the error of the launch that should replace them."""
     if isinstance(failure, BudgetError):
         return _of(Ending.OVER_BUDGET, f"{unfit}. Then: {failure.what}", advice=failure.next_step)
@@ -219,15 +219,15 @@ def _unfit(unfit: str, failure: CvlError | None) -> Judgement:
     )
 
 
-def _failed(failure: CvlError, attempts: Sequence[Attempt]) -> Judgement:
+def _failed(failure: CvlError, attempts: Sequence[Attempt]) -> Conclusion:
     if isinstance(failure, BudgetError):
         return _of(Ending.OVER_BUDGET, failure.what, advice=failure.next_step)
     reason = failure.what
     if isinstance(failure, CapacityError) and attempts:
         places = "1 attempt" if len(attempts) == 1 else f"{len(attempts)} attempts"
         reason = f"No machine was available in {places}: {'; '.join(dict.fromkeys(a.where for a in attempts))}."
-    return Judgement(ending=Ending.NEVER_STARTED, reason=reason, exit_code=failure.exit_code, advice=failure.next_step)
+    return Conclusion(ending=Ending.NEVER_STARTED, reason=reason, exit_code=failure.exit_code, advice=failure.next_step)
 
 
-def _of(ending: Ending, reason: str, advice: str = "") -> Judgement:
-    return Judgement(ending=ending, reason=reason, exit_code=EXIT_CODES[ending], advice=advice)
+def _of(ending: Ending, reason: str, advice: str = "") -> Conclusion:
+    return Conclusion(ending=ending, reason=reason, exit_code=EXIT_CODES[ending], advice=advice)

@@ -56,8 +56,8 @@ def ended(machines: Machines, *lines: str, is_cut: bool = False) -> JobEnd:
     return end.cut_short() if is_cut else end.by_itself()
 
 
-def judged(end: JobEnd) -> verdict.Judgement:
-    return verdict.judge(
+def judged(end: JobEnd) -> verdict.Conclusion:
+    return verdict.conclude(
         plan=PLAN,
         launch=None,
         nodes=end.nodes,
@@ -89,10 +89,10 @@ NO_TRACES = ["", "mark=other", "mark=job-begun", "log=running x", "size=other/ne
 def test_a_job_that_no_node_began_is_infrastructure_in_each_state(status: str | None, text: str) -> None:
     machines = Machines(text, status=status)
     end = ended(machines)
-    judgement = judged(end)
-    assert (judgement.ending, judgement.exit_code) == (Ending.NEVER_STARTED, 70)
-    assert (status or "does not know why") in judgement.reason
-    assert "run it again" in judgement.advice
+    conclusion = judged(end)
+    assert (conclusion.ending, conclusion.exit_code) == (Ending.NEVER_STARTED, 70)
+    assert (status or "does not know why") in conclusion.reason
+    assert "run it again" in conclusion.advice
     assert end.is_infrastructure
 
 
@@ -113,8 +113,8 @@ def test_a_job_that_began_on_any_node_stays_killed_whatever_it_deleted(
     texts: tuple[str, ...], lines: tuple[str, ...]
 ) -> None:
     machines = Machines(*texts, status="FAILED_DRIVER")
-    judgement = judged(ended(machines, *lines))
-    assert (judgement.ending, judgement.exit_code) == (Ending.FAILED, verdict.KILLED)
+    conclusion = judged(ended(machines, *lines))
+    assert (conclusion.ending, conclusion.exit_code) == (Ending.FAILED, verdict.KILLED)
     assert "job_status" not in machines.verbs, "a trace decides before what the machine stores as the state"
 
 
@@ -125,8 +125,8 @@ def test_a_job_that_deleted_all_its_traces_in_its_first_second_is_no_infrastruct
 ) -> None:
     """machine/prelude.sh makes its mark before anything else, so SkyPilot's state shows that the job deleted it."""
     end = ended(Machines(*texts, status=status))
-    judgement = judged(end)
-    assert (judgement.ending, judgement.exit_code) == (Ending.FAILED, verdict.KILLED)
+    conclusion = judged(end)
+    assert (conclusion.ending, conclusion.exit_code) == (Ending.FAILED, verdict.KILLED)
     assert not end.is_infrastructure
     assert judged(ended(Machines(*texts, status=status), is_cut=True)).ending is Ending.TIMED_OUT
 
@@ -151,9 +151,9 @@ def test_a_job_that_waits_for_ever_is_infrastructure_and_one_that_only_prepares_
 @pytest.mark.parametrize("failure", [Expired(), WorkerFailed(error="E", text="t"), EngineError("the worker ended")])
 def test_without_any_answer_a_job_is_neither_green_nor_red(failure: Exception) -> None:
     silent = Machines("", status=failure, is_silent=True)
-    judgement = judged(ended(silent, is_cut=True))
-    assert (judgement.ending, judgement.exit_code) == (Ending.NEVER_STARTED, 70)
-    assert "does not know why" in judgement.reason
+    conclusion = judged(ended(silent, is_cut=True))
+    assert (conclusion.ending, conclusion.exit_code) == (Ending.NEVER_STARTED, 70)
+    assert "does not know why" in conclusion.reason
 
 
 @pytest.mark.parametrize("status", ["<b>", "A" * 99, 7, "FAILED\n::error::", SimpleNamespace(value="X")])

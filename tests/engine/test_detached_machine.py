@@ -152,7 +152,7 @@ def test_a_place_that_refuses_results_ends_the_run_before_setup_and_job(
 
 
 def test_the_verdict_of_such_a_run_is_the_storage_and_names_bucket_and_right() -> None:
-    judged = verdict.judge(
+    judged = verdict.conclude(
         plan=PLAN,
         launch=None,
         nodes=(NodeEnd(rank=0, exit_code=75, phase=RESULTS),),

@@ -44,7 +44,7 @@ def test_every_fault_has_a_sentence_that_names_path_and_source() -> None:
         assert "/data" in sentence
         assert sentence.endswith(".")
         assert "{" not in sentence
-        judged = verdict.judge(
+        judged = verdict.conclude(
             plan=PLAN,
             launch=None,
             nodes=[node],

@@ -1,4 +1,4 @@
-"""Our copy of SkyPilot's grammar against SkyPilot's own: the same keys, and the same judgement of the same files."""
+"""Our copy of SkyPilot's grammar against SkyPilot's own: the same keys, and the same problems in the same files."""
 
 from __future__ import annotations
 

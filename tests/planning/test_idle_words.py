@@ -116,7 +116,7 @@ POLICY = IdlePolicy(min_percent=10)
 def test_only_a_machine_that_ended_the_job_makes_it_idle(
     policy: IdlePolicy | None, code: int, phase: str, ending: Ending, exit_code: int
 ) -> None:
-    judged = verdict.judge(
+    judged = verdict.conclude(
         plan=RunPlan(title="t", limits=Limits(idle=policy)),
         launch=None,
         nodes=[NodeEnd(rank=0, exit_code=137), NodeEnd(rank=1, exit_code=code, phase=phase)],

@@ -14,7 +14,7 @@ from cvl_ci.model.node_end import CHECKPOINTS, IDLE, NodeEnd
 from cvl_ci.model.outcome import Ending
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.model.release import KeptMachines, Release
-from cvl_ci.result.verdict import KILLED, NO_PAST, Judgement, Past, judge
+from cvl_ci.result.verdict import KILLED, NO_PAST, Conclusion, Past, conclude
 
 GONE, NOT_GONE = Release(gone=True, at=1.0), Release(gone=False, at=1.0)
 KEPT = replace(NOT_GONE, kept=KeptMachines(until=9.0))
@@ -55,8 +55,8 @@ class Case:
     num_nodes: int = 1
     attempts: tuple[Attempt, ...] = ()
 
-    def judged(self) -> Judgement:
-        return judge(
+    def judged(self) -> Conclusion:
+        return conclude(
             plan=RunPlan(title="x", limits=self.limits),
             launch=replace(LAUNCH, num_nodes=self.num_nodes),
             nodes=self.nodes,
@@ -147,9 +147,9 @@ ENDINGS: dict[str, tuple[Case, Ending, int]] = {
 
 @pytest.mark.parametrize(("case", "ending", "exit_code"), ENDINGS.values(), ids=ENDINGS)
 def test_each_end_has_its_ending_and_exit_code(case: Case, ending: Ending, exit_code: int) -> None:
-    judgement = case.judged()
-    assert (judgement.ending, judgement.exit_code) == (ending, exit_code)
-    assert judgement.reason.endswith(".") or case.failure is not None or case.lost is not None
+    conclusion = case.judged()
+    assert (conclusion.ending, conclusion.exit_code) == (ending, exit_code)
+    assert conclusion.reason.endswith(".") or case.failure is not None or case.lost is not None
 
 
 @pytest.mark.parametrize(

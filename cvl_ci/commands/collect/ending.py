@@ -50,16 +50,16 @@ class Facts:
 def outcome(record: LeaseRecord, facts: Facts, *, outputs: Path) -> Outcome:
     """Return the outcome. A run without a stored end is never a success."""
     detached, release, end = facts.detached, facts.release, facts.end
-    judgement = _judgement(record, facts)
+    conclusion = _conclusion(record, facts)
     measured, unread = metrics_of(outputs, [file.path for file in facts.fetched.files])
     nodes = (end.node,) if end else ()
     warnings = [*unread, *filter(None, [left_behind(nodes)]), *facts.fetched.warnings]
     warnings += [facts.fetched.problem] if facts.fetched.problem else []
     return Outcome(
-        ending=judgement.ending,
-        reason=judgement.reason,
-        exit_code=judgement.exit_code,
-        advice=judgement.advice,
+        ending=conclusion.ending,
+        reason=conclusion.reason,
+        exit_code=conclusion.exit_code,
+        advice=conclusion.advice,
         work=detached.work,
         machines=MachineResult(
             cluster=record.name, launch=detached.launch, attempts=detached.spending.attempts, nodes=nodes
@@ -95,12 +95,12 @@ def still_running(
     )
 
 
-def _judgement(record: LeaseRecord, facts: Facts) -> verdict.Judgement:
+def _conclusion(record: LeaseRecord, facts: Facts) -> verdict.Conclusion:
     detached, end = facts.detached, facts.end
     own = detached.limits
     limits = Limits(max_runtime_minutes=own.max_runtime_minutes, max_cost_usd=own.max_cost_usd, idle=own.idle)
     mount = end.node.failed_mount if end else None
-    return verdict.judge(
+    return verdict.conclude(
         plan=RunPlan(title=detached.title, limits=limits),
         launch=detached.launch,
         nodes=(end.node,) if end else None,

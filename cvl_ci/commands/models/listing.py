@@ -53,7 +53,7 @@ class VerifiedModel:
 
 
 @dataclass
-class _Found:
+class _SnapshotObjects:
     bytes: int = 0
     has_manifest: bool = False
     refs: list[str] = field(default_factory=list)
@@ -61,7 +61,7 @@ class _Found:
 
 def stored_models(shelf: Shelf) -> Stored:
     """Return everything below the prefix. Raises StorageError when the bucket gives no valid answer."""
-    snapshots: dict[tuple[str, str], _Found] = {}
+    snapshots: dict[tuple[str, str], _SnapshotObjects] = {}
     refs: list[tuple[str, str]] = []
     for stored in shelf.store.objects(shelf.start()):
         parts = stored.key.removeprefix(shelf.start()).split("/")
@@ -72,7 +72,7 @@ def stored_models(shelf: Shelf) -> Stored:
         if parts[1] == "refs":
             refs.append((repo, "/".join(parts[2:])))
         elif parts[1] in {"snapshots", "manifests"} and COMMIT.fullmatch(commit):
-            one = snapshots.setdefault((repo, commit), _Found())
+            one = snapshots.setdefault((repo, commit), _SnapshotObjects())
             one.has_manifest = one.has_manifest or parts[1] == "manifests"
             one.bytes += stored.size
     for repo, name in refs:

@@ -14,7 +14,7 @@ from cvl_ci.model.outcome import Ending, Phase
 from cvl_ci.model.release import Release
 from cvl_ci.ports import Cloud
 from cvl_ci.result.units import moment
-from cvl_ci.result.verdict import Judgement
+from cvl_ci.result.verdict import Conclusion
 
 
 def follow_until_it_runs(state: RunState, cloud: Cloud, *, until: float) -> bool:
@@ -69,8 +69,8 @@ def hand_over(state: RunState, lease: Lease) -> Release | None:
     return release
 
 
-def judgement(state: RunState, *, of_job: Judgement) -> Judgement:
-    """Return the judgement of a run whose job goes on. `of_job`: of a job that was not detached."""
+def conclusion(state: RunState, *, of_job: Conclusion) -> Conclusion:
+    """Return the conclusion of a run whose job goes on. `of_job`: of a job that was not detached."""
     facts = state.facts
     machines = facts.release.kept if facts.release is not None else None
     if state.plan.detach.place is None or facts.job is not None or facts.failure is not None or facts.cancelled:
@@ -80,9 +80,9 @@ def judgement(state: RunState, *, of_job: Judgement) -> Judgement:
     if machines is None:
         reason = "The job ran, but its machine could not be left alone with it, so cvl-ci took it down."
         exit_code = of_job.exit_code or 70
-        return Judgement(ending=Ending.NEVER_STARTED, reason=reason, exit_code=exit_code)
+        return Conclusion(ending=Ending.NEVER_STARTED, reason=reason, exit_code=exit_code)
     name, place = state.lease.name, state.plan.detach.of_run(state.lease.name)
-    return Judgement(
+    return Conclusion(
         ending=Ending.DETACHED,
         reason=f"The job runs. Its results go to {place}, by {moment(machines.until)} at most.",
         exit_code=0,

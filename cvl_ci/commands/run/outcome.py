@@ -15,9 +15,9 @@ from cvl_ci.result.machine_text import unmeasured_use
 from cvl_ci.result.text import left_behind
 
 
-def judge_so_far(state: RunState) -> verdict.Judgement:
+def conclusion_so_far(state: RunState) -> verdict.Conclusion:
     """Judge by the facts so far. It is also called before the end, about a machine that may be kept."""
-    return detaching.judgement(state, of_job=serving.judgement(state, of_job=_of_job(state)))
+    return detaching.conclusion(state, of_job=serving.conclusion(state, of_job=_of_job(state)))
 
 
 def is_fit_for_another(state: RunState) -> bool:
@@ -25,13 +25,13 @@ def is_fit_for_another(state: RunState) -> bool:
     facts = state.facts
     if facts.job is None or facts.failure is not None or facts.cancelled or not facts.came_through:
         return False
-    if judge_so_far(state).ending not in {Ending.SUCCEEDED, Ending.FAILED}:
+    if conclusion_so_far(state).ending not in {Ending.SUCCEEDED, Ending.FAILED}:
         return False
     return all(node.exit_code is not None for node in facts.job.nodes)
 
 
-def _of_job(state: RunState) -> verdict.Judgement:
-    return verdict.judge(
+def _of_job(state: RunState) -> verdict.Conclusion:
+    return verdict.conclude(
         plan=state.plan,
         launch=state.launches.current,
         nodes=state.facts.job.nodes if state.facts.job else None,
@@ -61,14 +61,14 @@ def _past(state: RunState) -> verdict.Past:
 
 
 def outcome(state: RunState) -> Outcome:
-    judgement = judge_so_far(state)
+    conclusion = conclusion_so_far(state)
     measured, unread = metrics_of(state.outputs, [file.path for file in state.facts.fetched.files])
     pairing = None
     if state.plan.trials.has_samples:
         sides, unread = trials.sides(state, metrics_of)
         measured, pairing = trials.head(sides), trials.paired_comparison(state, sides)
-        judgement = (
-            trials.regressed(judgement, pairing) if pairing and state.plan.trials.fail_on_regression else judgement
+        conclusion = (
+            trials.regressed(conclusion, pairing) if pairing and state.plan.trials.fail_on_regression else conclusion
         )
     warnings = [*state.plan.warnings, *state.quote.warnings, *state.facts.warnings, *unread]
     warnings += spending.warnings(state)
@@ -79,10 +79,10 @@ def outcome(state: RunState) -> Outcome:
     if state.facts.fetched.problem:
         warnings.append(state.facts.fetched.problem)
     return Outcome(
-        ending=judgement.ending,
-        reason=judgement.reason,
-        exit_code=judgement.exit_code,
-        advice=_with_place(judgement, state),
+        ending=conclusion.ending,
+        reason=conclusion.reason,
+        exit_code=conclusion.exit_code,
+        advice=_with_place(conclusion, state),
         work=state.plan.identity,
         machines=MachineResult(
             cluster=state.lease.name if state.lease else state.owner.name,
@@ -109,17 +109,17 @@ def outcome(state: RunState) -> Outcome:
     )
 
 
-def _with_place(judgement: verdict.Judgement, state: RunState) -> str:
+def _with_place(conclusion: verdict.Conclusion, state: RunState) -> str:
     """Return the advice, with the place of the checkpoints after a run that a later one may go on from."""
     release = state.facts.release
     if state.facts.fetched.is_copy and judgement.ending is not Ending.SUCCEEDED:
         return "\n".join(filter(None, [judgement.advice, f"Its newest checkpoint is in {state.outputs}."]))
     staying = release.checkpoints if release else None
     has_none = staying is not None and staying.stored is not None and staying.stored.newest is None
-    if staying is None or has_none or judgement.ending is Ending.SUCCEEDED:
-        return judgement.advice
+    if staying is None or has_none or conclusion.ending is Ending.SUCCEEDED:
+        return conclusion.advice
     goes_on = f"Its checkpoints are in {staying.place}: `resume: latest` goes on from the last one."
-    return "\n".join(filter(None, [judgement.advice, goes_on]))
+    return "\n".join(filter(None, [conclusion.advice, goes_on]))
 
 
 def metrics_of(outputs: Path, paths: Sequence[str]) -> tuple[Readings, list[str]]:

@@ -18,7 +18,7 @@ from cvl_ci.model.service import ServicePlan, ServiceResult, SmokeResult, percen
 from cvl_ci.ports import Clock, Cloud, ServiceAnswer, ServiceRequest, Services
 from cvl_ci.result.service_text import smoke_line
 from cvl_ci.result.units import duration
-from cvl_ci.result.verdict import Judgement
+from cvl_ci.result.verdict import Conclusion
 
 PAUSE_SECONDS = 2.0
 SHORT_SECONDS = 3.0
@@ -191,23 +191,23 @@ def keep_service(state: RunState, lease: Lease) -> Release | None:
     )
 
 
-def judgement(state: RunState, *, of_job: Judgement) -> Judgement:
-    """Return the judgement of a service. `of_job`: of the same facts about a job, which should have ended."""
+def conclusion(state: RunState, *, of_job: Conclusion) -> Conclusion:
+    """Return the conclusion of a service. `of_job`: of the same facts about a job, which should have ended."""
     service, facts = state.plan.service, state.facts
     if service is None or facts.failure is not None or facts.cancelled or facts.lost is not None:
         return of_job
     if facts.release is not None and not facts.release.gone and facts.release.kept is None:
-        return Judgement(ending=Ending.FAILED, reason=of_job.reason, exit_code=EXIT_NOT_PROVED_GONE)
+        return Conclusion(ending=Ending.FAILED, reason=of_job.reason, exit_code=EXIT_NOT_PROVED_GONE)
     if state.service is not None:
         if facts.release is not None and facts.release.kept is None:
             reason = "The service answered, but its machine could not be kept, so cvl-ci took it down."
-            return Judgement(ending=Ending.NEVER_STARTED, reason=reason, exit_code=EngineError.exit_code)
-        return Judgement(ending=Ending.SUCCEEDED, reason=f"The service answers at {state.service.url}.", exit_code=0)
+            return Conclusion(ending=Ending.NEVER_STARTED, reason=reason, exit_code=EngineError.exit_code)
+        return Conclusion(ending=Ending.SUCCEEDED, reason=f"The service answers at {state.service.url}.", exit_code=0)
     if facts.job is None or facts.job.is_infrastructure or not facts.job.nodes:
         return of_job
     end = facts.job.nodes[0]
     if end.timed_out:
-        return Judgement(
+        return Conclusion(
             ending=Ending.TIMED_OUT,
             reason=f"The service did not answer at {service.probe.path} within "
             f"{duration(service.probe.initial_delay_seconds)}, on its port {service.port}.",
@@ -215,7 +215,7 @@ def judgement(state: RunState, *, of_job: Judgement) -> Judgement:
             advice="The last lines of its log name the cause. Raise `ready_timeout`, or name `port` and `ready`.",
         )
     code = end.exit_code or EXIT_ENDED
-    return Judgement(
+    return Conclusion(
         ending=Ending.FAILED,
         reason=f"The server ended with code {end.exit_code} before it answered.",
         exit_code=code,

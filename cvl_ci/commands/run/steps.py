@@ -9,7 +9,7 @@ from functools import partial
 
 from cvl_ci.commands.run import detaching, recovery, reuse, serving, spending
 from cvl_ci.commands.run import keep_alive as keeping
-from cvl_ci.commands.run.outcome import judge_so_far
+from cvl_ci.commands.run.outcome import conclusion_so_far
 from cvl_ci.commands.run.state import RunPorts, RunState
 from cvl_ci.errors import CvlError, InputProblem, RequestError, RequestRefused, explain_while_running
 from cvl_ci.lease import Lease
@@ -177,7 +177,7 @@ def _kept_release(state: RunState, lease: Lease) -> Release | None:
     limits = state.plan.limits
     if not limits.keep_minutes or not state.facts.came_through or state.launches.current is None:
         return None
-    ending = judge_so_far(state).ending
+    ending = conclusion_so_far(state).ending
     if ending is not Ending.FAILED and not (limits.keeps_after_success and ending is Ending.SUCCEEDED):
         return None
     state.tools.reporter.notice(f"the job {ending.value}: cvl-ci keeps its machine")

@@ -14,7 +14,7 @@ from cvl_ci.result.benchmark import comparison, rules
 from cvl_ci.result.benchmark.readings import Readings
 from cvl_ci.result.benchmark.trials import together, turn
 from cvl_ci.result.text import change
-from cvl_ci.result.verdict import Judgement
+from cvl_ci.result.verdict import Conclusion
 
 EXIT_REGRESSION = 1
 
@@ -60,12 +60,12 @@ def paired_comparison(state: RunState, by_side: Mapping[str, Sequence[Readings]]
     return replace(pairing, changes=changes, reason="" if changes else "they have no metric in common to compare")
 
 
-def regressed(judgement: Judgement, pairing: PairedComparison) -> Judgement:
+def regressed(conclusion: Conclusion, pairing: PairedComparison) -> Conclusion:
     """Fail a run that became worse, if it succeeded otherwise."""
-    if judgement.ending is not Ending.SUCCEEDED or not pairing.worse or judgement.exit_code:
-        return judgement
+    if conclusion.ending is not Ending.SUCCEEDED or not pairing.worse or conclusion.exit_code:
+        return conclusion
     metrics = "; ".join(change(one) for one in pairing.worse[:5])
-    return Judgement(
+    return Conclusion(
         ending=Ending.FAILED,
         reason=f"Worse than {pairing.ref} on the same machine: {metrics}.",
         exit_code=EXIT_REGRESSION,

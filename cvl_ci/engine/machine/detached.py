@@ -54,7 +54,7 @@ PYTHON = (3, 10)
 PASSWORD = re.compile(r"://[^/\s@:]*:([^@/\s]+)@")
 
 
-class Place:
+class S3Folder:
     """A folder of a bucket in S3."""
 
     def __init__(self, client: Any, bucket: str, prefix: str) -> None:
@@ -118,7 +118,7 @@ class Secrets:
 class Results:
     """The results of the job in STATE."""
 
-    def __init__(self, place: Place, state: str, deadline: str = DEADLINE, secrets: Secrets | None = None) -> None:
+    def __init__(self, place: S3Folder, state: str, deadline: str = DEADLINE, secrets: Secrets | None = None) -> None:
         self._place, self._state, self._deadline = place, state, deadline
         self._secrets = secrets or Secrets()
         self._own = os.path.join(state, "detached")
@@ -271,7 +271,7 @@ def secrets_of(values: Sequence[str]) -> Secrets:
     return Secrets(masks)
 
 
-def is_open(place: Place, address: str) -> bool:
+def is_open(place: S3Folder, address: str) -> bool:
     """Store a small object, and return whether the place took it."""
     patience = Patience(refused=REFUSED_AT_FIRST_SECONDS, silent=SILENT_AT_FIRST_SECONDS)
     try:
@@ -292,7 +292,7 @@ def main(verb: str, state: str, shell: str = "") -> None:
     request = json.loads(os.environ["CVL_CI_DETACHED"])
     config = Config(retries={"mode": "standard", "max_attempts": 4}, connect_timeout=5, read_timeout=30)
     client = boto3.client("s3", region_name=os.environ.get("AWS_REGION") or "us-east-1", config=config)
-    place = Place(client, request["bucket"], request["prefix"])
+    place = S3Folder(client, request["bucket"], request["prefix"])
     if verb == "try":
         if request["hides"] and sys.version_info < PYTHON:
             say(f"this machine has Python {sys.version.split()[0]}, which cannot hide secrets in the stored log")

@@ -43,7 +43,7 @@ class WaitingRun:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class WaitingRuns:
     """The artifacts of runs that wait, as GitHub lists them: several may claim one lease.
 
     `unread`: leases whose artifacts could not be read. `is_whole`: False if the repository has more than were listed.
@@ -61,7 +61,7 @@ def mark_name(lease: str) -> str:
 
 def waiting(
     repository: Repository, reader: ArtifactReader, *, branch: str, now: float, say: Callable[[str], None]
-) -> Found:
+) -> WaitingRuns:
     """Return the runs that wait. Raise CvlError without an answer.
 
     `branch`: of this workflow's run. `now`: epoch seconds. `say`: artifacts that cannot be read, and why.
@@ -85,7 +85,7 @@ def waiting(
                 unread.append(match[1])
     read = {run.lease for run in runs}
     rest = tuple(lease for lease in dict.fromkeys(unread) if lease not in read)
-    return Found(runs=tuple(runs), unread=rest, is_whole=is_whole)
+    return WaitingRuns(runs=tuple(runs), unread=rest, is_whole=is_whole)
 
 
 def _is_own(entry: Mapping[str, Any]) -> bool:

@@ -29,7 +29,7 @@ BUCKET_CLOUDS, FOLDER_CLOUDS = ("aws",), ("aws", "gcp", "azure")
 RUN, LATEST, NONE = "run", "latest", "none"
 
 
-class Place:
+class CheckpointStore:
     """The request of the environment, and its bucket. `bases`: the folders in which checkpoints may lie.
 
     `client`: of S3. None: the place is a folder of this machine, whose checkpoints the runner copies.
@@ -81,7 +81,7 @@ class Place:
         return roots
 
 
-def restore(place: Place, rank: int) -> int:
+def restore(place: CheckpointStore, rank: int) -> int:
     """Restore, and write STATE/resumed: the path of the checkpoint. Return the exit code."""
     manifest = place.restored(rank)
     _write(place.states_path, json.dumps({unit.name: unit.states for unit in snapshot.units(place.bases, place.rules)}))
@@ -110,7 +110,7 @@ def patiently(do: Callable[[], int]) -> int:
         time.sleep(TRY_SECONDS)
 
 
-def watch(place: Place, rank: int, nodes: int, shell: int) -> int:
+def watch(place: CheckpointStore, rank: int, nodes: int, shell: int) -> int:
     """Store new checkpoints until STATE/sync/over exists, or the job's shell is gone."""
     request, scratch = place.request, os.path.join(place.state, "sync", "held")
     shutil.rmtree(scratch, ignore_errors=True)
@@ -161,7 +161,7 @@ def main(verb: str, state: str, root: str, work: str, *numbers: str) -> None:
     except ImportError:
         say("checkpoints in a bucket need boto3, which SkyPilot installs on AWS machines alone")
         sys.exit(1)
-    place = Place(request, state=state, bases={"root": root, "work": work}, client=client)
+    place = CheckpointStore(request, state=state, bases={"root": root, "work": work}, client=client)
     counts = [int(number) for number in numbers]
     sys.exit(patiently(lambda: restore(place, *counts)) if verb == "restore" else watch(place, *counts))
 
