@@ -1,4 +1,4 @@
-"""Judge how a run ended and what caused it. Pure.
+"""Conclude how a run ended and what caused it. Pure.
 
 A remote failure is never green. A failure of cvl-ci is never a red test.
 """
@@ -32,6 +32,8 @@ KILLED = 137
 
 @dataclass(frozen=True, kw_only=True)
 class Conclusion:
+    """The end of a run: `advice` says what to do next; empty: nothing."""
+
     ending: Ending
     reason: str
     exit_code: int

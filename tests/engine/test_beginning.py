@@ -17,7 +17,7 @@ from cvl_ci.errors import EngineError
 from cvl_ci.model.outcome import Ending
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.ports import JobEnd
-from cvl_ci.result import verdict
+from cvl_ci.result.conclusion import KILLED, Conclusion, conclude
 from tests.support.fakes import FakeClock
 from tests.support.sessions import launched
 
@@ -56,8 +56,8 @@ def ended(machines: Machines, *lines: str, is_cut: bool = False) -> JobEnd:
     return end.cut_short() if is_cut else end.by_itself()
 
 
-def judged(end: JobEnd) -> verdict.Conclusion:
-    return verdict.conclude(
+def judged(end: JobEnd) -> Conclusion:
+    return conclude(
         plan=PLAN,
         launch=None,
         nodes=end.nodes,
@@ -114,7 +114,7 @@ def test_a_job_that_began_on_any_node_stays_killed_whatever_it_deleted(
 ) -> None:
     machines = Machines(*texts, status="FAILED_DRIVER")
     conclusion = judged(ended(machines, *lines))
-    assert (conclusion.ending, conclusion.exit_code) == (Ending.FAILED, verdict.KILLED)
+    assert (conclusion.ending, conclusion.exit_code) == (Ending.FAILED, KILLED)
     assert "job_status" not in machines.verbs, "a trace decides before what the machine stores as the state"
 
 
@@ -126,7 +126,7 @@ def test_a_job_that_deleted_all_its_traces_in_its_first_second_is_no_infrastruct
     """machine/prelude.sh makes its mark before anything else, so SkyPilot's state shows that the job deleted it."""
     end = ended(Machines(*texts, status=status))
     conclusion = judged(end)
-    assert (conclusion.ending, conclusion.exit_code) == (Ending.FAILED, verdict.KILLED)
+    assert (conclusion.ending, conclusion.exit_code) == (Ending.FAILED, KILLED)
     assert not end.is_infrastructure
     assert judged(ended(Machines(*texts, status=status), is_cut=True)).ending is Ending.TIMED_OUT
 

@@ -24,7 +24,7 @@ from cvl_ci.model.node_end import RESULTS, NodeEnd
 from cvl_ci.model.outcome import Ending
 from cvl_ci.model.plan import FilePlan, RunPlan, VariablePlan, WorkPlan
 from cvl_ci.model.secret import Secret
-from cvl_ci.result import verdict
+from cvl_ci.result.conclusion import conclude
 from tests.engine.test_detached_results import DETACHED
 from tests.engine.test_script import LEASE, Node
 from tests.support import s3
@@ -151,8 +151,8 @@ def test_a_place_that_refuses_results_ends_the_run_before_setup_and_job(
     assert (end.exit_code, end.phase) == (75, RESULTS)
 
 
-def test_the_verdict_of_such_a_run_is_the_storage_and_names_bucket_and_right() -> None:
-    judged = verdict.conclude(
+def test_the_conclusion_of_such_a_run_is_the_storage_and_names_bucket_and_right() -> None:
+    judged = conclude(
         plan=PLAN,
         launch=None,
         nodes=(NodeEnd(rank=0, exit_code=75, phase=RESULTS),),

@@ -18,7 +18,7 @@ from cvl_ci.model.mount import ALL_CACHED, digest
 from cvl_ci.model.node_end import FailedMount, MountFault, NodeEnd
 from cvl_ci.model.outcome import Ending
 from cvl_ci.model.plan import FilePlan, RunPlan, WorkPlan
-from cvl_ci.result import verdict
+from cvl_ci.result.conclusion import conclude
 
 PLAN = RunPlan(title="t", files=FilePlan(mounts=read("/data=s3://b-b/p")))
 CLEAN = "INFO  : vfs cache: cleaned: objects 1 (was 1) in use 0, to upload 0, uploading 0, total size 3"
@@ -44,7 +44,7 @@ def test_every_fault_has_a_sentence_that_names_path_and_source() -> None:
         assert "/data" in sentence
         assert sentence.endswith(".")
         assert "{" not in sentence
-        judged = verdict.conclude(
+        judged = conclude(
             plan=PLAN,
             launch=None,
             nodes=[node],

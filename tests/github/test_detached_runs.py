@@ -11,7 +11,7 @@ import pytest
 from cvl_ci.errors import CvlError
 from cvl_ci.github.api import Repository
 from cvl_ci.github.artifacts import detached_runs
-from cvl_ci.github.artifacts.detached_runs import WAITING, WaitingRuns, WaitingRun, mark_name, waiting
+from cvl_ci.github.artifacts.detached_runs import WAITING, WaitingRun, WaitingRuns, mark_name, waiting
 from cvl_ci.github.commit_status import LONGEST_DESCRIPTION, State, set_status
 from tests.github.api import URL, WITHOUT_PAUSES, Api
 from tests.github.kept import Kept

@@ -20,7 +20,7 @@ from cvl_ci.model.node_end import IDLE, GpuUse, NodeEnd
 from cvl_ci.model.outcome import Ending
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.planning import task_file
-from cvl_ci.result import verdict
+from cvl_ci.result.conclusion import conclude
 from cvl_ci.result.machine_text import unmeasured_use
 from tests.support.field import plant
 
@@ -116,7 +116,7 @@ POLICY = IdlePolicy(min_percent=10)
 def test_only_a_machine_that_ended_the_job_makes_it_idle(
     policy: IdlePolicy | None, code: int, phase: str, ending: Ending, exit_code: int
 ) -> None:
-    judged = verdict.conclude(
+    judged = conclude(
         plan=RunPlan(title="t", limits=Limits(idle=policy)),
         launch=None,
         nodes=[NodeEnd(rank=0, exit_code=137), NodeEnd(rank=1, exit_code=code, phase=phase)],

@@ -14,7 +14,7 @@ from cvl_ci.model.node_end import CHECKPOINTS, IDLE, NodeEnd
 from cvl_ci.model.outcome import Ending
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.model.release import KeptMachines, Release
-from cvl_ci.result.verdict import KILLED, NO_PAST, Conclusion, Past, conclude
+from cvl_ci.result.conclusion import KILLED, NO_PAST, Conclusion, Past, conclude
 
 GONE, NOT_GONE = Release(gone=True, at=1.0), Release(gone=False, at=1.0)
 KEPT = replace(NOT_GONE, kept=KeptMachines(until=9.0))

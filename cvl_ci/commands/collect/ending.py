@@ -15,7 +15,7 @@ from cvl_ci.model.outcome import FileResult, MachineResult, Measurements, Outcom
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.model.release import Release
 from cvl_ci.ports import DetachedEnd, Fetched, LeaseRecord
-from cvl_ci.result import verdict
+from cvl_ci.result.conclusion import Conclusion, conclude
 from cvl_ci.result.ledger import Ends, build
 from cvl_ci.result.text import left_behind
 
@@ -95,12 +95,12 @@ def still_running(
     )
 
 
-def _conclusion(record: LeaseRecord, facts: Facts) -> verdict.Conclusion:
+def _conclusion(record: LeaseRecord, facts: Facts) -> Conclusion:
     detached, end = facts.detached, facts.end
     own = detached.limits
     limits = Limits(max_runtime_minutes=own.max_runtime_minutes, max_cost_usd=own.max_cost_usd, idle=own.idle)
     mount = end.node.failed_mount if end else None
-    return verdict.conclude(
+    return conclude(
         plan=RunPlan(title=detached.title, limits=limits),
         launch=detached.launch,
         nodes=(end.node,) if end else None,

@@ -13,8 +13,8 @@ from cvl_ci.model.lease_name import LABEL_DETACHED
 from cvl_ci.model.outcome import Ending, Phase
 from cvl_ci.model.release import Release
 from cvl_ci.ports import Cloud
+from cvl_ci.result.conclusion import Conclusion
 from cvl_ci.result.units import moment
-from cvl_ci.result.verdict import Conclusion
 
 
 def follow_until_it_runs(state: RunState, cloud: Cloud, *, until: float) -> bool:

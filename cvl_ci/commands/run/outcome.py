@@ -8,14 +8,14 @@ from pathlib import Path
 from cvl_ci.commands.run import detaching, serving, spending, trials
 from cvl_ci.commands.run.state import RunState
 from cvl_ci.model.outcome import Ending, FileResult, MachineResult, Measurements, Outcome, Timing
-from cvl_ci.result import verdict
 from cvl_ci.result.benchmark import files as metric_files
 from cvl_ci.result.benchmark.readings import Readings
+from cvl_ci.result.conclusion import NO_PAST, Conclusion, Past, conclude
 from cvl_ci.result.machine_text import unmeasured_use
 from cvl_ci.result.text import left_behind
 
 
-def conclusion_so_far(state: RunState) -> verdict.Conclusion:
+def conclusion_so_far(state: RunState) -> Conclusion:
     """Judge by the facts so far. It is also called before the end, about a machine that may be kept."""
     return detaching.conclusion(state, of_job=serving.conclusion(state, of_job=_of_job(state)))
 
@@ -30,8 +30,8 @@ def is_fit_for_another(state: RunState) -> bool:
     return all(node.exit_code is not None for node in facts.job.nodes)
 
 
-def _of_job(state: RunState) -> verdict.Conclusion:
-    return verdict.conclude(
+def _of_job(state: RunState) -> Conclusion:
+    return conclude(
         plan=state.plan,
         launch=state.launches.current,
         nodes=state.facts.job.nodes if state.facts.job else None,
@@ -48,12 +48,12 @@ def _of_job(state: RunState) -> verdict.Conclusion:
     )
 
 
-def _past(state: RunState) -> verdict.Past:
+def _past(state: RunState) -> Past:
     launches = state.launches
     if launches.current is None or not launches.recoveries:
-        return verdict.NO_PAST
+        return NO_PAST
     first = launches.attempts[0].requested_at if launches.attempts else launches.current.created_at
-    return verdict.Past(
+    return Past(
         spent_usd=spending.spent_before(state),
         seconds=max(0.0, launches.current.created_at - first),
         losses=len(launches.recoveries),
@@ -109,7 +109,7 @@ def outcome(state: RunState) -> Outcome:
     )
 
 
-def _with_place(conclusion: verdict.Conclusion, state: RunState) -> str:
+def _with_place(conclusion: Conclusion, state: RunState) -> str:
     """Return the advice, with the place of the checkpoints after a run that a later one may go on from."""
     release = state.facts.release
     if state.facts.fetched.is_copy and judgement.ending is not Ending.SUCCEEDED:

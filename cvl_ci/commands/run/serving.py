@@ -16,9 +16,9 @@ from cvl_ci.model.outcome import EXIT_CODES, EXIT_NOT_PROVED_GONE, Ending
 from cvl_ci.model.release import Release
 from cvl_ci.model.service import ServicePlan, ServiceResult, SmokeResult, percentile
 from cvl_ci.ports import Clock, Cloud, ServiceAnswer, ServiceRequest, Services
+from cvl_ci.result.conclusion import Conclusion
 from cvl_ci.result.service_text import smoke_line
 from cvl_ci.result.units import duration
-from cvl_ci.result.verdict import Conclusion
 
 PAUSE_SECONDS = 2.0
 SHORT_SECONDS = 3.0

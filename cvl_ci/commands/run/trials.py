@@ -13,8 +13,8 @@ from cvl_ci.planning.trials import ALONE, BASE, HEAD, NAME
 from cvl_ci.result.benchmark import comparison, rules
 from cvl_ci.result.benchmark.readings import Readings
 from cvl_ci.result.benchmark.trials import together, turn
+from cvl_ci.result.conclusion import Conclusion
 from cvl_ci.result.text import change
-from cvl_ci.result.verdict import Conclusion
 
 EXIT_REGRESSION = 1
 
