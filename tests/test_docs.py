@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from cvl_ci import errors as tree
-from cvl_ci.clouds.registry import CLOUDS, proved
+from cvl_ci.clouds.registry import CLOUDS, provable_clouds
 from cvl_ci.inputs.table import OPTIONS
 from cvl_ci.model.outcome import EXIT_CODES, EXIT_NOT_PROVED_GONE, Ending
 from cvl_ci.result.summary import to_json
@@ -64,9 +64,9 @@ def test_the_page_of_credentials_offers_the_clouds_that_the_registry_accepts() -
         word = CLOUD_WORDS.get(cloud.name, cloud.name.capitalize())
         bodies = [body for heading, body in sections.items() if word in heading]
         assert len(bodies) == 1, word
-        assert (f"cvl-ci refuses a run on {word}." in bodies[0]) is (cloud.name not in proved())
+        assert (f"cvl-ci refuses a run on {word}." in bodies[0]) is (cloud.name not in provable_clouds())
     rows = sections["Which provider can prove a release"].split("|---|---|\n")[1].split("\n\n")[0].splitlines()
-    accepted = {CLOUD_WORDS.get(name, name.capitalize()) for name in proved()}
+    accepted = {CLOUD_WORDS.get(name, name.capitalize()) for name in provable_clouds()}
     assert [row.split("|")[1].strip() for row in rows if row.split("|")[1].strip() not in accepted] == []
     assert len(rows) == len(accepted)
 

@@ -154,7 +154,7 @@ class Step:
             masks=self.masks,
             clock=SystemClock(),
             say=self._explain_no_comment,
-            hushed=lambda: self.is_overtaken,
+            is_silent=lambda: self.is_overtaken,
         )
 
     def _explain_no_comment(self, reason: str) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from cvl_ci.clouds.aws.clients import account_regions, ec2_clients, service_clients
     from cvl_ci.clouds.aws.inventory import AwsInventory
     from cvl_ci.clouds.composite import Inventories
-    from cvl_ci.clouds.registry import all_inventories, all_stores, proved
+    from cvl_ci.clouds.registry import all_inventories, all_stores, provable_clouds
 
 __all__ = [
     "AwsBuckets",
@@ -24,7 +24,7 @@ __all__ = [
     "all_inventories",
     "all_stores",
     "ec2_clients",
-    "proved",
+    "provable_clouds",
     "service_clients",
 ]
 
@@ -37,7 +37,7 @@ _MODULES = {
     "Inventories": "composite",
     "all_inventories": "registry",
     "all_stores": "registry",
-    "proved": "registry",
+    "provable_clouds": "registry",
 }
 
 if not TYPE_CHECKING:

@@ -36,7 +36,7 @@ class Environment:
         """Return an input's value, or else that of the variable with the same meaning."""
         return self.as_input(name) or self.variable(BY_NAME[name].variable)
 
-    def to_write(self, name: str) -> str:
+    def value_for_file(self, name: str) -> str:
         """Return a value that SkyPilot reads from a file only. Empty where cvl-ci writes no files."""
         return self.value(name) if self.writes else ""
 
@@ -51,9 +51,10 @@ class Environment:
 
         `~` is this HOME and not that of passwd, as for SkyPilot in our environment.
         """
-        return self.at(path).is_file()
+        return self.expand(path).is_file()
 
-    def at(self, path: str) -> Path:
+    def expand(self, path: str) -> Path:
+        """Return the path with this HOME for `~`."""
         return self.home / path[2:] if path.startswith("~/") else Path(path)
 
     @property

@@ -42,15 +42,19 @@ def local_environment(environ: Mapping[str, str], *, folder: Path, writes: bool)
     )
 
 
-def check_clouds(environment: Environment, clouds: Collection[str], *, proved: Collection[str]) -> list[CloudAccess]:
-    """Check the credentials of clouds; an empty list means any cloud. `proved`: clouds that can prove an end.
+def check_clouds(
+    environment: Environment, clouds: Collection[str], *, provable_clouds: Collection[str]
+) -> list[CloudAccess]:
+    """Check the credentials of clouds; an empty list means any cloud. `provable_clouds`: clouds that can prove an end.
 
     A run on another cloud could not be proved to have ended.
     """
     providers = credential_providers()
     named = dict.fromkeys(clouds) or [cloud for cloud in providers if cloud != API_SERVER.cloud]
     return [
-        _with_proof(providers[cloud].check(environment) if cloud in providers else _unknown_cloud(cloud), proved)
+        _with_proof(
+            providers[cloud].check(environment) if cloud in providers else _unknown_cloud(cloud), provable_clouds
+        )
         for cloud in named
     ]
 
@@ -83,7 +87,7 @@ def set_up(
     environment: Environment,
     clouds: Sequence[str],
     *,
-    proved: Collection[str],
+    provable_clouds: Collection[str],
     mask: Callable[..., None],
     adopt: Callable[[Mapping[str, str]], None],
     required: bool,
@@ -94,7 +98,7 @@ def set_up(
     before cvl-ci contacts a cloud.
     """
     clouds = list(in_use(environment, clouds))
-    accesses = check_clouds(environment, clouds, proved=proved)
+    accesses = check_clouds(environment, clouds, provable_clouds=provable_clouds)
     if required:
         require(accesses, any_of_them=not clouds)
     files = prepare(environment, [access.cloud for access in accesses if access.usable])
@@ -206,8 +210,8 @@ def _unknown_cloud(cloud: str) -> CloudAccess:
     return CloudAccess(cloud=cloud, missing=("a way to sign in, which cvl-ci does not have yet",))
 
 
-def _with_proof(access: CloudAccess, proved: Collection[str]) -> CloudAccess:
-    if access.unsupported or access.cloud in proved:
+def _with_proof(access: CloudAccess, provable_clouds: Collection[str]) -> CloudAccess:
+    if access.unsupported or access.cloud in provable_clouds:
         return access
     return CloudAccess(
         cloud=access.cloud,

@@ -16,7 +16,7 @@ NOTE = "SkyPilot copies its key to the machine, which needs it to end itself"
 def check_key(environment: Environment, *, cloud: str, name: str, file: str, modules: dict[str, str]) -> CloudAccess:
     """Return the state of a cloud's key. `name`: the input. `modules`: a module → the way to get it."""
     available, missing, takes = [], [], []
-    if key := environment.to_write(name):
+    if key := environment.value_for_file(name):
         if re.fullmatch(r"[!-~]+", key):
             available = [f"`{name}`"]
         else:

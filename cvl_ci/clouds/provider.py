@@ -1,6 +1,6 @@
 """The interface of a cloud's inventory, and an inventory built from it. A silent scope does not delay another.
 
-An incomplete look is not a proof. Its resources are removed all the same, and the answer lists the silent parts.
+An incomplete answer is not a proof. Its resources are removed all the same, and the answer lists the silent parts.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ AT_ONCE = 8
 
 
 @dataclass(frozen=True, kw_only=True)
-class Look:
+class ScopeAnswer:
     """The answer of a scope.
 
     `silent`: parts without an answer, in words. `skipped`: kinds that cannot exist, with reasons.
@@ -47,9 +47,10 @@ class Provider(Protocol):
     def patience_seconds(self) -> float:
         """The longest time from the order to end a machine until the provider shows nothing of it, in seconds."""
 
-    def scopes(self, locations: Sequence[Location]) -> Sequence[str]: ...
+    def scopes(self, locations: Sequence[Location]) -> Sequence[str]:
+        """Return the scopes to ask for these locations. Raises when it does not know them."""
 
-    def look(self, scope: str, *, lease: str | None) -> Look:
+    def list_resources(self, scope: str, *, lease: str | None) -> ScopeAnswer:
         """Return all resources of this lease, or of all leases. Raises when it does not know."""
 
     def end(self, resource: Resource) -> None:
@@ -93,18 +94,20 @@ class ProviderInventory:
 
     def _ask(self, scope: str, lease: str | None) -> tuple[Sequence[Resource], ProviderCheck]:
         try:
-            look = self._provider.look(scope, lease=lease)
+            answer = self._provider.list_resources(scope, lease=lease)
         except Exception as error:  # noqa: BLE001  any error: no answer is not clean
             return (), self._unanswered(scope, error)
         check = ProviderCheck(
             provider=self._provider.name,
             region=scope,
-            kinds=tuple(kind for kind in self._provider.kinds if kind not in look.skipped),
-            leftovers=tuple(f"{resource.id} ({resource.state})" for resource in look.resources if resource.is_leftover),
-            error="; ".join(look.silent)[:300] or None,
-            skipped=tuple(f"{kind} ({why})" for kind, why in look.skipped.items()),
+            kinds=tuple(kind for kind in self._provider.kinds if kind not in answer.skipped),
+            leftovers=tuple(
+                f"{resource.id} ({resource.state})" for resource in answer.resources if resource.is_leftover
+            ),
+            error="; ".join(answer.silent)[:300] or None,
+            skipped=tuple(f"{kind} ({why})" for kind, why in answer.skipped.items()),
         )
-        return look.resources, check
+        return answer.resources, check
 
     def _unanswered(self, scope: str, error: Exception) -> ProviderCheck:
         provider = self._provider
@@ -149,8 +152,8 @@ def shared(resources: Sequence[Resource]) -> list[Resource]:
     ]
 
 
-def named(resource: Resource, cluster: str) -> Resource:
-    """Add the name of the cluster to the labels, as AWS does."""
+def with_cluster_label(resource: Resource, cluster: str) -> Resource:
+    """Add the name of the cluster to the labels, as AWS does. A cloud without labels shows its lease by it."""
     return replace(resource, labels={CLUSTER_TAG: cluster, **resource.labels})
 
 

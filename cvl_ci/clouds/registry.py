@@ -61,7 +61,7 @@ def credential_providers() -> dict[str, CredentialProvider]:
     return {cloud.name: cloud.credentials for cloud in CLOUDS}
 
 
-def proved() -> tuple[str, ...]:
+def provable_clouds() -> tuple[str, ...]:
     """Return the clouds that can prove the end of a machine. A run anywhere else could not be ended."""
     return tuple(cloud.name for cloud in CLOUDS if cloud.inventory or cloud.engine_asks)
 

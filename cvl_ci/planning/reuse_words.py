@@ -19,6 +19,7 @@ SHORTEST_IDLE_MINUTES = 1.0
 
 
 def reuse_plan(inputs: Inputs) -> ReusePlan | None:
+    """Return the plan of a machine that waits between runs; None where the user names no key for it."""
     keep = inputs.keep
     if keep.reuse is None:
         return None

@@ -100,7 +100,7 @@ class ServerFiles:
     """`service:` of the task or of the example.yaml."""
 
 
-def find(
+def find_service(
     files: ServerFiles, *, port: int | None = None, path: str | None = None, requested_replicas: int | None = None
 ) -> ServicePlan:
     """Return the service. Raise Wrong when no source names the port.

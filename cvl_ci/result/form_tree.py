@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 
-class FormTree:
+class RadixTree:
     """Words by their common beginnings. Each node holds the letters of its edge, and whether a word ends there."""
 
     __slots__ = ("children", "is_end", "label")
 
     def __init__(self, label: str = "", *, is_end: bool = False) -> None:
         self.label, self.is_end = label, is_end
-        self.children: dict[str, FormTree] = {}
+        self.children: dict[str, RadixTree] = {}
 
     def add(self, word: str) -> None:
         """Take a word in."""
@@ -20,11 +20,11 @@ class FormTree:
         while rest:
             child = node.children.get(rest[0])
             if child is None:
-                node.children[rest[0]] = FormTree(rest, is_end=True)
+                node.children[rest[0]] = RadixTree(rest, is_end=True)
                 return
             common = _common(child.label, rest)
             if common < len(child.label):
-                upper = FormTree(child.label[:common])
+                upper = RadixTree(child.label[:common])
                 child.label = child.label[common:]
                 upper.children[child.label[0]] = child
                 node.children[rest[0]] = child = upper

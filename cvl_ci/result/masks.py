@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from cvl_ci.result.encodings import SHORTEST, Edges, encoded
-from cvl_ci.result.form_tree import FormTree
+from cvl_ci.result.form_tree import RadixTree
 from cvl_ci.result.sanitize import plain
 
 STARS = "***"
@@ -32,7 +32,7 @@ class Masks:
     def __init__(self) -> None:
         self._forms: dict[str, Edges] = {}
         self._pattern: re.Pattern[str] | None = None
-        self._tree = FormTree()
+        self._tree = RadixTree()
 
     def add(self, *values: str) -> tuple[str, ...]:
         """Hide these values from now on. Return the new forms, so that the caller can pass them to the CI system."""

@@ -49,18 +49,18 @@ def inventory(home: Path) -> Inventories:
 
 def test_a_check_knows_it_and_its_credentials_are_written(tmp_path: Path) -> None:
     masked: list[str] = []
-    [before] = access.check_clouds(machine(tmp_path), ["acme"], proved=registry.proved())
+    [before] = access.check_clouds(machine(tmp_path), ["acme"], provable_clouds=registry.provable_clouds())
     assert (before.usable, before.missing) == (False, ("any credentials",))
     where = machine(tmp_path, ACME_KEY=KEY)
     access.set_up(
         where,
         ["acme"],
-        proved=registry.proved(),
+        provable_clouds=registry.provable_clouds(),
         mask=lambda *texts: masked.extend(texts),
         adopt=lambda _: None,
         required=True,
     )
-    written = where.at("~/.acme/key")
+    written = where.expand("~/.acme/key")
     assert (written.read_text(), written.stat().st_mode & 0o777) == (KEY, 0o600)
     assert masked == [KEY]
 
@@ -101,6 +101,6 @@ def test_a_key_that_is_not_there_and_a_refusal_are_errors(tmp_path: Path, api: r
 
 
 def test_a_cloud_without_an_inventory_is_not_one_that_a_run_may_go_to() -> None:
-    assert "acme" in registry.proved()
-    assert "nebius" not in registry.proved()
-    assert "api-server" in registry.proved()
+    assert "acme" in registry.provable_clouds()
+    assert "nebius" not in registry.provable_clouds()
+    assert "api-server" in registry.provable_clouds()

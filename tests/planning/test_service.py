@@ -8,7 +8,7 @@ import pytest
 
 from cvl_ci.inputs.parsers import Wrong
 from cvl_ci.model.service import Probe, ServerKind, percentile
-from cvl_ci.planning.service import ServerFiles, find
+from cvl_ci.planning.service import ServerFiles, find_service
 
 TGI = """
 # A WebSocket proxy is not needed: gradio users see the other example.
@@ -81,7 +81,7 @@ CASES: list[tuple[str, ServerFiles, int, str, ServerKind]] = [
 
 @pytest.mark.parametrize(("files", "port", "path", "kind"), [case[1:] for case in CASES], ids=[one[0] for one in CASES])
 def test_port_probe_and_server_are_found(files: ServerFiles, port: int, path: str, kind: ServerKind) -> None:
-    service = find(files)
+    service = find_service(files)
     assert (service.port, service.probe.path, service.kind) == (port, path, kind)
     assert service.public_port != service.port
 
@@ -89,11 +89,14 @@ def test_port_probe_and_server_are_found(files: ServerFiles, port: int, path: st
 def test_what_a_person_types_comes_first_then_the_service_section() -> None:
     section = {"readiness_probe": {"path": "/live", "initial_delay_seconds": 90, "timeout_seconds": 5}, "ports": 9009}
     files = ServerFiles(script=LLAMA, service=section)
-    assert find(files).port == 9009
-    assert find(files).probe == Probe(path="/live", initial_delay_seconds=90, timeout_seconds=5)
-    typed = find(files, port=7000, path="/ok")
+    assert find_service(files).port == 9009
+    assert find_service(files).probe == Probe(path="/live", initial_delay_seconds=90, timeout_seconds=5)
+    typed = find_service(files, port=7000, path="/ok")
     assert (typed.port, typed.probe.path, typed.probe.initial_delay_seconds) == (7000, "/ok", 90)
-    assert find(ServerFiles(script=LLAMA, service={"readiness_probe": "/live", "replicas": 1})).probe.path == "/live"
+    assert (
+        find_service(ServerFiles(script=LLAMA, service={"readiness_probe": "/live", "replicas": 1})).probe.path
+        == "/live"
+    )
 
 
 @pytest.mark.parametrize(
@@ -112,12 +115,12 @@ def test_what_a_person_types_comes_first_then_the_service_section() -> None:
 )
 def test_a_service_section_that_cannot_be_obeyed_is_refused(section: Any, words: str) -> None:
     with pytest.raises(Wrong, match=words):
-        find(ServerFiles(script=LLAMA, service=section))
+        find_service(ServerFiles(script=LLAMA, service=section))
 
 
 def test_a_server_without_any_port_is_refused() -> None:
     with pytest.raises(Wrong, match="names no port"):
-        find(ServerFiles(script="./start.sh", sources=("print(1)",), dockerfile="FROM x\n"))
+        find_service(ServerFiles(script="./start.sh", sources=("print(1)",), dockerfile="FROM x\n"))
 
 
 def test_a_percentile_is_one_of_the_values() -> None:

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import pytest
 
-from cvl_ci.result.form_tree import FormTree
+from cvl_ci.result.form_tree import RadixTree
 from cvl_ci.result.masked_lines import MaskedLines
 from cvl_ci.result.masks import Masks
 from cvl_ci.result.secret_names import secret_values
@@ -131,7 +131,7 @@ def test_a_tree_finds_what_a_search_for_each_word_finds() -> None:
     dice = random.Random(7)
     for _ in range(300):
         words = {"".join(dice.choices("abc", k=dice.randint(1, 7))) for _ in range(dice.randint(1, 12))}
-        tree = FormTree()
+        tree = RadixTree()
         for word in words:
             tree.add(word)
         text = "".join(dice.choices("abc", k=14))

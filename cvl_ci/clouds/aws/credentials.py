@@ -127,7 +127,7 @@ def _by_itself(environment: Environment) -> list[str]:
 def _holds(environment: Environment, path: str, section: str) -> bool:
     read = configparser.RawConfigParser(default_section="")
     try:
-        read.read(environment.at(path), encoding="utf-8")
+        read.read(environment.expand(path), encoding="utf-8")
     except (configparser.Error, OSError, ValueError):
         return False
     return read.has_section(section) and bool(_OF_A_PROFILE & set(read.options(section)))

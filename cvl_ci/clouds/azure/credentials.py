@@ -44,8 +44,8 @@ def check(environment: Environment) -> CloudAccess:
 
 
 def write(environment: Environment) -> CredentialFiles:
-    client, tenant, subscription = map(environment.to_write, NAMES)
-    secret = environment.to_write("azure_client_secret")
+    client, tenant, subscription = map(environment.value_for_file, NAMES)
+    secret = environment.value_for_file("azure_client_secret")
     if not (client and tenant and subscription) or not (secret or environment.oidc):
         return CredentialFiles()
     path = environment.folder / "azure"
@@ -58,7 +58,7 @@ def write(environment: Environment) -> CredentialFiles:
         logins=(
             Login(
                 command=("az", "login", "--service-principal", *principal, option, f"@{path}", "--output", "none"),
-                leaves=environment.at("~/.azure"),
+                leaves=environment.expand("~/.azure"),
             ),
             Login(command=("az", "account", "set", "--subscription", subscription)),
         ),
@@ -69,16 +69,16 @@ AZURE = CredentialProvider(cloud="azure", check=check, write=write)
 
 
 def _way(environment: Environment) -> tuple[list[str], list[str], list[str], list[str]]:
-    values = [name for name in NAMES if environment.to_write(name)]
+    values = [name for name in NAMES if environment.value_for_file(name)]
     if not values:
         return ([f"az is logged in ({CACHE})"], [], [], []) if environment.exists(CACHE) else ([], [], [], [])
     absent = [name for name in NAMES if name not in values]
     missing = [f"`{name}`, since `{values[0]}` is given" for name in absent]
     takes = [f"give `{name}`" for name in absent]
-    secret = environment.to_write("azure_client_secret")
+    secret = environment.value_for_file("azure_client_secret")
     if not secret and not environment.oidc:
         missing.append("`azure_client_secret`, or GitHub's OIDC token")
         takes.append(f"give the secret, or {ALLOW_OIDC}")
     if missing:
         return [], missing, takes, []
-    return [f"the service principal {environment.to_write(NAMES[0])}"], [], [], [] if secret else [NOTE]
+    return [f"the service principal {environment.value_for_file(NAMES[0])}"], [], [], [] if secret else [NOTE]

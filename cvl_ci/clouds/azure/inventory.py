@@ -18,7 +18,16 @@ from typing import TYPE_CHECKING, Any
 
 from cvl_ci.clouds import http
 from cvl_ci.clouds.programs import programs
-from cvl_ci.clouds.provider import Look, ProviderInventory, cluster_of, gigabytes, is_ours, moment, named, shared
+from cvl_ci.clouds.provider import (
+    ProviderInventory,
+    ScopeAnswer,
+    cluster_of,
+    gigabytes,
+    is_ours,
+    moment,
+    shared,
+    with_cluster_label,
+)
 from cvl_ci.model.location import Location
 from cvl_ci.model.resource import Pricing
 from cvl_ci.ports import Inventory, Resource, ResourceKind
@@ -71,14 +80,14 @@ class Azure:
     def scopes(self, locations: Sequence[Location]) -> Sequence[str]:
         return [f"subscription {self._current_token().subscription}"]
 
-    def look(self, scope: str, *, lease: str | None) -> Look:
+    def list_resources(self, scope: str, *, lease: str | None) -> ScopeAnswer:
         resources = [
-            named(_resource(kind, raw), cluster)
+            with_cluster_label(_resource(kind, raw), cluster)
             for kind in VERSIONS
             for raw in self._entries(kind)
             if is_ours(raw.get("tags") or {}, cluster := cluster_of(_group(http.text(raw, "id", of=kind))), lease=lease)
         ]
-        return Look(resources=shared(resources))
+        return ScopeAnswer(resources=shared(resources))
 
     def end(self, resource: Resource) -> None:
         """Delete a resource.

@@ -14,7 +14,16 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from cvl_ci.clouds import http
-from cvl_ci.clouds.provider import Look, ProviderInventory, cluster_of, gigabytes, is_ours, moment, named, shared
+from cvl_ci.clouds.provider import (
+    ProviderInventory,
+    ScopeAnswer,
+    cluster_of,
+    gigabytes,
+    is_ours,
+    moment,
+    shared,
+    with_cluster_label,
+)
 from cvl_ci.model.lease_name import ANY_NAME_EXPRESSION, CLUSTER_TAG, LABEL_LEASE
 from cvl_ci.model.location import Location
 from cvl_ci.model.resource import Pricing
@@ -70,7 +79,7 @@ class Gcp:
     def scopes(self, locations: Sequence[Location]) -> Sequence[str]:
         return [f"project {self._signed_in[1]}"]
 
-    def look(self, scope: str, *, lease: str | None) -> Look:
+    def list_resources(self, scope: str, *, lease: str | None) -> ScopeAnswer:
         silent: list[str] = []
         own_resources = {
             f"{kind}/{resource.id}": resource
@@ -93,7 +102,7 @@ class Gcp:
                     if is_ours(resource.labels, resource.labels[CLUSTER_TAG], lease=lease)
                 ]
                 own_resources |= {f"{kind}/{resource.id}": resource for resource in new_resources}
-        return Look(resources=shared(list(own_resources.values())), silent=silent, skipped=skipped)
+        return ScopeAnswer(resources=shared(list(own_resources.values())), silent=silent, skipped=skipped)
 
     def end(self, resource: Resource) -> None:
         """Delete a resource. A disk in use goes with its machine; a resource that is ending needs no second request."""
@@ -217,4 +226,4 @@ def _resource(kind: str, raw: Mapping[str, Any]) -> Resource:
         created_at=moment(raw.get("creationTimestamp") or raw.get("createTime")),
         pricing=Pricing(size_gb=gigabytes(raw.get("sizeGb")), spot=_is_spot(raw.get("scheduling"))),
     )
-    return named(resource, cluster)
+    return with_cluster_label(resource, cluster)

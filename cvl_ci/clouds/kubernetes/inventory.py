@@ -14,7 +14,7 @@ from typing import Any
 
 from cvl_ci.clouds import http
 from cvl_ci.clouds.programs import programs
-from cvl_ci.clouds.provider import Look, ProviderInventory, is_ours, moment, named, shared
+from cvl_ci.clouds.provider import ProviderInventory, ScopeAnswer, is_ours, moment, shared, with_cluster_label
 from cvl_ci.model.lease_name import CLUSTER_TAG
 from cvl_ci.model.location import Location
 from cvl_ci.ports import Inventory, Resource, ResourceKind
@@ -43,15 +43,15 @@ class Kubernetes:
         current = self._run(["kubectl", "config", "current-context"]).strip()
         return list(dict.fromkeys([*contexts, current]))
 
-    def look(self, scope: str, *, lease: str | None) -> Look:
+    def list_resources(self, scope: str, *, lease: str | None) -> ScopeAnswer:
         resources = []
         for raw in self._entries(scope):
             about = raw["metadata"]
             labels = {str(key): str(value) for key, value in (about.get("labels") or {}).items()}
             cluster = labels.get(CLUSTER_TAG, "")
             if is_ours(labels, cluster, lease=lease):
-                resources.append(named(_resource(scope, raw, labels), cluster))
-        return Look(resources=shared(resources))
+                resources.append(with_cluster_label(_resource(scope, raw, labels), cluster))
+        return ScopeAnswer(resources=shared(resources))
 
     def end(self, resource: Resource) -> None:
         if resource.state == _ENDING:

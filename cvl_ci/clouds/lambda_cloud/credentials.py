@@ -14,9 +14,9 @@ def check(environment: Environment) -> CloudAccess:
 
 
 def write(environment: Environment) -> CredentialFiles:
-    key = environment.to_write("lambda_api_key")
+    key = environment.value_for_file("lambda_api_key")
     return (
-        CredentialFiles(files={environment.at(FILE): f"api_key = {key}\n"}, secrets=(key,))
+        CredentialFiles(files={environment.expand(FILE): f"api_key = {key}\n"}, secrets=(key,))
         if key
         else CredentialFiles()
     )

@@ -15,7 +15,7 @@ from typing import Any
 
 from cvl_ci.clouds import http
 from cvl_ci.clouds.key_session import KeySession
-from cvl_ci.clouds.provider import Look, ProviderInventory, cluster_of, is_ours, named
+from cvl_ci.clouds.provider import ProviderInventory, ScopeAnswer, cluster_of, is_ours, with_cluster_label
 from cvl_ci.model.location import Location
 from cvl_ci.ports import Inventory, Resource, ResourceKind
 
@@ -38,15 +38,15 @@ class LambdaCloud:
         """Return one scope: one answer lists all regions."""
         return ["every region"]
 
-    def look(self, scope: str, *, lease: str | None) -> Look:
+    def list_resources(self, scope: str, *, lease: str | None) -> ScopeAnswer:
         resources = []
         for machine in self._api.list_objects("GET", f"{API}/instances", under=("data",), of="machines"):
             cluster = cluster_of(str(machine.get("name") or ""))  # optional: a person may omit it
             labels = {tag["key"]: tag["value"] for tag in machine.get("tags") or []}
             has_ended = http.text(machine, "status", of="machines") == _GONE
             if not has_ended and is_ours(labels, cluster, lease=lease):
-                resources.append(named(_resource(machine, labels), cluster))
-        return Look(resources=resources)
+                resources.append(with_cluster_label(_resource(machine, labels), cluster))
+        return ScopeAnswer(resources=resources)
 
     def end(self, resource: Resource) -> None:
         if resource.state == _ENDING:

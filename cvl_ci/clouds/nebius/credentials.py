@@ -11,13 +11,13 @@ TENANT = "~/.nebius/NEBIUS_TENANT_ID.txt"
 
 
 def check(environment: Environment) -> CloudAccess:
-    available = [name for name in ("nebius_iam_token", "nebius_credentials_json") if environment.to_write(name)]
+    available = [name for name in ("nebius_iam_token", "nebius_credentials_json") if environment.value_for_file(name)]
     available = available or [path for path in (TOKEN, KEY) if environment.exists(path)]
     missing = [] if available else ["any credentials"]
     takes = (
         [] if available else ["in a workflow `nebius_credentials_json` and `nebius_tenant_id`; in a terminal `nebius`"]
     )
-    if available and not environment.to_write("nebius_tenant_id") and not environment.exists(TENANT):
+    if available and not environment.value_for_file("nebius_tenant_id") and not environment.exists(TENANT):
         missing.append("`nebius_tenant_id`")
         takes.append(f"give `nebius_tenant_id`, or write it to {TENANT}")
     missing_software, steps = find_missing(
@@ -34,14 +34,16 @@ def check(environment: Environment) -> CloudAccess:
 
 def write(environment: Environment) -> CredentialFiles:
     values = {
-        TOKEN: environment.to_write("nebius_iam_token"),
-        KEY: environment.to_write("nebius_credentials_json"),
-        TENANT: environment.to_write("nebius_tenant_id"),
+        TOKEN: environment.value_for_file("nebius_iam_token"),
+        KEY: environment.value_for_file("nebius_credentials_json"),
+        TENANT: environment.value_for_file("nebius_tenant_id"),
     }
     if not values[TOKEN] and not values[KEY]:
         return CredentialFiles()
     secrets = tuple(filter(None, (values[TOKEN], values[KEY])))
-    return CredentialFiles(files={environment.at(path): text for path, text in values.items() if text}, secrets=secrets)
+    return CredentialFiles(
+        files={environment.expand(path): text for path, text in values.items() if text}, secrets=secrets
+    )
 
 
 NEBIUS = CredentialProvider(cloud="nebius", check=check, write=write)

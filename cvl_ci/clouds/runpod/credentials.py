@@ -12,14 +12,16 @@ FILE = "~/.runpod/config.toml"
 
 
 def check(environment: Environment) -> CloudAccess:
+    """Return whether the key and SkyPilot's module for RunPod are here."""
     needed = {"runpod": "pip install 'skypilot[runpod]==0.14.*'"}
     return check_key(environment, cloud="runpod", name="runpod_api_key", file=FILE, modules=needed)
 
 
 def write(environment: Environment) -> CredentialFiles:
-    key = environment.to_write("runpod_api_key")
+    """Return the file with the key. Return nothing without a key, or where cvl-ci writes no files."""
+    key = environment.value_for_file("runpod_api_key")
     text = f"[default]\napi_key = {json.dumps(key)}\n"
-    return CredentialFiles(files={environment.at(FILE): text}, secrets=(key,)) if key else CredentialFiles()
+    return CredentialFiles(files={environment.expand(FILE): text}, secrets=(key,)) if key else CredentialFiles()
 
 
 RUNPOD = CredentialProvider(cloud="runpod", check=check, write=write)

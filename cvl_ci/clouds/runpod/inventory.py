@@ -17,7 +17,7 @@ from typing import Any
 
 from cvl_ci.clouds import http
 from cvl_ci.clouds.key_session import KeySession
-from cvl_ci.clouds.provider import Look, ProviderInventory, cluster_of, is_ours, named
+from cvl_ci.clouds.provider import ProviderInventory, ScopeAnswer, cluster_of, is_ours, with_cluster_label
 from cvl_ci.model.location import Location
 from cvl_ci.ports import Inventory, Resource, ResourceKind
 
@@ -43,14 +43,14 @@ class RunPod:
         """Return one scope: one answer lists all regions."""
         return ["every region"]
 
-    def look(self, scope: str, *, lease: str | None) -> Look:
+    def list_resources(self, scope: str, *, lease: str | None) -> ScopeAnswer:
         resources = []
         under = ("data", "myself", "pods")
         for pod in self._api.list_objects("POST", GRAPHQL, json={"query": QUERY}, under=under, of="pods"):
             cluster = cluster_of(str(http.has(pod, "name", of="pods") or ""))  # a pod without a name is not ours
             if pod.get("desiredStatus") != _GONE and is_ours({}, cluster, lease=lease):
-                resources.append(named(_resource(pod), cluster))
-        return Look(resources=resources)
+                resources.append(with_cluster_label(_resource(pod), cluster))
+        return ScopeAnswer(resources=resources)
 
     def end(self, resource: Resource) -> None:
         self._api.end("DELETE", f"{API}/pods/{resource.id}")

@@ -27,20 +27,22 @@ def most_hourly_usd(plan: RunPlan, offer: Offer) -> float:
     return _hourly(plan, offer, max(offer.hourly_usd, offer.most_usd))
 
 
-def dearest(plan: RunPlan, offers: Sequence[Offer]) -> Offer:
+def most_expensive(plan: RunPlan, offers: Sequence[Offer]) -> Offer:
     """Return the most expensive offer that the run may reach: failover and fallback may take each of them."""
     return max(offers, key=lambda offer: (most_hourly_usd(plan, offer), not offer.spot))
 
 
 def first_usd(plan: RunPlan, offer: Offer) -> float:
+    """Return the price of the whole run at the offer's own price."""
     return _until_the_end(plan, hourly_usd(plan, offer))
 
 
 def most_usd(plan: RunPlan, offer: Offer) -> float:
+    """Return the price of the whole run at the highest price that the offer may have."""
     return _until_the_end(plan, most_hourly_usd(plan, offer))
 
 
-def within(plan: RunPlan, usd: float) -> float:
+def capped_by_max_cost(plan: RunPlan, usd: float) -> float:
     """Return the figure, or max_cost where it is lower."""
     return usd if plan.limits.max_cost_usd is None else min(usd, plan.limits.max_cost_usd)
 

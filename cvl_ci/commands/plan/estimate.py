@@ -58,7 +58,7 @@ class Estimate:
     def _dearest(self) -> list[str]:
         if not self.quote.offers or self.quote.hourly_usd is None:
             return []
-        dearest = bounds.dearest(self.plan, self.quote.offers)
+        dearest = bounds.most_expensive(self.plan, self.quote.offers)
         hourly = max(dearest.hourly_usd, dearest.most_usd) * self.plan.machines.num_nodes
         if hourly <= self.quote.hourly_usd:
             return []

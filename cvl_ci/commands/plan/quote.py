@@ -42,13 +42,13 @@ def _quote(plan: RunPlan, prices: Prices) -> Quote:
     _check_budget(plan, offers[0], minutes)
     warnings = [_ends_early(plan, minutes)] if minutes < plan.limits.longest_minutes else []
     clouds = list(dict.fromkeys(offer.cloud for offer in offers))
-    dearest_usd = bounds.most_usd(plan, bounds.dearest(plan, offers))
+    dearest_usd = bounds.most_usd(plan, bounds.most_expensive(plan, offers))
     return Quote(
         offers=offers,
         hourly_usd=offers[0].hourly_usd * plan.machines.num_nodes,
         first_usd=bounds.first_usd(plan, offers[0]),
         dearest_usd=dearest_usd,
-        max_usd=bounds.within(plan, dearest_usd),
+        max_usd=bounds.capped_by_max_cost(plan, dearest_usd),
         deadline_minutes=max(
             plan.limits.deadline_minutes(hourly_usd=bounds.hourly_usd(plan, offer)) for offer in offers
         ),

@@ -210,7 +210,7 @@ def _cost(plan: RunPlan, quote: Quote, prices: Prices) -> str:
     """Return the three figures by their names, and the source of the prices."""
     if quote.first_usd is None or quote.dearest_usd is None:
         return ""
-    first, dearest = quote.offers[0], bounds.dearest(plan, quote.offers)
+    first, dearest = quote.offers[0], bounds.most_expensive(plan, quote.offers)
     billed = "" if first.cloud != SANDBOX else " if it were AWS; the sandbox bills nothing"
     after = "after the job" if plan.limits.keeps_after_success else "when the job fails"
     keep_text = f", and kept {after}" if plan.limits.keep_minutes else ""

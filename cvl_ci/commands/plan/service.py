@@ -64,7 +64,7 @@ def with_service(
     service: ServicePlan | None = None
     try:
         files = _files(plan, checkout)
-        service = services.find(files, port=inputs.port, path=inputs.ready, requested_replicas=inputs.replicas)
+        service = services.find_service(files, port=inputs.port, path=inputs.ready, requested_replicas=inputs.replicas)
         mistakes += replicas.refusals(service.replicas, spelling) if starts else []
         mistakes += replicas.mixed(plan, spelling) if service.replicas else []
     except Wrong as wrong:

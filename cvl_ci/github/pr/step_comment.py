@@ -31,8 +31,8 @@ FLUSH_SECONDS = 30.0
 class StepComment:
     """Comment of one step.
 
-    `say` gets the reason of a failure, on the caller's thread. `hushed`: called right before each text is written. If
-    it returns True, a later run owns the comment, which then stays unchanged.
+    `say` gets the reason of a failure, on the caller's thread. `is_silent`: called right before each text is written.
+    If it returns True, a later run owns the comment, which then stays unchanged.
     """
 
     def __init__(
@@ -44,10 +44,10 @@ class StepComment:
         masks: Masks,
         clock: Clock,
         say: Callable[[str], None],
-        hushed: Callable[[], bool] = lambda: False,
+        is_silent: Callable[[], bool] = lambda: False,
     ) -> None:
         self._context, self._group, self._masks, self._say = context, group.strip(), masks, say
-        self._hushed = hushed
+        self._is_silent = is_silent
         self._marker = marker(context.comment_key(self._group))
         self._run = Link(words="log of the run", url=context.run_url)
         self._to_say: list[str] = []
@@ -134,7 +134,7 @@ class StepComment:
         return self._context.leg_in_words or self._context.job
 
     def _put(self, write: Callable[[str], str], *, stays: str = "") -> None:
-        self._thread.put(lambda before: before if self._hushed() else write(before), stays=stays)
+        self._thread.put(lambda before: before if self._is_silent() else write(before), stays=stays)
 
     def _tell(self) -> None:
         while self._to_say:

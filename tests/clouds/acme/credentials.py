@@ -16,7 +16,7 @@ def check(environment: Environment) -> CloudAccess:
 
 def write(environment: Environment) -> CredentialFiles:
     key = environment.variable("ACME_KEY")
-    return CredentialFiles(files={environment.at(FILE): key}, secrets=(key,)) if key else CredentialFiles()
+    return CredentialFiles(files={environment.expand(FILE): key}, secrets=(key,)) if key else CredentialFiles()
 
 
 ACME = CredentialProvider(cloud="acme", check=check, write=write)

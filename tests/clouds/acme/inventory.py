@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cvl_ci.clouds import http
 from cvl_ci.clouds.key_session import KeySession
-from cvl_ci.clouds.provider import Look, ProviderInventory, cluster_of, is_ours, named
+from cvl_ci.clouds.provider import ProviderInventory, ScopeAnswer, cluster_of, is_ours, with_cluster_label
 from cvl_ci.model.location import Location
 from cvl_ci.ports import Inventory, Resource, ResourceKind
 
@@ -27,7 +27,7 @@ class Acme:
     def scopes(self, locations: Sequence[Location]) -> Sequence[str]:
         return ["every region"]
 
-    def look(self, scope: str, *, lease: str | None) -> Look:
+    def list_resources(self, scope: str, *, lease: str | None) -> ScopeAnswer:
         resources = []
         for server in self._api.list_objects("GET", f"{API}/servers", under=("servers",), of="servers"):
             name = http.text(server, "name", of="servers")
@@ -36,8 +36,8 @@ class Acme:
                 resource = Resource(
                     provider="acme", region="", kind=ResourceKind.MACHINE, id=name, state=state, labels={}
                 )
-                resources.append(named(resource, cluster))
-        return Look(resources=resources)
+                resources.append(with_cluster_label(resource, cluster))
+        return ScopeAnswer(resources=resources)
 
     def end(self, resource: Resource) -> None:
         self._api.end("DELETE", f"{API}/servers/{resource.id}")

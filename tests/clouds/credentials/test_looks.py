@@ -128,7 +128,9 @@ def test_a_machine_with_a_role_of_its_own_needs_no_file(tmp_path: Path) -> None:
 
 def test_all_that_is_missing_is_told_at_once_and_costs_77(tmp_path: Path) -> None:
     looks = access.check_clouds(
-        machine(tmp_path, aws_access_key_id="AKIA", lambda_api_key="a b"), ["aws", "lambda"], proved=["aws", "lambda"]
+        machine(tmp_path, aws_access_key_id="AKIA", lambda_api_key="a b"),
+        ["aws", "lambda"],
+        provable_clouds=["aws", "lambda"],
     )
     with pytest.raises(CredentialsError, match=r"(?s)aws: `aws_secret.*lambda: a key") as raised:
         access.require(looks, any_of_them=False)
@@ -138,21 +140,25 @@ def test_all_that_is_missing_is_told_at_once_and_costs_77(tmp_path: Path) -> Non
 
 def test_any_cloud_means_one_that_is_known(tmp_path: Path) -> None:
     where = machine(tmp_path, lambda_api_key="key_0123456789")
-    access.require(access.check_clouds(where, ["aws", "lambda"], proved=["aws", "lambda"]), any_of_them=True)
+    access.require(access.check_clouds(where, ["aws", "lambda"], provable_clouds=["aws", "lambda"]), any_of_them=True)
     with pytest.raises(CredentialsError):
-        access.require(access.check_clouds(where, ["aws", "lambda"], proved=["aws", "lambda"]), any_of_them=False)
+        access.require(
+            access.check_clouds(where, ["aws", "lambda"], provable_clouds=["aws", "lambda"]), any_of_them=False
+        )
 
 
 def test_a_cloud_that_cannot_be_asked_for_a_release_is_not_called_usable(tmp_path: Path) -> None:
     where = machine(tmp_path, lambda_api_key="key_0123456789")
-    [unproved], [proved] = (access.check_clouds(where, ["lambda"], proved=clouds) for clouds in ([], ["lambda"]))
+    [unproved], [proved] = (
+        access.check_clouds(where, ["lambda"], provable_clouds=clouds) for clouds in ([], ["lambda"])
+    )
     assert (unproved.is_known, unproved.usable, proved.usable) == (True, False, True)
 
 
 @pytest.mark.parametrize("cloud", ["nebius", "vast"])
 def test_a_run_to_a_cloud_that_cannot_be_asked_is_refused_whatever_its_credentials(cloud: str, tmp_path: Path) -> None:
     where = machine(tmp_path, nebius_iam_token="token_0123456789", nebius_tenant_id="tenant-0123")
-    looks = access.check_clouds(where, [cloud], proved=["aws"])
+    looks = access.check_clouds(where, [cloud], provable_clouds=["aws"])
     with pytest.raises(CredentialsError, match="could not prove that a run there has ended") as caught:
         access.require(looks, any_of_them=False)
     assert f"- {cloud}: a way to ask whether" in caught.value.what

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from cvl_ci.clouds.registry import proved
+from cvl_ci.clouds.registry import provable_clouds
 from cvl_ci.model.lease_name import ANY_CLUSTER, PREFIX, ClusterName, format_name, parse_name
 from cvl_ci.model.owner import Owner
 from tests.clouds.inventory import test_azure, test_gcp, test_kubernetes, test_lambda_cloud, test_runpod
@@ -56,7 +56,7 @@ def _with_one(provider: str, cluster: str) -> Callable[[str], Said]:
 
 
 def test_every_provider_of_the_registry_is_held_to_it() -> None:
-    assert set(ASK) == set(proved())
+    assert set(ASK) == set(provable_clouds())
 
 
 @pytest.mark.parametrize("provider", [name for name in ASK if name != "api-server"])

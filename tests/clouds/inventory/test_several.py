@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from cvl_ci.clouds import Inventories, all_inventories, proved
-from cvl_ci.clouds.provider import Look, ProviderInventory
+from cvl_ci.clouds import Inventories, all_inventories, provable_clouds
+from cvl_ci.clouds.provider import ProviderInventory, ScopeAnswer
 from cvl_ci.errors import EngineError
 from cvl_ci.model.location import Location
 from cvl_ci.ports import Resource, ResourceKind
@@ -29,8 +29,8 @@ class Cloud:
     def scopes(self, locations: Sequence[Location]) -> Sequence[str]:
         return ["here"]
 
-    def look(self, scope: str, *, lease: str | None) -> Look:
-        return Look(resources=[self.machine("a"), self.machine("b")])
+    def list_resources(self, scope: str, *, lease: str | None) -> ScopeAnswer:
+        return ScopeAnswer(resources=[self.machine("a"), self.machine("b")])
 
     def machine(self, name: str) -> Resource:
         return Resource(
@@ -87,10 +87,10 @@ def test_nothing_to_end_asks_nobody() -> None:
 def test_every_cloud_that_a_run_may_go_to_can_be_asked() -> None:
     found = all_inventories({"PATH": "", "HOME": "/nowhere"}).find(
         lease="cvl-1-00000000",
-        locations=[Location(cloud=cloud) for cloud in proved() if cloud not in {"aws", "api-server"}],
+        locations=[Location(cloud=cloud) for cloud in provable_clouds() if cloud not in {"aws", "api-server"}],
     )
     assert found.unproved == ()
-    assert {asked.provider for asked in found.asked} == {*proved()} - {"aws", "api-server"}
+    assert {asked.provider for asked in found.asked} == {*provable_clouds()} - {"aws", "api-server"}
     assert all(asked.error for asked in found.asked), "nothing is set up here, so nobody may be clean"
 
 
