@@ -10,7 +10,7 @@ from cvl_ci.result.secret_names import secret_values
 
 VARIABLE = "CVL_CI_DETACHED"
 _END_OF_FILE = "CVL_CI_END_OF_DETACHED"
-_MASKS = ("sanitize", "form_tree", "encodings", "masks", "masked_lines")
+_MASKS = ("sanitize", "radix_tree", "encodings", "masks", "masked_lines")
 """The modules of cvl_ci/result/ that hide secrets. They find each other on the machine as here."""
 
 

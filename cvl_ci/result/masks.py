@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from cvl_ci.result.encodings import SHORTEST, Edges, encoded
-from cvl_ci.result.form_tree import RadixTree
+from cvl_ci.result.radix_tree import RadixTree
 from cvl_ci.result.sanitize import plain
 
 STARS = "***"

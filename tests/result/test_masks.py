@@ -15,9 +15,9 @@ from urllib.parse import quote
 
 import pytest
 
-from cvl_ci.result.form_tree import RadixTree
 from cvl_ci.result.masked_lines import MaskedLines
 from cvl_ci.result.masks import Masks
+from cvl_ci.result.radix_tree import RadixTree
 from cvl_ci.result.secret_names import secret_values
 from tests.result.outcomes import SUCCEEDED
 
