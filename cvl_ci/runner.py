@@ -40,7 +40,7 @@ from cvl_ci.result.run_result import RunResult
 from cvl_ci.result.secret_pool import SecretPool
 from cvl_ci.wiring import collecting, deploying, models
 from cvl_ci.wiring import queue as queues
-from cvl_ci.wiring.queue_runs import Caller
+from cvl_ci.wiring.queue_runs import QueueCaller
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -189,7 +189,7 @@ class SkyPilotRunner:
         `outputs`: the folder of the files and of the record; the same folder runs no finished job again.
         """
         masks, interruption = self._pool.masks(), Interruption()
-        caller = Caller(
+        caller = QueueCaller(
             folder=self._checkout.resolve(),
             outputs=self._outputs / "queue" if outputs is None else Path(outputs),
             environ=self._environment,
@@ -221,7 +221,7 @@ class SkyPilotRunner:
         keywords = {"repo_id": repo_id, "storage": storage, "revision": revision, "model_files": list(files)}
         masks = self._pool.masks()
         tell = self._listener(masks).notice
-        caller = models.Caller(folder=self._checkout, environ=self._environment, say=tell, tell=tell)
+        caller = models.ModelsCaller(folder=self._checkout, environ=self._environment, say=tell, tell=tell)
         with masked_errors(masks):
             return models.upload_by_keywords(keywords, caller)
 

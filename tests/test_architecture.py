@@ -30,6 +30,10 @@ def test_no_modules_import_each_other_in_a_ring() -> None:
     assert law.cycles(HOUSE) == []
 
 
+def test_no_two_classes_have_one_name() -> None:
+    assert law.namesakes(HOUSE) == []
+
+
 def test_nobody_inside_imports_the_package_root() -> None:
     assert broken(law.root_is_not_imported) == []
 
@@ -253,6 +257,11 @@ def test_the_law_against_rings_sees_them() -> None:
         Module("engine/d.py", "if TYPE_CHECKING:\n    from cvl_ci.engine import d, a"),
     ]
     assert law.cycles(ring) == ["cvl_ci.engine.a → cvl_ci.engine.b → cvl_ci.engine.c → cvl_ci.engine.a"]
+
+
+def test_the_law_against_namesakes_sees_them() -> None:
+    twins = [Module("model/a.py", "class Kind: ..."), Module("engine/b.py", "class Kind: ...\nclass _Kind: ...")]
+    assert law.namesakes([*twins, Module("engine/c.py", "class _Kind: ...")]) == ["Kind: model/a.py, engine/b.py"]
 
 
 def test_the_house_is_not_empty() -> None:

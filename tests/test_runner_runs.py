@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from cvl_ci.commands.plan.build_run import prepare
-from cvl_ci.commands.queue.manifest import Manifest
+from cvl_ci.commands.queue.manifest import QueueManifest
 from cvl_ci.errors import CredentialsError, NotProvedGone, RequestError
 from cvl_ci.model.node_end import NodeEnd
 from cvl_ci.model.outcome import Ending
@@ -375,7 +375,7 @@ def test_a_lease_of_a_queue_from_another_computer_is_looked_for(
     """The record of the queue came along, and the record of the lease did not."""
     (tmp_path / "q").mkdir()
     lease = "cvl-lost-12345678"
-    Manifest(tmp_path / "q").write({"a": JobRecord(state=JobState.RUNNING, lease=lease)})
+    QueueManifest(tmp_path / "q").write({"a": JobRecord(state=JobState.RUNNING, lease=lease)})
     seen.clouds[0].create(lease=lease, region="us-east-1")
     assert seen.running() == [lease]
     assert runner.queue([{"id": "a", "command": "true"}], outputs=tmp_path / "q") == 0

@@ -14,11 +14,11 @@ from cvl_ci.action import collected_comment
 from cvl_ci.action.workspace import give_to_owner
 from cvl_ci.errors import CvlError, InputProblem, RequestError, explain_while_running
 from cvl_ci.github import commit_status
-from cvl_ci.github.api import Refused, Repository
+from cvl_ci.github.api import ApiRefused, Repository
 from cvl_ci.github.artifacts import detached_runs
 from cvl_ci.github.artifacts.download import AT_ONCE, ArtifactReader
 from cvl_ci.github.artifacts.http import Http
-from cvl_ci.github.commit_status import State
+from cvl_ci.github.commit_status import CommitState
 from cvl_ci.local.lease_records import UNREADABLE, as_text, from_text
 from cvl_ci.model.lease_name import LABEL_LEASE, LABEL_OWNER, LABEL_RUN
 from cvl_ci.model.outcome import Outcome
@@ -74,7 +74,9 @@ def hand_over(step: Step, outcome: Outcome, environ: Mapping[str, str]) -> None:
     if isinstance(uploaded, NotUploaded):
         raise CvlError(f"The record of the detached run could not be uploaded: {uploaded.reason}.")
     until = moment(record.deadline)
-    _set_status(step, environ, commit=commit, context=check, state=State.PENDING, text=f"runs until {until} at most")
+    _set_status(
+        step, environ, commit=commit, context=check, state=CommitState.PENDING, text=f"runs until {until} at most"
+    )
 
 
 def carry_out(
@@ -250,15 +252,17 @@ def _close(step: Step, environ: Mapping[str, str], record: LeaseRecord, outcome:
     return _set_status(step, environ, commit=commit, context=context, state=state, text=ending_text(outcome))
 
 
-def _state(outcome: Outcome) -> State:
+def _state(outcome: Outcome) -> CommitState:
     """Return the state of the commit: a failure is the code's own, and an error is infrastructure."""
     kind = failures.of_outcome(outcome)
     if kind is None or kind is Failure.IDLE_NEUTRAL:
-        return State.SUCCESS
-    return State.ERROR if kind in failures.INFRASTRUCTURE or kind is Failure.MACHINE_LEFT else State.FAILURE
+        return CommitState.SUCCESS
+    return CommitState.ERROR if kind in failures.INFRASTRUCTURE or kind is Failure.MACHINE_LEFT else CommitState.FAILURE
 
 
-def _set_status(step: Step, environ: Mapping[str, str], *, commit: str, context: str, state: State, text: str) -> bool:
+def _set_status(
+    step: Step, environ: Mapping[str, str], *, commit: str, context: str, state: CommitState, text: str
+) -> bool:
     """Set the status, and return whether another try is of no use: it is set, or GitHub refuses it for good."""
     try:
         with _reader(step, environ) as (repository, _):
@@ -267,7 +271,7 @@ def _set_status(step: Step, environ: Mapping[str, str], *, commit: str, context:
             )
     except CvlError as error:
         step.reporter.warning(f"The commit does not show the state of the detached run. {explain_while_running(error)}")
-        return isinstance(error, Refused)
+        return isinstance(error, ApiRefused)
     return True
 
 

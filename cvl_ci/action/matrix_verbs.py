@@ -26,7 +26,7 @@ from cvl_ci.github.artifacts.baseline_runs import BaselineReader, BaselineRuns, 
 from cvl_ci.github.artifacts.download import AT_ONCE, LINES, ArtifactLegs, ArtifactReader
 from cvl_ci.github.artifacts.http import Http
 from cvl_ci.github.artifacts.name import REPORT
-from cvl_ci.github.pr.issue import Findings, RegressionIssue
+from cvl_ci.github.pr.issue import IssueFindings, RegressionIssue
 from cvl_ci.github.pr.report_comment import ReportComment
 from cvl_ci.inputs import action_variables, matrix_reader
 from cvl_ci.inputs.matrix_inputs import BRANCH, NONE
@@ -47,7 +47,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
-class MatrixRequest:
+class MatrixVerbRequest:
     """The inputs of a verb about many legs, and the step that gave them."""
 
     inputs: MatrixVerbInputs
@@ -74,13 +74,13 @@ def carry_out(
         raise RequestError([*(one for one in mistakes if one.field not in faulty_fields), *faults])
     step.state.update(done=True)
     inputs = of_matrix_verb(values)
-    return VERBS[verb](MatrixRequest(inputs=inputs, step=step, publication=publication, environ=environ))
+    return VERBS[verb](MatrixVerbRequest(inputs=inputs, step=step, publication=publication, environ=environ))
 
 
 # ---- matrix ---------------------------------------------------------------------------------------------------------
 
 
-def matrix(request: MatrixRequest) -> int:
+def matrix(request: MatrixVerbRequest) -> int:
     built = many.planned(request.inputs, request.caller)
     reporter, on_dropped = request.step.reporter, request.inputs.matrix.on_dropped
     expected, code = built.expected(on_dropped), built.exit_code(on_dropped)
@@ -103,7 +103,7 @@ def matrix(request: MatrixRequest) -> int:
 # ---- report ---------------------------------------------------------------------------------------------------------
 
 
-def report(request: MatrixRequest) -> int:
+def report(request: MatrixVerbRequest) -> int:
     reporter = request.step.reporter
     with _open_reader(request) as reader:
         artifact_legs = _artifact_legs(request, reader)
@@ -139,7 +139,7 @@ def report(request: MatrixRequest) -> int:
     return result.exit_code or unknown
 
 
-def _artifact_legs(request: MatrixRequest, reader: ArtifactReader) -> ArtifactLegs:
+def _artifact_legs(request: MatrixVerbRequest, reader: ArtifactReader) -> ArtifactLegs:
     """Return the summaries in folders, or in the artifacts of this run. Raises CvlError."""
     if request.inputs.report.folders:
         legs, troubles = run_files.gather(request.inputs.report.folders, field="folders")
@@ -149,7 +149,7 @@ def _artifact_legs(request: MatrixRequest, reader: ArtifactReader) -> ArtifactLe
     return replace(artifact_legs, troubles=(*artifact_legs.troubles, *([over] if over else [])))
 
 
-def _of_this_attempt(request: MatrixRequest, legs: Sequence[Leg]) -> reruns.Checked:
+def _of_this_attempt(request: MatrixVerbRequest, legs: Sequence[Leg]) -> reruns.Checked:
     """Return the legs that tell of this attempt of this run. Legs of other runs, in folders, count as they are."""
     context, in_folders = request.step.context, bool(request.inputs.report.folders)
     if not context.attempt.isdecimal():
@@ -171,7 +171,7 @@ def _of_this_attempt(request: MatrixRequest, legs: Sequence[Leg]) -> reruns.Chec
     return replace(checked, legs=(*foreign, *checked.legs), superseded=superseded)
 
 
-def _earlier_legs(request: MatrixRequest, reader: ArtifactReader, legs: Sequence[Leg]) -> BaselineRuns:
+def _earlier_legs(request: MatrixVerbRequest, reader: ArtifactReader, legs: Sequence[Leg]) -> BaselineRuns:
     """Without it all is measured and nothing compared: red only where a regression is to fail."""
     if request.inputs.history.history == NONE:
         return BaselineRuns()
@@ -182,7 +182,7 @@ def _earlier_legs(request: MatrixRequest, reader: ArtifactReader, legs: Sequence
         return BaselineRuns(commits=(run_files.NO_COMMIT,), notes=(lost,), unknown=True)
 
 
-def _read_earlier(request: MatrixRequest, reader: ArtifactReader, work: Collection[Work]) -> BaselineRuns:
+def _read_earlier(request: MatrixVerbRequest, reader: ArtifactReader, work: Collection[Work]) -> BaselineRuns:
     context, event = request.step.context, request.step.context.event
     runs = BaselineReader(
         _repository(request),
@@ -200,7 +200,7 @@ def _read_earlier(request: MatrixRequest, reader: ArtifactReader, work: Collecti
     return runs.read(branch=branch, commits=commits, nights=many.settings(request.inputs).nights, work=work)
 
 
-def _publish(request: MatrixRequest, result: Report) -> str:
+def _publish(request: MatrixVerbRequest, result: Report) -> str:
     """Publish the artifact first, so that the rest can link to it. Return the issue's address, or an empty text."""
     step, publication = request.step, request.step.inputs.publication
     say = step.reporter.warning if publication.comment == "always" else step.reporter.progress
@@ -233,7 +233,7 @@ def _publish(request: MatrixRequest, result: Report) -> str:
     )
 
 
-def _keep_report(request: MatrixRequest, result: Report, files: Mapping[str, str]) -> str:
+def _keep_report(request: MatrixVerbRequest, result: Report, files: Mapping[str, str]) -> str:
     """Page, data and lines, as one artifact and in the workspace. Where the page is, in Markdown; empty: there only."""
     step, publication = request.step, request.step.inputs.publication
     lines = "".join(f"{leg_file.line(leg)}\n" for row in result.rows for leg in row.legs)
@@ -253,7 +253,7 @@ def _keep_report(request: MatrixRequest, result: Report, files: Mapping[str, str
     return markdown.page_at(Link(words=upload.name, url=upload.url))
 
 
-def _update_issue(request: MatrixRequest, result: Report, *, page: str) -> str:
+def _update_issue(request: MatrixVerbRequest, result: Report, *, page: str) -> str:
     step, context = request.step, request.step.context
     if context.event.pull_request is not None:
         step.reporter.notice("No issue is opened from a pull request: its comment says it all.")
@@ -263,7 +263,7 @@ def _update_issue(request: MatrixRequest, result: Report, *, page: str) -> str:
     change = RegressionIssue(
         _repository(request), marker=marker(context.comment_key(f"issue {step.inputs.publication.comment_group}"))
     ).tell(
-        Findings(
+        IssueFindings(
             bad=regressions.bad(result),
             fine=regressions.fine(result),
             title=hide(regressions.title(result, workflow=context.workflow)),
@@ -279,7 +279,7 @@ def _update_issue(request: MatrixRequest, result: Report, *, page: str) -> str:
 # ---- history --------------------------------------------------------------------------------------------------------
 
 
-def history(request: MatrixRequest) -> int:
+def history(request: MatrixVerbRequest) -> int:
     """Add this run's legs to the branch, and write all of the branch into a file where the inputs name one."""
     with _open_reader(request) as reader:
         artifact_legs = _artifact_legs(request, reader)
@@ -300,7 +300,7 @@ def history(request: MatrixRequest) -> int:
 # ---- GitHub ---------------------------------------------------------------------------------------------------------
 
 
-def _repository(request: MatrixRequest) -> Repository:
+def _repository(request: MatrixVerbRequest) -> Repository:
     context = request.step.context
     token = action_variables.value(request.environ, "github_token")
     if not token or not re.fullmatch(r"\d+", context.run) or not context.repository:
@@ -312,14 +312,14 @@ def _repository(request: MatrixRequest) -> Repository:
 
 
 @contextmanager
-def _open_reader(request: MatrixRequest) -> Iterator[ArtifactReader]:
+def _open_reader(request: MatrixVerbRequest) -> Iterator[ArtifactReader]:
     """Raise CvlError without a token, and outside a workflow run."""
     with closing(Http(environ=request.environ, connections=AT_ONCE)) as http:
         token = action_variables.value(request.environ, "github_token")
         yield ArtifactReader(_repository(request), http=http, api=request.step.context.server.api, token=token)
 
 
-def _result_or_warning(request: MatrixRequest, what: str, do: Callable[[], T]) -> T | None:
+def _result_or_warning(request: MatrixVerbRequest, what: str, do: Callable[[], T]) -> T | None:
     """Return the result, or warn and return None: a failed publication turns no green report red."""
     try:
         return do()
@@ -330,4 +330,4 @@ def _result_or_warning(request: MatrixRequest, what: str, do: Callable[[], T]) -
     return None
 
 
-VERBS: Mapping[str, Callable[[MatrixRequest], int]] = {"matrix": matrix, "report": report, "history": history}
+VERBS: Mapping[str, Callable[[MatrixVerbRequest], int]] = {"matrix": matrix, "report": report, "history": history}

@@ -22,4 +22,4 @@ def carry_out(step: Step, environ: Mapping[str, str], mistakes: Sequence[InputPr
     step.state.update(done=True)
     environ = wiring.credentials(environ, ["aws"], mask=step.reporter.mask)
     show = step.reporter.show
-    return wired.models(values, wired.Caller(folder=Path.cwd(), environ=environ, say=show, tell=show))
+    return wired.models(values, wired.ModelsCaller(folder=Path.cwd(), environ=environ, say=show, tell=show))

@@ -35,14 +35,14 @@ def carry_out(step: Step, publication: StepPublication, environ: Mapping[str, st
     from cvl_ci.local.git.checkout import open_checkout
     from cvl_ci.local.git.committed import sources_of, unknown_files
     from cvl_ci.wiring import queue as wired
-    from cvl_ci.wiring.queue_runs import Caller
+    from cvl_ci.wiring.queue_runs import QueueCaller
 
     queued, values = _queue(step, environ, on_sandbox=policy[0] == SANDBOX_POLICY)
     if policy[0] == PLAN_POLICY:
         publication.skip(policy[1], "\n".join(job.id for job in queued.jobs), title=str(values["queue"]))
         return 0
     watcher, costs = _Watcher(step, queued), StepCosts(step, publication)
-    caller = Caller(
+    caller = QueueCaller(
         folder=Path.cwd(),
         outputs=OUTPUTS,
         environ=environ,
@@ -85,12 +85,12 @@ def leases_on_record(step: Step, environ: Mapping[str, str]) -> Sequence[str]:
 
     The record has each lease before anything is created under it. Without a record, nothing is proved.
     """
-    from cvl_ci.commands.queue.manifest import Manifest
+    from cvl_ci.commands.queue.manifest import QueueManifest
     from cvl_ci.wiring.queue import refuse_committed_record
     from cvl_ci.wiring.queue_runs import refuse_foreign
 
     refuse_committed_record(OUTPUTS, folder=Path.cwd())
-    records = Manifest(OUTPUTS).read()
+    records = QueueManifest(OUTPUTS).read()
     if not records:
         raise NotProvedGone(
             f"Post has neither the state of its step nor the record of the queue in {OUTPUTS}.",
@@ -113,7 +113,7 @@ def undo(
     saved: StepState | None = None,
 ) -> int:
     """Publish the end of a queue whose step was cut off, after the proofs of its leases. Return post's exit code."""
-    from cvl_ci.commands.queue.manifest import Manifest
+    from cvl_ci.commands.queue.manifest import QueueManifest
     from cvl_ci.wiring.queue import secrets_again
 
     with suppress(CvlError):  # main masked the record's words. A file that is gone must not hide the end of the queue.
@@ -121,7 +121,7 @@ def undo(
     is_gone = {name: name in releases and releases[name].gone for name in leases}
     records: Mapping[str, JobRecord] = {}
     with suppress(CvlError):
-        records = Manifest(OUTPUTS).read()
+        records = QueueManifest(OUTPUTS).read()
     costs = StepCosts(step, publication)
     dollars = costs.add_released(releases, saved) if saved is not None else {}
     costs.upload()

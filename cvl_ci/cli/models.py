@@ -15,4 +15,6 @@ def models(parsed: argparse.Namespace, environ: Mapping[str, str], console: Cons
     from cvl_ci.wiring import models as wired
 
     values = verb_options.read(parsed, table.verb_options("models"))
-    return wired.models(values, wired.Caller(folder=Path.cwd(), environ=environ, say=console.say, tell=console.tell))
+    return wired.models(
+        values, wired.ModelsCaller(folder=Path.cwd(), environ=environ, say=console.say, tell=console.tell)
+    )

@@ -32,7 +32,7 @@ def queue(parsed: argparse.Namespace, environ: Mapping[str, str], console: Conso
     from cvl_ci.result import queue_text
     from cvl_ci.result.queue_result import QueueResult
     from cvl_ci.wiring import queue as wired
-    from cvl_ci.wiring.queue_runs import Caller
+    from cvl_ci.wiring.queue_runs import QueueCaller
 
     queued = _queue(parsed)
     terminal = console.terminal()
@@ -63,7 +63,7 @@ def queue(parsed: argparse.Namespace, environ: Mapping[str, str], console: Conso
         with lock:
             terminal.progress(queue_text.progress(states))
 
-    caller = Caller(
+    caller = QueueCaller(
         folder=Path.cwd(),
         outputs=Path(parsed.outputs_dir) if parsed.outputs_dir else OUTPUTS,
         environ=environ,

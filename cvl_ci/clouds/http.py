@@ -23,7 +23,7 @@ PAGES = 200
 """The most pages of one listing: a server with more repeats itself. Each page holds hundreds of machines."""
 
 
-class Refused(Exception):
+class ProviderRefused(Exception):
     """The provider answered with a refusal. `code`: its own word for the reason, if it sent one."""
 
     def __init__(self, words: str, *, status: int, code: str = "") -> None:
@@ -34,7 +34,7 @@ class Refused(Exception):
 
 def is_denial(error: Exception) -> bool:
     """Return whether the provider refused these credentials. Some also answer 403 to too many requests."""
-    if not isinstance(error, Refused) or error.status not in {401, 403}:
+    if not isinstance(error, ProviderRefused) or error.status not in {401, 403}:
         return False
     return not provider_limits.is_rate(f"{error.code} {error}")
 
@@ -47,7 +47,7 @@ class _Busy(Exception):
         self.answer = answer
 
 
-class Unproved(Refused):
+class Unproved(ProviderRefused):
     """An answer without a part that a real one always has. It proves nothing."""
 
     def __init__(self, words: str) -> None:
@@ -76,7 +76,7 @@ def ask(
     json: object = None,
     absent_is_fine: bool = False,
 ) -> Any:
-    """Return the JSON of the answer. Raises Refused, or an error of requests. An empty answer to DELETE gives None."""
+    """Return the JSON of the answer; None for an empty answer to DELETE. Raises ProviderRefused, errors of requests."""
     from cvl_ci import bounded
 
     answer = _with_retries(session, method, url, params=params, json=json)
@@ -177,7 +177,7 @@ def _pause(error: Exception, attempt: int) -> float | None:
     return BACKOFF.seconds(attempt) if is_hiccup else None
 
 
-def _refused(answer: Response) -> Refused:
+def _refused(answer: Response) -> ProviderRefused:
     """Return the refusal. Google, Azure and Lambda all send `{"error": {"code", "message"}}`."""
     from cvl_ci import bounded
 
@@ -193,7 +193,7 @@ def _refused(answer: Response) -> Refused:
     }
     words = [why.get(answer.status_code, ""), str(detail.get("message") or "")[:200]]
     text = ": ".join(word for word in words if word) or answer.reason
-    return Refused(
+    return ProviderRefused(
         f"HTTP {answer.status_code}: {text}",
         status=answer.status_code,
         code=str(detail.get("status") or detail.get("code") or ""),

@@ -23,7 +23,7 @@ class KeySession:
     ) -> Iterator[Mapping[str, Any]]:
         """Yield the objects of a listing. `under`: the members that lead to it, which every real answer has.
 
-        Raise Unproved for an answer without them, Refused for a refusal, and requests' own for none at all.
+        Raise Unproved for an answer without them, ProviderRefused for a refusal, and requests' own for none at all.
         """
         answer = http.ask(self._session, method, url, json=json)
         for member in under:
@@ -31,7 +31,7 @@ class KeySession:
         return http.entries(answer, of=of)
 
     def end(self, method: str, url: str, *, json: object = None) -> None:
-        """Order an end. An absent resource is a success; a refusal raises Refused."""
+        """Order an end. An absent resource is a success; a refusal raises ProviderRefused."""
         http.ask(self._session, method, url, json=json, absent_is_fine=True)
 
     @cached_property

@@ -52,7 +52,7 @@ class MatrixRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Leg:
+class MatrixLeg:
     """One leg.
 
     `inputs`: words for the action's inputs of the same names, and the turn of a repeated leg. `max_usd`: its largest
@@ -82,7 +82,7 @@ class Matrix:
     shards.
     """
 
-    legs: tuple[Leg, ...]
+    legs: tuple[MatrixLeg, ...]
     dropped: tuple[Dropped, ...] = ()
     passed_over: tuple[Dropped, ...] = ()
     unchanged: int = 0
@@ -133,7 +133,7 @@ def build(request: MatrixRequest, *, checkout: Checkout, prices: Prices) -> Matr
     checkout = Remembering(checkout)
     directories, unchanged = _examples(request, checkout)
     pairs, dropped, passed_over = _presets(request, directories, checkout)
-    legs: list[Leg] = []
+    legs: list[MatrixLeg] = []
     mistakes: list[InputProblem] = []
     axes = product(pairs, request.clouds or ("",), request.gpus or ("",))
     for (directory, title, preset), cloud, gpu in axes:
@@ -190,7 +190,7 @@ def as_text(matrix: Matrix) -> list[str]:
     return [*lines, f"{count}{part} {'leg' if count == 1 else 'legs'}, at most {dollars(matrix.max_usd)} together."]
 
 
-def _leg(name: str, leg_inputs: Mapping[str, object], checkout: Checkout, prices: Prices) -> Leg:
+def _leg(name: str, leg_inputs: Mapping[str, object], checkout: Checkout, prices: Prices) -> MatrixLeg:
     """Return one leg, limited to its quote if the user gave no tighter limit. Raises RequestError, BudgetError."""
     inputs = {key: _word(value) for key, value in leg_inputs.items() if value not in ("", None)}
     plan = prepare(from_keywords(inputs, environment={}), checkout=checkout, prices=prices)
@@ -198,7 +198,7 @@ def _leg(name: str, leg_inputs: Mapping[str, object], checkout: Checkout, prices
     if quoted.max_usd is None or quoted.hourly_usd is None:
         raise BudgetError(quoted.warnings[0])
     cents = math.ceil(quoted.max_usd * 100 - 1e-6) / 100
-    return Leg(
+    return MatrixLeg(
         name=name,
         inputs={**inputs, "max_cost": inputs.get("max_cost", f"{cents:.2f}")},
         hourly_usd=quoted.hourly_usd,
@@ -207,7 +207,7 @@ def _leg(name: str, leg_inputs: Mapping[str, object], checkout: Checkout, prices
     )
 
 
-def _repeated(leg: Leg, times: int) -> list[Leg]:
+def _repeated(leg: MatrixLeg, times: int) -> list[MatrixLeg]:
     """Return the repetitions of a leg. The turn differs, so that no two have the same lease."""
     if times == 1:
         return [leg]
@@ -216,15 +216,15 @@ def _repeated(leg: Leg, times: int) -> list[Leg]:
 
 
 def _within(
-    legs: Sequence[Leg], budget: float | None, *, name: str, billed: bool = False
-) -> tuple[list[Leg], list[Dropped]]:
+    legs: Sequence[MatrixLeg], budget: float | None, *, name: str, billed: bool = False
+) -> tuple[list[MatrixLeg], list[Dropped]]:
     """Return the legs that fit the budget, in order, and the others. `billed`: only billed legs count.
 
     After a leg that is too expensive, a cheaper leg may fit.
     """
     if budget is None:
         return list(legs), []
-    affordable: list[Leg] = []
+    affordable: list[MatrixLeg] = []
     beyond: list[Dropped] = []
     remaining = budget
     for leg in legs:
@@ -239,7 +239,7 @@ def _within(
     return affordable, beyond
 
 
-def _sharded(legs: Sequence[Leg], shard: tuple[int, int] | None) -> tuple[Leg, ...]:
+def _sharded(legs: Sequence[MatrixLeg], shard: tuple[int, int] | None) -> tuple[MatrixLeg, ...]:
     number, shards = shard or (1, 1)
     part = tuple(legs[number - 1 :: shards])
     if len(part) > MOST_LEGS:

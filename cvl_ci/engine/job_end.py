@@ -33,7 +33,7 @@ class _Unreached(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ending:
+class JobEndReader:
     """The end of the session's latest job, whose output `stream` has read."""
 
     session: Session

@@ -11,7 +11,7 @@ from typing import Any
 
 from cvl_ci.engine import fitness, script, sky_errors, task, transfer
 from cvl_ci.engine.fetched_archives import Brought
-from cvl_ci.engine.job_end import ANSWER_SECONDS, Ending
+from cvl_ci.engine.job_end import ANSWER_SECONDS, JobEndReader
 from cvl_ci.engine.log_follower import Following
 from cvl_ci.engine.process import Expired, WorkerFailed
 from cvl_ci.engine.session import Session, within
@@ -94,7 +94,7 @@ class SkyPilotJobs:
             stream.event(event)
 
         stream = Following(watch, num_nodes=session.machines.num_nodes)
-        ending = Ending(session=session, stream=stream)
+        ending = JobEndReader(session=session, stream=stream)
         latest = time.monotonic() + max(0.0, until - session.clock.now())
         allowed = session.job_plan.limits.max_runtime_minutes * 60 + OVERTIME_SECONDS
         try:
@@ -148,7 +148,9 @@ class SkyPilotJobs:
             packed = session.call("ask_nodes", command=command, until=lambda: patience.until)
             archives = transfer.archives_to_fetch(packed, room=transfer.room(brought.path))
             brought.problems += archives.problems
-            patience = transfer.Patience(archives=brought.path, until=end, most=archives.bytes + transfer.SLACK_BYTES)
+            patience = transfer.TransferLimit(
+                archives=brought.path, until=end, most=archives.bytes + transfer.SLACK_BYTES
+            )
             remote = f"~/.cvl-ci/{name}/fetch"
             brought.problems += session.call(
                 "bring", remote=remote, files=archives.nodes, into=str(brought.path), until=patience

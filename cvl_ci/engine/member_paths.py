@@ -24,7 +24,7 @@ SHOWN = 120
 """Characters of a name in a refusal."""
 
 
-class Refused(Exception):
+class MemberRefused(Exception):
     """Refusal of one member, with the reason."""
 
 
@@ -37,26 +37,26 @@ def readable(name: bytes) -> str:
 
 
 def path_of(member: Member, name: str) -> PurePosixPath:
-    """Return the path that a member may have below its root. Raise Refused for unsafe names.
+    """Return the path that a member may have below its root. Raise MemberRefused for unsafe names.
 
     Unsafe are paths out of the folder (CVE-2007-4559) and characters that a terminal obeys.
     """
     if member.problem:
-        raise Refused(member.problem)
+        raise MemberRefused(member.problem)
     if name.startswith("/") or ".." in name.split("/"):
-        raise Refused("leads out of the outputs folder")
+        raise MemberRefused("leads out of the outputs folder")
     if any(ord(letter) < 32 or 127 <= ord(letter) < 160 for letter in name):
-        raise Refused("control characters in its name")
+        raise MemberRefused("control characters in its name")
     if member.kind is MemberKind.OTHER:
-        raise Refused(MemberKind.OTHER.value)
+        raise MemberRefused(MemberKind.OTHER.value)
     path = PurePosixPath(name)
     if path == PurePosixPath():
-        raise Refused("has no name")
+        raise MemberRefused("has no name")
     return path
 
 
 def inside(folder: PurePosixPath, target: str) -> PurePosixPath:
-    """Return the target of a link on the machine, below its root. Raises Refused.
+    """Return the target of a link on the machine, below its root. Raises MemberRefused.
 
     The result has no `..`, and a link is written with all of its `..` first. So it goes up through real folders alone,
     and no other link can redirect it.
@@ -65,17 +65,17 @@ def inside(folder: PurePosixPath, target: str) -> PurePosixPath:
     parts = [] if is_from_root else list(folder.parts)
     out = f"a link that leads out (to {short(target)!r})"
     if (target.startswith("/") and not is_from_root) or not target or "\0" in target:
-        raise Refused(out)
+        raise MemberRefused(out)
     for part in target.split("/"):
         if part == "..":
             if not parts:
-                raise Refused(out)
+                raise MemberRefused(out)
             parts.pop()
         elif part not in {"", "."}:
             parts.append(part)
     place = PurePosixPath(*parts)
     if len(str(place).encode()) > LONGEST_PATH or len(place.parts) > DEEPEST:
-        raise Refused(out)
+        raise MemberRefused(out)
     return place
 
 

@@ -83,7 +83,7 @@ def room(archives: Path) -> int:
 
 
 @dataclass(kw_only=True)
-class Patience:
+class TransferLimit:
     """Limit of the wait for a transfer: it ends at once if the transfer stalls or brings too much."""
 
     archives: Path
@@ -114,12 +114,14 @@ class Patience:
         return self.until
 
 
-def packing(archives: Path, *, end: float) -> Patience:
+def packing(archives: Path, *, end: float) -> TransferLimit:
     """Return how long to wait until the machines have packed. `end`: the run's own end."""
     limit = time.monotonic() + PACK_SECONDS
     if limit >= end:
-        return Patience(archives=archives, until=end)
-    return Patience(archives=archives, until=limit, why=f"packing took longer than {PACK_SECONDS / 60:.0f} minutes")
+        return TransferLimit(archives=archives, until=end)
+    return TransferLimit(
+        archives=archives, until=limit, why=f"packing took longer than {PACK_SECONDS / 60:.0f} minutes"
+    )
 
 
 def _arrived(archives: Path) -> tuple[int, int]:

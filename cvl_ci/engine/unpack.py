@@ -19,7 +19,7 @@ from cvl_ci.engine.member_paths import (
     DEEPEST,
     LONGEST_PART,
     LONGEST_PATH,
-    Refused,
+    MemberRefused,
     inside,
     path_of,
     place_of,
@@ -44,7 +44,7 @@ CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
+class UnpackLimits:
     """Limits of one run. `bytes_free`: None means the free bytes of the disk without the reserve."""
 
     files: int = MOST_FILES
@@ -72,10 +72,10 @@ def room(folder: Path) -> int:
 
 
 def unpack(
-    folder: Path, *, into: Path, directory: str, limits: Limits | None = None, tell: Tell = lambda _: None
+    folder: Path, *, into: Path, directory: str, limits: UnpackLimits | None = None, tell: Tell = lambda _: None
 ) -> Fetched:
     """Unpack `folder`/RANK/{root,work}.tar → `into`; node 0 at the top, the others under `node-RANK/`. Never raises."""
-    limits = limits or Limits()
+    limits = limits or UnpackLimits()
     try:
         top = open_folder(into)
     except (LinkInTheWay, OSError) as error:
@@ -163,7 +163,7 @@ class _Unpacking:
             try:
                 self._link(link)
                 created.append(link)
-            except Refused as refusal:
+            except MemberRefused as refusal:
                 self._refuse(link.name_on_machine, str(refusal))
             except OSError as error:
                 self._refuse(link.name_on_machine, _reason(error))
@@ -188,18 +188,18 @@ class _Unpacking:
                 self._copy(original, place, member)
             else:
                 self._write(source, member.offset, member.size, place, member)
-        except Refused as refusal:
+        except MemberRefused as refusal:
             self._refuse(name, str(refusal))
         except OSError as error:
             self._refuse(name, _reason(error))
 
     def _free_place(self, place: PurePosixPath) -> PurePosixPath:
         if str(place) in self.files or str(place) in self.links:
-            raise Refused("another file of this name came before it")
+            raise MemberRefused("another file of this name came before it")
         if len(place.parts) > DEEPEST:
-            raise Refused(f"more than {DEEPEST} folders deep")
+            raise MemberRefused(f"more than {DEEPEST} folders deep")
         if len(str(place).encode()) > LONGEST_PATH or any(len(part.encode()) > LONGEST_PART for part in place.parts):
-            raise Refused(f"its path is longer than {LONGEST_PATH:,} bytes, or a part of it than {LONGEST_PART}")
+            raise MemberRefused(f"its path is longer than {LONGEST_PATH:,} bytes, or a part of it than {LONGEST_PART}")
         return place
 
     def _refuse(self, name: str, reason: str) -> None:
@@ -214,7 +214,7 @@ class _Unpacking:
         """Copy a hard link into a file of its own, which counts as one."""
         original_file = self.files.get(str(original))
         if original_file is None:
-            raise Refused("a hard link to a file that did not arrive")
+            raise MemberRefused("a hard link to a file that did not arrive")
         source = os.open(str(original), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.top)
         try:
             self._write(source, 0, original_file.bytes, place, member)
@@ -226,7 +226,7 @@ class _Unpacking:
             self.problems.append(
                 "The outputs unpack to more bytes than fit on the disk. The files that did not fit are listed."
             )
-            raise Refused(f"no room for its {size:,} bytes")
+            raise MemberRefused(f"no room for its {size:,} bytes")
         parent = self._folder(place)
         try:
             _make_way(place.name, parent)
@@ -258,23 +258,23 @@ class _Unpacking:
 
     def _folder(self, place: PurePosixPath) -> int:
         if self.folders >= self.most:
-            raise Refused(f"more than {self.most:,} folders")
+            raise MemberRefused(f"more than {self.most:,} folders")
         try:
             parent, created = folder_below(self.top, place.parent.parts)
         except NotADirectoryError:
-            raise Refused("its folder leads out by a link, or is a file") from None
+            raise MemberRefused("its folder leads out by a link, or is a file") from None
         self.folders += created
         return parent
 
 
 def _make_way(name: str, folder: int) -> None:
-    """Remove a file that an earlier run left under this name. Raises Refused, OSError."""
+    """Remove a file that an earlier run left under this name. Raises MemberRefused, OSError."""
     try:
         status = os.stat(name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
         return
     if stat.S_ISDIR(status.st_mode):
-        raise Refused("a folder has its name")
+        raise MemberRefused("a folder has its name")
     os.unlink(name, dir_fd=folder)
 
 
@@ -282,7 +282,7 @@ def _transfer(source: int, offset: int, size: int, target: int) -> None:
     while size > 0:
         chunk = os.pread(source, min(size, CHUNK_BYTES), offset)
         if not chunk:
-            raise Refused("its end is missing")
+            raise MemberRefused("its end is missing")
         offset, size = offset + len(chunk), size - len(chunk)
         while chunk:
             chunk = chunk[os.write(target, chunk) :]

@@ -17,7 +17,7 @@ from cvl_ci.github.client import Client, Trouble
 Answer = TypeVar("Answer")
 
 
-class Refused(CvlError):
+class ApiRefused(CvlError):
     """A refusal that another try does not change."""
 
 
@@ -82,9 +82,9 @@ class Repository:
 
 def _refused(what: str, trouble: Trouble, needs: str) -> CvlError:
     if trouble.status == 422:  # GitHub's word for a request that it understands and cannot follow
-        return Refused(f"GitHub refuses {what}: {trouble}.", next_step="Report it, with this line of the log.")
+        return ApiRefused(f"GitHub refuses {what}: {trouble}.", next_step="Report it, with this line of the log.")
     if trouble.status in {401, 403, 404} and client.is_final(trouble):
-        return Refused(
+        return ApiRefused(
             f"GitHub does not let this token {what} ({trouble.status}).",
             next_step=f"Give the job `permissions: {{{needs}}}`.",
         )

@@ -11,7 +11,7 @@ LONGEST_DESCRIPTION = 140
 LONGEST_CONTEXT = 255
 
 
-class State(enum.Enum):
+class CommitState(enum.Enum):
     """The states of a commit, in GitHub's words. `error`: infrastructure failed, and not the code."""
 
     PENDING = "pending"
@@ -21,7 +21,7 @@ class State(enum.Enum):
 
 
 def set_status(
-    repository: Repository, *, commit: str, context: str, state: State, description: str, url: str = ""
+    repository: Repository, *, commit: str, context: str, state: CommitState, description: str, url: str = ""
 ) -> None:
     """Set the status of this context. A later one replaces it. Raise CvlError, with the missing permission."""
     body = {

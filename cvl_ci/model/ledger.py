@@ -83,7 +83,7 @@ class Origin(enum.Enum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class LedgerEntry:
     """One thing that costs, from the beginning of its billing to its end, in epoch seconds.
 
     `quantity`: machines, addresses, GB of all disks or GB of traffic. `attempt`: the number of the attempt that it
@@ -140,7 +140,7 @@ class Entry:
 class Ledger:
     """All entries of a run. Every figure about its cost is a sum of them."""
 
-    entries: tuple[Entry, ...] = ()
+    entries: tuple[LedgerEntry, ...] = ()
 
     @property
     def usd(self) -> float:
@@ -148,7 +148,7 @@ class Ledger:
         return sum(entry.usd or 0.0 for entry in self.entries)
 
     @property
-    def unknown(self) -> tuple[Entry, ...]:
+    def unknown(self) -> tuple[LedgerEntry, ...]:
         """Return the entries without a known price. The sum lacks them."""
         return tuple(entry for entry in self.entries if entry.usd is None)
 
@@ -164,7 +164,7 @@ class Ledger:
         last = max((entry.attempt for entry in machines), default=0)
         return max((entry.end - entry.start for entry in machines if entry.attempt == last), default=0.0)
 
-    def of_kind(self, *kinds: CostKind) -> tuple[Entry, ...]:
+    def of_kind(self, *kinds: CostKind) -> tuple[LedgerEntry, ...]:
         return tuple(entry for entry in self.entries if entry.kind in kinds)
 
     def until(self, moment: float) -> Ledger:

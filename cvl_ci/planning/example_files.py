@@ -30,7 +30,7 @@ MOST_SOURCES = 500
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
+class ExamplePath:
     """A file or a folder with all below it. With a glob, only the matching files count."""
 
     path: str
@@ -57,11 +57,11 @@ class Subject:
     unseen: bool = False
 
 
-def parts(subject: Subject, *, tree: Tree, read: Reader) -> tuple[Part, ...]:
+def parts(subject: Subject, *, tree: Tree, read: Reader) -> tuple[ExamplePath, ...]:
     """Return the parts, the example's own folder first."""
-    own = Part(path=subject.directory)
+    own = ExamplePath(path=subject.directory)
     if subject.globs is not None:
-        return (own, *(Part(path=_head(glob), glob=glob) for glob in map(_clean, subject.globs)))
+        return (own, *(ExamplePath(path=_head(glob), glob=glob) for glob in map(_clean, subject.globs)))
     paths: dict[str, None] = {}
     named, installs = _named(subject, tree=tree, read=read)
     around = enclosing(subject.directory)
@@ -73,7 +73,7 @@ def parts(subject: Subject, *, tree: Tree, read: Reader) -> tuple[Part, ...]:
         if folder in named:
             paths |= dict.fromkeys(python_packages.by_layout(folder, tree))
     paths |= dict.fromkeys(sorted(named - {*around}))
-    return (own, *(Part(path=path) for path in _outermost(paths, subject.directory)))
+    return (own, *(ExamplePath(path=path) for path in _outermost(paths, subject.directory)))
 
 
 def matches(glob: str, path: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cvl_ci.model.resource import Resource, ResourceKind
-from cvl_ci.ports.checkout import Checkout, Entry, FolderFiles, Paths, Staging
+from cvl_ci.ports.checkout import Checkout, CheckoutFile, FolderFiles, Paths, Staging
 from cvl_ci.ports.clock import Clock
 from cvl_ci.ports.cloud import Cloud, Clouds
 from cvl_ci.ports.events import (
@@ -37,11 +37,11 @@ __all__ = [
     "Began",
     "BucketContents",
     "Checkout",
+    "CheckoutFile",
     "Clock",
     "Cloud",
     "Clouds",
     "DetachedEnd",
-    "Entry",
     "Event",
     "Fetched",
     "FolderFiles",

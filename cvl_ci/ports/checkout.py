@@ -13,7 +13,7 @@ from cvl_ci.planning.folder_files import FolderRule
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class CheckoutFile:
     """One file of the checkout: POSIX path relative to its root, size in bytes.
 
     `source`: the absolute path of its content, such as the target of a link inside the root; or a commit's blob.
@@ -32,7 +32,7 @@ class FolderFiles:
     `tracked`: the paths among `entries` that git tracks.
     """
 
-    entries: Sequence[Entry]
+    entries: Sequence[CheckoutFile]
     reasons: Mapping[str, str]
     tracked: Collection[str] = ()
 
@@ -81,7 +81,7 @@ class Checkout(Protocol):
     def paths(self) -> Paths:
         """Return the names of all files: those that git tracks, and new ones that it does not ignore."""
 
-    def files(self, *prefixes: str) -> Sequence[Entry]:
+    def files(self, *prefixes: str) -> Sequence[CheckoutFile]:
         """Return all files of the checkout that are these prefixes or lie below them."""
 
     def left_behind(self, *prefixes: str) -> Mapping[str, str]:

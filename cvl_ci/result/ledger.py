@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from cvl_ci.model.billing import BilledUntil, UnitPrice, rules_of
 from cvl_ci.model.launch import Attempt
-from cvl_ci.model.ledger import CostKind, Entry, Ledger, Life, Memory, Origin
+from cvl_ci.model.ledger import CostKind, Ledger, LedgerEntry, Life, Memory, Origin
 from cvl_ci.model.location import Location
 from cvl_ci.model.storage import GIB_MONTH_USD, PRICE_SOURCE, KeptBucket
 from cvl_ci.result.machine_lives import lives_by_attempt, named
@@ -76,7 +76,7 @@ def build(
     memory = memory or Memory()
     attempts = named(attempts, memory)
     by_attempt = lives_by_attempt(attempts, memory.lives)
-    entries: list[Entry] = []
+    entries: list[LedgerEntry] = []
     for number, attempt in enumerate(attempts, 1):
         spans = _spans(attempt, by_attempt.get(number, ()), ends=ends)
         if not memory.remembers(attempt.cloud, seconds=ends.gone_at - attempt.requested_at):
@@ -99,7 +99,7 @@ def divided(ledger: Ledger, ends: Sequence[float]) -> list[Ledger]:
     return [Ledger(entries=tuple(entry for entry in part if entry is not None)) for part in parts]
 
 
-def _part(entry: Entry, begin: float, end: float) -> Entry | None:
+def _part(entry: LedgerEntry, begin: float, end: float) -> LedgerEntry | None:
     """Return the share of an entry that lies between two moments; None without one."""
     lasted = entry.end - entry.start
     if lasted > 0:
@@ -208,14 +208,14 @@ def _own_span(attempt: Attempt, ends: Ends) -> Span:
 
 def _entries(
     attempt: Attempt, number: int, spans: Sequence[Span], *, disk_gb: float, price_source: str
-) -> Iterator[Entry]:
+) -> Iterator[LedgerEntry]:
     rules, place = rules_of(attempt.cloud), _place(attempt)
     machine = UnitPrice(usd=attempt.hourly_usd or None, per="hour", source=price_source)
     for span, count in Counter(spans).items():
         origin = Origin.AT_MOST if attempt.is_bound or span.is_bound else Origin.ESTIMATED
         lasted = span.end - span.start
         is_free = attempt.spot and span.is_taken and lasted < rules.free_spot_seconds
-        yield Entry(
+        yield LedgerEntry(
             kind=CostKind.MACHINE,
             item=attempt.instance_type,
             place=place,
@@ -228,7 +228,7 @@ def _entries(
             is_free=is_free,
             note=_note(attempt, span, is_free=is_free),
         )
-        yield Entry(
+        yield LedgerEntry(
             kind=CostKind.DISK,
             item=rules.disk_type or "disk",
             place=place,
@@ -240,7 +240,7 @@ def _entries(
             price=rules.disk,
             origin=origin,
         )
-        yield Entry(
+        yield LedgerEntry(
             kind=CostKind.ADDRESS,
             item="public IPv4",
             place=place,
@@ -253,8 +253,8 @@ def _entries(
         )
 
 
-def _traffic(attempt: Attempt, number: int, fetched_bytes: float, *, at: float) -> Entry:
-    return Entry(
+def _traffic(attempt: Attempt, number: int, fetched_bytes: float, *, at: float) -> LedgerEntry:
+    return LedgerEntry(
         kind=CostKind.TRAFFIC,
         item="fetched files",
         place=_place(attempt),
@@ -267,7 +267,7 @@ def _traffic(attempt: Attempt, number: int, fetched_bytes: float, *, at: float) 
     )
 
 
-def _bucket(bucket: KeptBucket, attempts: Sequence[Attempt], *, until: float) -> Entry:
+def _bucket(bucket: KeptBucket, attempts: Sequence[Attempt], *, until: float) -> LedgerEntry:
     """Return the storage of a bucket from before its creation to the end of the run, at the size that it had at last.
 
     A bucket of the sandbox is billed like one of S3, as its machines are.
@@ -275,7 +275,7 @@ def _bucket(bucket: KeptBucket, attempts: Sequence[Attempt], *, until: float) ->
     cloud = attempts[0].cloud if attempts else "aws"
     is_known, size_gib = bucket.gib is not None, bucket.gib or 0.0
     stays = f"it stays, at {dollars(bucket.monthly_usd or 0.0)} a month" if bucket.bucket.stays else ""
-    return Entry(
+    return LedgerEntry(
         kind=CostKind.BUCKET,
         item=f"S3 Standard in {bucket.bucket}",
         place=Location(cloud=cloud, region=bucket.bucket.region or None),
@@ -304,7 +304,7 @@ def _note(attempt: Attempt, span: Span, *, is_free: bool) -> str:
     return "the attempt failed after its machines came up" if attempt.error is not None else ""
 
 
-def _quantity(entry: Entry) -> str:
+def _quantity(entry: LedgerEntry) -> str:
     if entry.kind is CostKind.TRAFFIC:
         return f"{size(round(entry.quantity * 1e9))} of {entry.item}"
     if entry.kind is CostKind.BUCKET:

@@ -3,17 +3,17 @@
 from cvl_ci.sandbox.faults import BucketFault, Faults, Throttle
 from cvl_ci.sandbox.machine_types import MachineType
 from cvl_ci.sandbox.sandbox import Sandbox
-from cvl_ci.sandbox.sky_home import Access
+from cvl_ci.sandbox.sky_home import SandboxAccess
 from cvl_ci.sandbox.status import Instance, Status
 from cvl_ci.sandbox.usage_lock import is_started_by_run
 
 __all__ = [
-    "Access",
     "BucketFault",
     "Faults",
     "Instance",
     "MachineType",
     "Sandbox",
+    "SandboxAccess",
     "Status",
     "Throttle",
     "is_started_by_run",

@@ -21,11 +21,11 @@ LOOPBACK = "127.0.0.1"
 KEY_HEADER = "X-Sandbox-Key"
 
 
-class NoAnswer(Exception):
+class NoEmulatorAnswer(Exception):
     """No answer, or an answer of another program."""
 
 
-class Refused(SandboxError):
+class EmulatorRefused(SandboxError):
     """The emulator understood the request and refuses it."""
 
 
@@ -43,7 +43,7 @@ class EmulatorClient:
     def ask(
         self, verb: str, question: Mapping[str, object] | None = None, *, timeout: float = 5.0
     ) -> dict[str, object]:
-        """Send a request: GET without a question, else POST. Raises NoAnswer or Refused."""
+        """Send a request: GET without a question, else POST. Raises NoEmulatorAnswer or EmulatorRefused."""
         connection = http.client.HTTPConnection(self.host, self.port, timeout=timeout)
         try:
             body = None if question is None else json.dumps(question)
@@ -51,13 +51,13 @@ class EmulatorClient:
             answer = connection.getresponse()
             document = json.loads(answer.read())
         except (OSError, http.client.HTTPException, ValueError) as error:
-            raise NoAnswer(str(error)) from None
+            raise NoEmulatorAnswer(str(error)) from None
         finally:
             connection.close()
         if answer.status in (400, 403):
-            raise Refused(str(document.get("error")), next_step="Look at the sandbox: cvl-ci sandbox status")
+            raise EmulatorRefused(str(document.get("error")), next_step="Look at the sandbox: cvl-ci sandbox status")
         if answer.status != 200 or not isinstance(document, dict):
-            raise NoAnswer(f"status {answer.status}")
+            raise NoEmulatorAnswer(f"status {answer.status}")
         return cast("dict[str, object]", document)
 
 
@@ -68,6 +68,6 @@ def find(spec: SandboxSpec, keys: Keys) -> EmulatorClient | None:
         try:
             if client.ask("health", timeout=patience).get("id") == spec.id:
                 return client
-        except NoAnswer:
+        except NoEmulatorAnswer:
             continue
     return None

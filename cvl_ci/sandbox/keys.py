@@ -16,7 +16,7 @@ FOLDER, FILE = "keys", "keys.json"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Key:
+class AccessKey:
     """An access key of the emulated account."""
 
     id: str
@@ -27,8 +27,8 @@ class Key:
 class Keys:
     """All keys: `client` signs a run's requests, `witness` an observer's, and `control` opens our own requests."""
 
-    client: Key
-    witness: Key
+    client: AccessKey
+    witness: AccessKey
     control: str = field(repr=False)
 
 
@@ -52,13 +52,15 @@ def load(directory: Path) -> Keys | None:
             return None
         document = json.loads((directory / FOLDER / FILE).read_text(encoding="utf-8"))
         return Keys(
-            client=Key(**document["client"]), witness=Key(**document["witness"]), control=str(document["control"])
+            client=AccessKey(**document["client"]),
+            witness=AccessKey(**document["witness"]),
+            control=str(document["control"]),
         )
     except (OSError, ValueError, TypeError, KeyError):
         return None
 
 
-def new_key(prefix: str) -> Key:
+def new_key(prefix: str) -> AccessKey:
     """Return a new access key. Prefix `AKIA`: of an account. `ASIA`: temporary."""
     signs = string.ascii_uppercase + "234567"
-    return Key(id=prefix + "".join(secrets.choice(signs) for _ in range(16)), secret=secrets.token_urlsafe(30))
+    return AccessKey(id=prefix + "".join(secrets.choice(signs) for _ in range(16)), secret=secrets.token_urlsafe(30))

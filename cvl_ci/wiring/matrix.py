@@ -131,7 +131,7 @@ def judge(
         history=history,
         commits=commits,
         rules=run_files.rules(inputs.report.rules),
-        policy=rows.Policy(
+        policy=rows.ReportPolicy(
             fail_on_regression=bool(inputs.trials.fail_on_regression),
             fail_on_infrastructure=inputs.report.infra_failures == FAIL,
         ),

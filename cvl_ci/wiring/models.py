@@ -28,7 +28,7 @@ _WITH_MODEL = {UPLOAD, VERIFY, REMOVE}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Caller:
+class ModelsCaller:
     """The entry point. `say` receives results; `tell` receives progress and notes."""
 
     folder: Path
@@ -37,7 +37,7 @@ class Caller:
     tell: Say
 
 
-def models(values: Values, caller: Caller) -> int:
+def models(values: Values, caller: ModelsCaller) -> int:
     """Carry out one operation on models and return the exit code. Raises CvlError."""
     from cvl_ci.commands.models import listing, text
 
@@ -65,7 +65,7 @@ def models(values: Values, caller: Caller) -> int:
     return 0
 
 
-def upload_by_keywords(keywords: Mapping[str, object], caller: Caller) -> UploadedModel:
+def upload_by_keywords(keywords: Mapping[str, object], caller: ModelsCaller) -> UploadedModel:
     """Store the model that a program names. Raises CvlError, with all mistakes in the keywords at once."""
     mistakes: list[InputProblem] = []
     inputs = read_group(ModelInputs, keywords, spelling=Spelling.KEYWORD, mistakes=mistakes)
@@ -80,7 +80,7 @@ def upload_by_keywords(keywords: Mapping[str, object], caller: Caller) -> Upload
     return upload_model(values, caller, open_shelf(values["storage"], caller.environ))
 
 
-def upload_model(values: Values, caller: Caller, shelf: Shelf) -> UploadedModel:
+def upload_model(values: Values, caller: ModelsCaller, shelf: Shelf) -> UploadedModel:
     """Store the model that these values name. Raises CvlError."""
     from cvl_ci.commands.models.upload import UploadRequest, UploadTools, upload
     from cvl_ci.local.clock import SystemClock
@@ -102,7 +102,7 @@ def models_of_run(environ: Mapping[str, str]) -> Callable[[ModelPlan, str, Say],
         if plan.cache is None:
             return
         shelf = open_shelf(plan.cache, environ)
-        caller = Caller(folder=Path(), environ=environ, say=tell, tell=tell)
+        caller = ModelsCaller(folder=Path(), environ=environ, say=tell, tell=tell)
 
         def upload(name: ModelName) -> Manifest:
             values = {"repo_id": name.repo, "revision": name.revision}
@@ -133,7 +133,7 @@ def open_hub(environ: Mapping[str, str]) -> ModelSource:
     return HuggingFaceHub(endpoint=environ.get("HF_ENDPOINT") or None, token=token or None)
 
 
-def _source(values: Values, caller: Caller) -> tuple[ModelSource, str]:
+def _source(values: Values, caller: ModelsCaller) -> tuple[ModelSource, str]:
     """Return the source of a model and the name that it gets in the bucket."""
     from cvl_ci.local.model_folder import ModelFolder
 

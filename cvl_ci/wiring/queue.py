@@ -15,7 +15,7 @@ from cvl_ci.commands.plan import month as months
 from cvl_ci.commands.plan import quote as planning
 from cvl_ci.commands.plan.build_run import prepare
 from cvl_ci.commands.queue import machines, run_queue
-from cvl_ci.commands.queue.manifest import FILE_NAME, Manifest
+from cvl_ci.commands.queue.manifest import FILE_NAME, QueueManifest
 from cvl_ci.commands.queue.queue_ports import QueuePorts
 from cvl_ci.commands.run.steps import refuse_unseen
 from cvl_ci.errors import CvlError, InputProblem, RequestError
@@ -29,7 +29,7 @@ from cvl_ci.result.secret_names import secrets_of
 from cvl_ci.wiring.access import goes_through_server, on_usable_clouds, require_credentials
 from cvl_ci.wiring.clouds import prices
 from cvl_ci.wiring.month import within_month
-from cvl_ci.wiring.queue_runs import Caller, JobThreads
+from cvl_ci.wiring.queue_runs import JobThreads, QueueCaller
 
 if TYPE_CHECKING:
     from cvl_ci.model.plan import RunPlan
@@ -83,12 +83,12 @@ def refuse_committed_record(outputs: Path, *, folder: Path) -> None:
         )
 
 
-def run(queued: Queue, caller: Caller) -> Mapping[str, JobRecord]:
+def run(queued: Queue, caller: QueueCaller) -> Mapping[str, JobRecord]:
     """Run a queue. Raises CvlError before any job starts; afterwards each job has a record."""
     return run_planned(queued, plans_of(queued, caller), caller)
 
 
-def run_planned(queued: Queue, plans: Mapping[str, RunPlan], caller: Caller) -> Mapping[str, JobRecord]:
+def run_planned(queued: Queue, plans: Mapping[str, RunPlan], caller: QueueCaller) -> Mapping[str, JobRecord]:
     """Run a queue whose plans are made. Raises CvlError before any job starts."""
     refuse_committed_record(caller.outputs, folder=caller.folder)
     _require_scripts(plans)
@@ -103,11 +103,11 @@ def run_planned(queued: Queue, plans: Mapping[str, RunPlan], caller: Caller) -> 
     locations = dict.fromkeys(location for plan in plans.values() for location in plan.machines.locations)
     secrets = frozenset(name for plan in plans.values() for name in plan.variables.secrets)
     runs = JobThreads(caller, locations=tuple(locations), secrets=secrets)
-    ports = QueuePorts(runs=runs, manifest=Manifest(caller.outputs), changed=caller.changed)
+    ports = QueuePorts(runs=runs, manifest=QueueManifest(caller.outputs), changed=caller.changed)
     return run_queue.run(queued, plans, prices=quotes, ports=ports)
 
 
-def plans_of(queued: Queue, caller: Caller, *, by_inputs: bool = False) -> dict[str, RunPlan]:
+def plans_of(queued: Queue, caller: QueueCaller, *, by_inputs: bool = False) -> dict[str, RunPlan]:
     """Return the plan of each job. A mistake of any job starts none: one error has all of them.
 
     `by_inputs`: the action's inputs name the credentials.
@@ -164,7 +164,7 @@ def _require_scripts(plans: Mapping[str, RunPlan]) -> None:
         raise RequestError(mistakes, next_step=next_step)
 
 
-def _within_month(queued: Queue, plans: Mapping[str, RunPlan], caller: Caller) -> Queue:
+def _within_month(queued: Queue, plans: Mapping[str, RunPlan], caller: QueueCaller) -> Queue:
     """Return the queue with the rest of the month's budget as its own, where that is less."""
     for plan in plans.values():
         months.require_known(plan)

@@ -50,7 +50,7 @@ class EndedJob:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Caller:
+class QueueCaller:
     """The entry point. `line` gets a job and one line of it; `tell` gets notes; `changed` gets each new state.
 
     `owner`: the facts of this process; a job's lease adds the job and the attempt. `masks`: they get each secret before
@@ -79,7 +79,7 @@ class Caller:
 class JobThreads:
     """The runs of jobs, in this process. `stop` reaches each of them, and those that have not begun."""
 
-    caller: Caller
+    caller: QueueCaller
     locations: tuple[Location, ...] = ()
     """Where a lease of an earlier queue may have machines that this computer has no record of."""
     secrets: frozenset[str] = frozenset()

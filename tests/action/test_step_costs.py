@@ -13,7 +13,7 @@ from cvl_ci.action.step import Step
 from cvl_ci.action.step_costs import StepCosts
 from cvl_ci.commands.reap.reap import Reaped, Suspect
 from cvl_ci.model.billing import UnitPrice
-from cvl_ci.model.ledger import CostKind, Entry, Ledger
+from cvl_ci.model.ledger import CostKind, Ledger, LedgerEntry
 from cvl_ci.model.location import Location
 from cvl_ci.model.outcome import Outcome
 from cvl_ci.model.plan import RunPlan, WorkPlan
@@ -136,7 +136,7 @@ def test_a_sweep_tells_the_cost_of_the_runs_that_could_not(
         created_at=1000.0,
     )
     price = UnitPrice(usd=2.0, per="hour", source="a test")
-    hour = Entry(
+    hour = LedgerEntry(
         kind=CostKind.MACHINE,
         item="m6i.large",
         place=Location(cloud="aws", region="us-east-1"),

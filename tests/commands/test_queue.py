@@ -14,7 +14,7 @@ import pytest
 from cvl_ci.commands.queue import run_queue
 from cvl_ci.commands.queue.fingerprint import fingerprint
 from cvl_ci.commands.queue.job_end import record_of_end
-from cvl_ci.commands.queue.manifest import Manifest
+from cvl_ci.commands.queue.manifest import QueueManifest
 from cvl_ci.errors import CredentialsError, CvlError, NotProvedGone, RequestError
 from cvl_ci.model.bucket import BucketAddress
 from cvl_ci.model.model_plan import ModelName, ModelPlan
@@ -243,9 +243,9 @@ def test_a_record_that_is_not_ours_is_an_error_and_not_an_empty_one(tmp_path: Pa
 
 
 def test_a_record_that_names_files_elsewhere_is_refused(tmp_path: Path) -> None:
-    Manifest(tmp_path).write({"a": JobRecord(digests={"../../etc/passwd": "0"})})
+    QueueManifest(tmp_path).write({"a": JobRecord(digests={"../../etc/passwd": "0"})})
     with pytest.raises(CvlError, match="leads out of its folder"):
-        Manifest(tmp_path).read()
+        QueueManifest(tmp_path).read()
 
 
 # ---- stopped and killed -------------------------------------------------------------------------------------------
@@ -278,7 +278,7 @@ def test_ctrl_c_ends_all_jobs_and_starts_none(tmp_path: Path, monkeypatch: pytes
     assert runs.machines == set()
 
 
-class FullDisk(Manifest):
+class FullDisk(QueueManifest):
     """A record that can be written twice."""
 
     writes = 0
@@ -325,14 +325,14 @@ def test_a_second_queue_in_a_folder_is_refused_and_ends_no_lease(tmp_path: Path)
 def test_a_lease_without_a_proof_is_ended_by_the_next_queue(tmp_path: Path, ending: Ending) -> None:
     queued = queue({"id": "a"})
     run(queued, FakeRuns(tmp_path, script={"a": [ending]}))
-    first = Manifest(tmp_path).read()["a"]
-    Manifest(tmp_path).write({"a": replace(first, is_gone=False)})
+    first = QueueManifest(tmp_path).read()["a"]
+    QueueManifest(tmp_path).write({"a": replace(first, is_gone=False)})
     again = FakeRuns(tmp_path)
     records = run(queued, again)
     assert again.ended == [first.lease]
     assert again.started == ([] if ending is Ending.SUCCEEDED else ["a"])
     assert int(QueueResult(records)) == 0
-    assert Manifest(tmp_path).read()["a"].is_gone
+    assert QueueManifest(tmp_path).read()["a"].is_gone
 
 
 def test_a_queue_in_which_nothing_ran_is_not_green() -> None:
@@ -376,7 +376,7 @@ SCRIPT: Mapping[str, list[object]] = {
 }
 
 
-class KilledManifest(Manifest):
+class KilledManifest(QueueManifest):
     """A record on disk. The runner dies at one of its writes, before or after the file is there."""
 
     def __init__(self, folder: Path, runs: FakeRuns, *, at: int | None, is_after: bool) -> None:
@@ -419,7 +419,7 @@ def test_a_killed_queue_runs_no_finished_job_twice_and_leaves_nothing(tmp_path: 
                 if thread.name.startswith("job "):
                     thread.join(PATIENCE)
         assert not recorded & set(runs.started), "a job whose end was on disk ran again"
-        recorded = {name for name, one in Manifest(tmp_path).read().items() if one.state is GOOD}
+        recorded = {name for name, one in QueueManifest(tmp_path).read().items() if one.state is GOOD}
         turns.update(runs.started)
         machines = runs.machines
         if kill is None or records:

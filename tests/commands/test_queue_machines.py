@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cvl_ci.commands.queue import machines, run_queue
-from cvl_ci.commands.queue.manifest import Manifest
+from cvl_ci.commands.queue.manifest import QueueManifest
 from cvl_ci.commands.queue.queue_ports import TurnEnded
 from cvl_ci.errors import CvlError, EngineError
 from cvl_ci.model.bucket import BucketAddress
@@ -130,7 +130,7 @@ def test_a_machine_without_proof_is_not_forgotten_for_a_second_one(tmp_path: Pat
     assert states(records) == {"build": GOOD, "train": NOT_RUN}
     assert records["train"].reason == "the machine of build ended without proof: cvl-ci down lease-build-1"
     assert int(QueueResult(records)) == EXIT_NOT_PROVED_GONE
-    kept = Manifest(tmp_path).read()["build"]
+    kept = QueueManifest(tmp_path).read()["build"]
     assert (kept.lease, kept.is_gone) == ("lease-build-1", False)
 
 
@@ -211,7 +211,7 @@ class Deaf(FakeRuns):
 def test_an_error_of_the_queue_ends_a_machine_that_waits(tmp_path: Path, kind: type[FakeRuns]) -> None:
     runs = kind(tmp_path)
 
-    class FullDisk(Manifest):
+    class FullDisk(QueueManifest):
         def write(self, records: Mapping[str, JobRecord]) -> None:
             if any(one.state is GOOD for one in records.values()):
                 raise OSError("no space left")
@@ -241,7 +241,7 @@ def killed_after_build(folder: Path) -> FakeRuns:
     for at in range(1, 30):
         runs = FakeRuns(folder / str(at))
         killed(runs, folder / str(at), at=at)
-        record = Manifest(folder / str(at)).read()
+        record = QueueManifest(folder / str(at)).read()
         if record.get("build", JobRecord()).state is GOOD and "train" not in record:
             return runs
     raise AssertionError("no such moment")
@@ -249,7 +249,7 @@ def killed_after_build(folder: Path) -> FakeRuns:
 
 def test_the_lease_of_a_machine_that_waited_is_ended_by_the_next_queue(tmp_path: Path) -> None:
     dead = killed_after_build(tmp_path)
-    record = Manifest(dead.folder_).read()["build"]
+    record = QueueManifest(dead.folder_).read()["build"]
     assert (record.state, record.is_gone) == (GOOD, False)
     again = FakeRuns(dead.folder_, machines=set(dead.machines))
     records = run(queue(*CHAIN), again)

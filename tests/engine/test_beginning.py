@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from cvl_ci.engine import beginning, script
-from cvl_ci.engine.job_end import Ending as EndOfJob
+from cvl_ci.engine.job_end import JobEndReader
 from cvl_ci.engine.log_follower import Following
 from cvl_ci.engine.process import Expired, WorkerFailed
 from cvl_ci.errors import EngineError
@@ -52,7 +52,7 @@ def ended(machines: Machines, *lines: str, is_cut: bool = False) -> JobEnd:
     stream = Following(lambda _: None, num_nodes=len(machines.texts))
     for line in lines:
         stream.line(line)
-    end = EndOfJob(session=session, stream=stream)
+    end = JobEndReader(session=session, stream=stream)
     return end.cut_short() if is_cut else end.by_itself()
 
 

@@ -87,7 +87,7 @@ class Machine:
         (self.state / "detached/collect.sh").write_text("true\n")
         self.deadline.write_text("9999999999\n")
         os.utime(self.deadline, (1, 1))
-        self.results = program.Results(
+        self.results = program.JobResults(
             program.S3Folder(bucket, s3.BUCKET, PLACE.prefix), str(self.state), str(self.deadline)
         )
 
@@ -183,7 +183,7 @@ def test_the_manifest_is_the_last_object_and_a_bucket_that_is_away_is_asked_agai
 
     monkeypatch.setattr(program, "TRY_SECONDS", 0.0)
     place = program.S3Folder(Away(), s3.BUCKET, PLACE.prefix)
-    program.Results(place, str(machine.state), str(machine.deadline)).store()
+    program.JobResults(place, str(machine.state), str(machine.deadline)).store()
     assert order[-1].endswith("/manifest.json")
     assert [key.rpartition("/")[2] for key in order] == ["new", "new", "new", "root.tar", "manifest.json"]
 
@@ -261,7 +261,9 @@ def test_a_handover_before_the_program_looks_is_seen(machine: Machine, bucket: A
     (machine.state / "job-began").write_text("")
     os.utime(machine.state / "job-began", (1000, 1000))
     os.utime(machine.deadline, (1001, 1001))
-    late = program.Results(program.S3Folder(bucket, s3.BUCKET, PLACE.prefix), str(machine.state), str(machine.deadline))
+    late = program.JobResults(
+        program.S3Folder(bucket, s3.BUCKET, PLACE.prefix), str(machine.state), str(machine.deadline)
+    )
     late.await_handover(lambda _: pytest.fail("it waits for a handover that was"))
     os.utime(machine.deadline, (999, 999))
     waited: list[float] = []
@@ -308,7 +310,7 @@ def test_a_lasting_refusal_ends_the_store_and_silence_does_not(
     monkeypatch.setattr(program, "REFUSED_SECONDS", 0.0)
     place = program.S3Folder(Refusing(bucket, "/new"), s3.BUCKET, PLACE.prefix)
     with pytest.raises(RuntimeError, match="AccessDenied"):
-        program.Results(place, str(machine.state), str(machine.deadline)).store()
+        program.JobResults(place, str(machine.state), str(machine.deadline)).store()
     answers = iter([ConnectionError("away")] * 50)
 
     def act() -> str:
@@ -316,7 +318,7 @@ def test_a_lasting_refusal_ends_the_store_and_silence_does_not(
             raise error
         return "stored"
 
-    assert program.Patience(refused=0.0)(act) == "stored"
+    assert program.Retries(refused=0.0)(act) == "stored"
 
 
 def test_a_file_that_vanished_is_told_and_the_rest_is_stored(
@@ -335,7 +337,7 @@ def test_the_words_about_the_end_and_a_log_that_grows_hold_no_secret(machine: Ma
     secret = "correct-horse-battery"
     secrets = program.secrets_of([secret, "postgres://me:staple-9000@db/x"])
     place = program.S3Folder(bucket, s3.BUCKET, PLACE.prefix)
-    hiding = program.Results(place, str(machine.state), str(machine.deadline), secrets)
+    hiding = program.JobResults(place, str(machine.state), str(machine.deadline), secrets)
     (machine.state / "log/running/new").write_bytes(f"one {secret} \xff\ntwo {secret[:12]}".encode("latin-1"))
     hiding.store_log()
     assert stored(bucket, "log/running/new") == b"one *** \xff\n", "half a secret is not known as one"

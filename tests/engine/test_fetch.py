@@ -257,7 +257,7 @@ def test_a_transfer_is_given_up_when_it_stalls_or_brings_too_much(
 ) -> None:
     now = [1000.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    patience = transfer.Patience(archives=tmp_path, until=9000.0, most=5 << 20)
+    patience = transfer.TransferLimit(archives=tmp_path, until=9000.0, most=5 << 20)
     for size in (2 << 20, 4 << 20):
         now[0] += transfer.STALL_SECONDS - 1
         (tmp_path / "0").write_bytes(b"x" * size)
@@ -265,7 +265,7 @@ def test_a_transfer_is_given_up_when_it_stalls_or_brings_too_much(
     now[0] += transfer.STALL_SECONDS + 1
     (tmp_path / "0").write_bytes(b"x" * ((4 << 20) + 5))
     assert patience() < now[0] and "sent less than 1 MiB in 120 s" in patience.why
-    patience = transfer.Patience(archives=tmp_path, until=9000.0, most=1 << 20)
+    patience = transfer.TransferLimit(archives=tmp_path, until=9000.0, most=1 << 20)
     assert patience() < now[0] and "more than it had packed" in patience.why
 
 
@@ -274,7 +274,7 @@ def test_a_file_that_begins_again_or_loses_its_front_is_no_stall_and_not_too_muc
 ) -> None:
     now = [1000.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    patience = transfer.Patience(archives=tmp_path, until=9000.0, most=5 << 20)
+    patience = transfer.TransferLimit(archives=tmp_path, until=9000.0, most=5 << 20)
     for size in (4 << 20, 1 << 20, 2 << 20, 3 << 20):
         now[0] += transfer.STALL_SECONDS - 1
         (tmp_path / "0").write_bytes(b"x" * size)

@@ -69,7 +69,7 @@ def found(root: Path, *globs: str, between: Callable[[], None] = lambda: None) -
     """Return the checkpoints that are held and still complete after `between`, without the short name of the folder."""
     rules = snapshot.rules(checkpoints.rules(globs, directory="."))
     units = snapshot.units({"root": str(root)}, rules)
-    held = [snapshot.Snapshot(unit, str(root.parent / "held" / str(at))) for at, unit in enumerate(units)]
+    held = [snapshot.HeldCheckpoint(unit, str(root.parent / "held" / str(at))) for at, unit in enumerate(units)]
     between()
     complete = sorted(one.unit.path for one in held if one.is_complete())
     for one in held:
@@ -103,7 +103,7 @@ def test_a_file_that_a_rename_replaces_or_removes_is_complete_with_its_own_bytes
     root = tmp_path / "job"
     write(root, {"a.ckpt": b"old", "b.ckpt": b"b"})
     [unit, _] = snapshot.units({"root": str(root)}, snapshot.rules(checkpoints.rules(("*.ckpt",), directory=".")))
-    held = snapshot.Snapshot(unit, str(tmp_path / "held"))
+    held = snapshot.HeldCheckpoint(unit, str(tmp_path / "held"))
     write(root, {"a.ckpt.tmp": b"newer"})
     (root / "a.ckpt.tmp").rename(root / "a.ckpt")
     (root / "b.ckpt").unlink()

@@ -17,7 +17,7 @@ import pytest
 
 from cvl_ci.engine import tarball, unpack_process
 from cvl_ci.engine.member_paths import DEEPEST, LONGEST_PATH
-from cvl_ci.engine.unpack import MOST_REFUSALS, Limits, unpack
+from cvl_ci.engine.unpack import MOST_REFUSALS, UnpackLimits, unpack
 from cvl_ci.ports import Fetched, UnpackStopped
 from tests.support.cases import generated
 
@@ -221,7 +221,7 @@ def test_a_header_that_lies_is_a_damage_and_no_endless_loop(archive: Path, tmp_p
 
 def test_what_is_written_is_counted_and_hard_links_too(archive: Path, tmp_path: Path) -> None:
     pack(archive, ("a", b"x" * 400), *(link(f"hard{number}", "a", tarfile.LNKTYPE) for number in range(5)), ("b", b"y"))
-    fetched = unpack(archive, into=tmp_path / "out", directory=".", limits=Limits(bytes_free=1000))
+    fetched = unpack(archive, into=tmp_path / "out", directory=".", limits=UnpackLimits(bytes_free=1000))
     assert {file.path: file.bytes for file in fetched.files} == {"a": 400, "hard0": 400, "b": 1}
     assert "no room for its 400 bytes" in fetched.refused[0]
     assert "more bytes than fit on the disk" in str(fetched.problem)
@@ -229,7 +229,7 @@ def test_what_is_written_is_counted_and_hard_links_too(archive: Path, tmp_path: 
 
 def test_files_links_folders_and_refusals_are_counted(archive: Path, tmp_path: Path) -> None:
     pack(archive, *((f"{number}/f", b"") for number in range(30)))
-    fetched = unpack(archive, into=tmp_path / "out", directory=".", limits=Limits(files=20))
+    fetched = unpack(archive, into=tmp_path / "out", directory=".", limits=UnpackLimits(files=20))
     assert len(fetched.files) == 20 and "more than 20 files and links" in str(fetched.problem)
     pack(archive, *(("../x", b"") for _ in range(MOST_REFUSALS + 50)))
     refused = unpack(archive, into=tmp_path / "more", directory=".").refused
@@ -449,7 +449,7 @@ def test_no_archive_raises_writes_outside_exceeds_limits_or_goes_on_for_ever(tmp
         (archives / "0").mkdir(parents=True)
         (archives / "0" / "root.tar").write_bytes(built(dice))
         outside = _snapshot(base, but=into)
-        limits = Limits(files=8, bytes_free=dice.choice([600, 5000]))
+        limits = UnpackLimits(files=8, bytes_free=dice.choice([600, 5000]))
         fetched = unpack(archives, into=into, directory=dice.choice([".", "a", "a/b"]), limits=limits)
         assert _snapshot(base, but=into) == outside
         _check(into, fetched, limits)
@@ -462,7 +462,7 @@ def _snapshot(base: Path, *, but: Path) -> list[str]:
     return sorted(str(path) for path in found if path != but.parent and not path.is_relative_to(but))
 
 
-def _check(into: Path, fetched: Fetched, limits: Limits) -> None:
+def _check(into: Path, fetched: Fetched, limits: UnpackLimits) -> None:
     root = into.resolve()
     written = [Path(where, name) for where, folders, names in os.walk(into) for name in (*folders, *names)]
     files = [path for path in written if path.is_file() and not path.is_symlink()]

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from cvl_ci.engine import job_end, node_commands, whole_log
-from cvl_ci.engine.job_end import Ending
+from cvl_ci.engine.job_end import JobEndReader
 from cvl_ci.engine.log_follower import Following
 from cvl_ci.engine.process import Expired, WorkerFailed, pieces
 from cvl_ci.engine.script import ANSWERED
@@ -144,11 +144,11 @@ class Machines:
         return "\n".join([*lines, "", ANSWERED])
 
 
-def ending(machines: Machines, watched: list[Event]) -> tuple[Ending, Following]:
+def ending(machines: Machines, watched: list[Event]) -> tuple[JobEndReader, Following]:
     heard = Following(watched.append, num_nodes=len(machines.logs))
     plan = RunPlan(title="t")
     session = launched(machines, plan, clock=FakeClock(), staged=Path("/nowhere"), num_nodes=len(machines.logs))
-    return Ending(session=session, stream=heard), heard
+    return JobEndReader(session=session, stream=heard), heard
 
 
 def printed(watched: list[Event]) -> list[str]:

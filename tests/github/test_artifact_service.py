@@ -12,7 +12,7 @@ import pytest
 from cvl_ci.errors import ArtifactError
 from cvl_ci.github.artifacts import http as module
 from cvl_ci.github.artifacts.http import BACKOFF, Http
-from cvl_ci.github.artifacts.service import Access, access, signatures
+from cvl_ci.github.artifacts.service import ArtifactServiceAccess, access, signatures
 from cvl_ci.github.artifacts.upload import WorkflowArtifacts
 from cvl_ci.ports import NotUploaded
 from tests.peers.results import JOB, RUN, token
@@ -28,7 +28,7 @@ ENVIRON = {
 
 def test_run_and_job_come_from_the_token_and_only_the_origin_of_the_address_counts() -> None:
     found = access(ENVIRON)
-    assert isinstance(found, Access)
+    assert isinstance(found, ArtifactServiceAccess)
     assert (found.origin, found.run, found.job) == ("https://results.example", RUN, JOB)
 
 
@@ -59,7 +59,7 @@ def test_without_a_service_files_are_kept_in_the_workspace_and_the_reason_is_giv
 
 @pytest.mark.parametrize("server", ["https://github.com", "https://acme.ghe.com", "http://github.localhost", ""])
 def test_githubs_own_servers_have_the_service(server: str) -> None:
-    assert isinstance(access({**ENVIRON, "GITHUB_SERVER_URL": server}), Access)
+    assert isinstance(access({**ENVIRON, "GITHUB_SERVER_URL": server}), ArtifactServiceAccess)
 
 
 def test_a_signature_is_masked_in_each_form_it_may_be_written_in() -> None:

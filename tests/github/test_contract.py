@@ -20,7 +20,7 @@ from cvl_ci.github.api import Repository
 from cvl_ci.github.artifacts.baseline_runs import BaselineReader
 from cvl_ci.github.artifacts.download import ArtifactReader
 from cvl_ci.github.event import Event
-from cvl_ci.github.pr.issue import Findings, RegressionIssue
+from cvl_ci.github.pr.issue import IssueFindings, RegressionIssue
 from cvl_ci.github.pr.sticky_comment import StickyComment
 from cvl_ci.github.runs import WorkflowRuns
 from tests.github.api import URL, WITHOUT_PAUSES
@@ -84,7 +84,7 @@ def _earlier() -> BaselineReader:
 
 
 def _issue() -> object:
-    findings = Findings(bad=["a1"], fine=[], title="t", body="b", recovered="r")
+    findings = IssueFindings(bad=["a1"], fine=[], title="t", body="b", recovered="r")
     return RegressionIssue(_repository(), marker="<!-- m -->").tell(findings)
 
 

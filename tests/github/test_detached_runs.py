@@ -12,7 +12,7 @@ from cvl_ci.errors import CvlError
 from cvl_ci.github.api import Repository
 from cvl_ci.github.artifacts import detached_runs
 from cvl_ci.github.artifacts.detached_runs import WAITING, WaitingRun, WaitingRuns, mark_name, waiting
-from cvl_ci.github.commit_status import LONGEST_DESCRIPTION, State, set_status
+from cvl_ci.github.commit_status import LONGEST_DESCRIPTION, CommitState, set_status
 from tests.github.api import URL, WITHOUT_PAUSES, Api
 from tests.github.kept import Kept
 from tests.github.test_download import open_reader
@@ -139,11 +139,13 @@ def test_no_answer_is_not_an_empty_list() -> None:
 
 
 def test_a_status_is_as_github_s_description_says(kept: Kept) -> None:
-    set_status(repository(), commit=COMMIT, context="cvl-ci: it", state=State.PENDING, description="x" * 500, url=URL)
+    set_status(
+        repository(), commit=COMMIT, context="cvl-ci: it", state=CommitState.PENDING, description="x" * 500, url=URL
+    )
     assert kept.statuses == [(COMMIT, "cvl-ci: it", "pending", "x" * LONGEST_DESCRIPTION)]
 
 
 def test_a_missing_right_is_named() -> None:
     with Api(writable=False).serving(), pytest.raises(CvlError) as no:
-        set_status(repository(), commit=COMMIT, context="it", state=State.SUCCESS, description="")
+        set_status(repository(), commit=COMMIT, context="it", state=CommitState.SUCCESS, description="")
     assert "statuses: write" in str(no.value)

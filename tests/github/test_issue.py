@@ -8,7 +8,7 @@ import pytest
 
 from cvl_ci.errors import CvlError
 from cvl_ci.github.api import Repository
-from cvl_ci.github.pr.issue import Findings, IssueChange, RegressionIssue
+from cvl_ci.github.pr.issue import IssueChange, IssueFindings, RegressionIssue
 from tests.github.api import URL, Api
 from tests.github.kept import Kept
 
@@ -29,7 +29,7 @@ def kept(api: Api) -> Kept:
 def tell(*, bad: Sequence[str] = (), fine: Sequence[str] = (), body: str = "It got worse.") -> IssueChange:
     issue = RegressionIssue(Repository(api=URL, token="secret-token", name="cvl/ci"), marker=MARKER)
     return issue.tell(
-        Findings(bad=bad, fine=fine, title=f"{len(bad)} legs got worse", body=body, recovered="All fine again.")
+        IssueFindings(bad=bad, fine=fine, title=f"{len(bad)} legs got worse", body=body, recovered="All fine again.")
     )
 
 

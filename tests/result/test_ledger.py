@@ -11,7 +11,7 @@ import pytest
 
 from cvl_ci.model.billing import month_hours, rules_of
 from cvl_ci.model.launch import Attempt
-from cvl_ci.model.ledger import CostKind, Entry, Ledger, Life, Memory
+from cvl_ci.model.ledger import CostKind, Ledger, LedgerEntry, Life, Memory
 from cvl_ci.model.storage import Bucket, KeptBucket, StoredBytes
 from cvl_ci.result.ledger import Ends, build, lines, missing, parts, to_json
 
@@ -43,7 +43,7 @@ def life(
     )
 
 
-def machines(ledger: Ledger) -> list[Entry]:
+def machines(ledger: Ledger) -> list[LedgerEntry]:
     return list(ledger.of_kind(CostKind.MACHINE))
 
 

@@ -72,7 +72,7 @@ def test_where_nothing_listens_there_is_no_answer() -> None:
 
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        with pytest.raises(control.NoAnswer):
+        with pytest.raises(control.NoEmulatorAnswer):
             control.EmulatorClient(host=control.LOOPBACK, port=unused.getsockname()[1], key="").ask("health", timeout=1)
 
 

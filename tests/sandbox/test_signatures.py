@@ -14,7 +14,7 @@ from botocore.config import Config
 from botocore.credentials import Credentials
 
 from cvl_ci.sandbox.emulator.signatures import Keyring, Refusal, refusal
-from cvl_ci.sandbox.keys import Key, Keys, new_key
+from cvl_ci.sandbox.keys import AccessKey, Keys, new_key
 
 KEYS = Keys(client=new_key("AKIA"), witness=new_key("AKIA"), control="c")
 ALIVE = {"i-alive"}
@@ -25,7 +25,7 @@ def keyring() -> Keyring:
     return Keyring(KEYS, alive=ALIVE.__contains__)
 
 
-def sent(service: str, call: str, *, key: Key = KEYS.client, token: str | None = None, **words: Any) -> Environ:
+def sent(service: str, call: str, *, key: AccessKey = KEYS.client, token: str | None = None, **words: Any) -> Environ:
     """What a server reads of a call by boto3, which signs it."""
     client: Any = boto3.client(
         service,  # type: ignore[call-overload]
@@ -98,8 +98,8 @@ def test_what_boto3_signs_is_answered_and_its_body_is_still_there(service: str, 
 @pytest.mark.parametrize(("service", "call", "words"), CALLS, ids=NAMES)
 def test_what_is_signed_wrongly_or_with_another_key_is_refused(service: str, call: str, words: Any) -> None:
     wrong = (
-        Key(id=KEYS.client.id, secret="guessed"),
-        Key(id=new_key("AKIA").id, secret=KEYS.client.secret),
+        AccessKey(id=KEYS.client.id, secret="guessed"),
+        AccessKey(id=new_key("AKIA").id, secret=KEYS.client.secret),
         new_key("AKIA"),
     )
     for key in wrong:

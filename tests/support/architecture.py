@@ -191,6 +191,16 @@ def cycles(every: Sequence[Module]) -> list[str]:
     return [" → ".join((*ring, ring[0])) for ring in sorted(found)]
 
 
+def namesakes(every: Sequence[Module]) -> list[str]:
+    """Each name of two or more public classes, with the modules that define them."""
+    paths: dict[str, list[str]] = {}
+    for module in every:
+        for node in ast.walk(module.tree):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                paths.setdefault(node.name, []).append(module.path)
+    return [f"{name}: {', '.join(places)}" for name, places in sorted(paths.items()) if len(places) > 1]
+
+
 # ---- laws about what is done ---------------------------------------------------------------------------------------
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cvl_ci.commands.queue.machines import MachineJobs, QueuedTurn
-from cvl_ci.commands.queue.manifest import Manifest
+from cvl_ci.commands.queue.manifest import QueueManifest
 from cvl_ci.commands.queue.queue_ports import QueuePorts, TurnEnded
 from cvl_ci.errors import CapacityError, CvlError
 from cvl_ci.model.launch import Launch
@@ -183,5 +183,7 @@ class Heard:
         self.states.append((name, record.state))
 
 
-def ports(runs: FakeRuns, folder: Path, heard: Heard | None = None, manifest: Manifest | None = None) -> QueuePorts:
-    return QueuePorts(runs=runs, manifest=manifest or Manifest(folder), changed=heard or Heard())
+def ports(
+    runs: FakeRuns, folder: Path, heard: Heard | None = None, manifest: QueueManifest | None = None
+) -> QueuePorts:
+    return QueuePorts(runs=runs, manifest=manifest or QueueManifest(folder), changed=heard or Heard())

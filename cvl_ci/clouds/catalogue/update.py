@@ -53,7 +53,7 @@ class Addresses:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fetched:
+class FetchedCatalogue:
     """One cloud's file. `error`: why it was not fetched; the folder then keeps the file that it had."""
 
     cloud: str
@@ -70,7 +70,7 @@ class _Unusable(Exception):
 
 def update(
     folder: Path, clouds: Sequence[str], *, today: date, addresses: Addresses | None = None
-) -> Sequence[Fetched]:
+) -> Sequence[FetchedCatalogue]:
     """Fetch the files of these clouds. Return one entry for each of them.
 
     Without a connection to the server, the rest is not tried: each attempt would take the whole time-out.
@@ -79,10 +79,10 @@ def update(
 
     servers = addresses or Addresses()
     session = bounded.session()
-    fetched: list[Fetched] = []
+    fetched: list[FetchedCatalogue] = []
     for cloud in clouds:
         unreachable = next((one.error for one in fetched if one.is_unreachable), "")
-        error = Fetched(cloud=cloud, error=unreachable, is_unreachable=True)
+        error = FetchedCatalogue(cloud=cloud, error=unreachable, is_unreachable=True)
         fetched.append(error if unreachable else _cloud(session, servers, folder, cloud, today=today))
     if any(not one.error for one in fetched):
         for name in ("common", *clouds):
@@ -91,7 +91,7 @@ def update(
     return fetched
 
 
-def _cloud(session: Session, servers: Addresses, folder: Path, cloud: str, *, today: date) -> Fetched:
+def _cloud(session: Session, servers: Addresses, folder: Path, cloud: str, *, today: date) -> FetchedCatalogue:
     import requests
 
     name = f"{cloud}/vms.csv"
@@ -100,7 +100,7 @@ def _cloud(session: Session, servers: Addresses, folder: Path, cloud: str, *, to
         content, is_of_commit = _content(session, servers, name, commit=commit)
         machines = _machines(content)
     except (requests.RequestException, _Unusable) as error:
-        return Fetched(
+        return FetchedCatalogue(
             cloud=cloud,
             error=f"{type(error).__name__.lstrip('_')}: {str(error)[:120]}",
             is_unreachable=isinstance(error, requests.ConnectionError | requests.Timeout),
@@ -110,7 +110,7 @@ def _cloud(session: Session, servers: Addresses, folder: Path, cloud: str, *, to
     _write(folder, name, content)
     of = day or today
     _remember(folder, name, content, commit=commit, day=of)
-    return Fetched(cloud=cloud, machines=machines, day=of, commit=commit)
+    return FetchedCatalogue(cloud=cloud, machines=machines, day=of, commit=commit)
 
 
 def _newest_commit(session: Session, servers: Addresses, name: str) -> tuple[str, date | None]:

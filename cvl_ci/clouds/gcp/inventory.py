@@ -91,7 +91,7 @@ class Gcp:
         for kind, look in ((ADDRESSES, self._addresses), (NODES, self._nodes)):
             try:
                 extra = [_resource(kind, raw) for raw in look(lease, silent)]
-            except http.Refused as refused:
+            except http.ProviderRefused as refused:
                 if not _not_allowed(refused):
                     raise
                 skipped[kind] = WHY_NOT[kind]
@@ -192,7 +192,7 @@ def _in_scope(kind: str, place: str, scope: object, silent: list[str]) -> Iterat
     yield from http.entries(scope.get(kind, []), of=kind)
 
 
-def _not_allowed(refused: http.Refused) -> bool:
+def _not_allowed(refused: http.ProviderRefused) -> bool:
     """Return whether a right is missing. Compute Engine also answers 403 to too many requests."""
     return refused.status == 403 and (refused.code == "PERMISSION_DENIED" or "permission" in str(refused).lower())
 

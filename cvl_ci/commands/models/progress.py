@@ -11,7 +11,7 @@ from cvl_ci.result.units import duration, size
 EVERY_SECONDS = 5.0
 
 
-class Progress:
+class TransferProgress:
     """Counts bytes from many threads. `tell` receives a line at most every five seconds."""
 
     def __init__(self, total: int, *, clock: Clock, tell: Callable[[str], None]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Executor, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 
-from cvl_ci.commands.models.progress import Progress
+from cvl_ci.commands.models.progress import TransferProgress
 from cvl_ci.commands.models.reading import Reading, UploadStopped
 from cvl_ci.commands.models.sending import Sending
 from cvl_ci.commands.models.shelf import Shelf
@@ -67,7 +67,7 @@ def upload(request: UploadRequest, tools: UploadTools) -> UploadedModel:
     selected = _selected(snapshot, request.files)
     stored, missing = _missing(tools.shelf, snapshot, selected)
     total = sum(file.size for file in missing)
-    progress = Progress(total, clock=tools.clock, tell=tools.tell)
+    progress = TransferProgress(total, clock=tools.clock, tell=tools.tell)
     complete = dict(stored)
     if missing:
         tools.tell(f"{request.repo} at {snapshot.commit[:12]}: {len(missing)} files of {size(total)} to store.")
@@ -136,7 +136,7 @@ def _missing(
 
 
 def _sent(
-    snapshot: Snapshot, files: Sequence[ModelFile], *, reading: Reading, shelf: Shelf, progress: Progress
+    snapshot: Snapshot, files: Sequence[ModelFile], *, reading: Reading, shelf: Shelf, progress: TransferProgress
 ) -> dict[str, ModelFile]:
     """Send files, the largest first. The first error stops all of them and is raised."""
     room = threading.Semaphore(PARTS_IN_ROOM)

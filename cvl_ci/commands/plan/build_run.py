@@ -43,7 +43,7 @@ from cvl_ci.planning import (
     task_paths,
 )
 from cvl_ci.planning.example import Example
-from cvl_ci.ports import Checkout, Entry, Prices
+from cvl_ci.ports import Checkout, CheckoutFile, Prices
 
 _LARGEST_SOURCE = 512 * 1024
 _SOURCES = (".sh", ".py", ".yaml", ".yml", ".txt", ".toml", ".cfg", ".ini", ".ipynb", ".json")
@@ -242,7 +242,7 @@ def find_example(words: str, checkout: Checkout) -> str:
     return lookup.find(words, checkout.examples(), root=checkout.root.as_posix(), name_of=name_of)
 
 
-def read_example(directory: str, entries: Iterable[Entry], checkout: Checkout) -> Example:
+def read_example(directory: str, entries: Iterable[CheckoutFile], checkout: Checkout) -> Example:
     """Read an example. Raises Wrong."""
     names = {below(entry.path, directory) for entry in entries}
     try:
@@ -254,7 +254,7 @@ def read_example(directory: str, entries: Iterable[Entry], checkout: Checkout) -
         raise Wrong(f"has an example.yaml that {error}") from None
 
 
-def read_texts(directory: str, entries: Iterable[Entry], checkout: Checkout) -> dict[str, str]:
+def read_texts(directory: str, entries: Iterable[CheckoutFile], checkout: Checkout) -> dict[str, str]:
     """Return the example's own sources, by path below it.
 
     Prose does not count: a README may name something that the code never uses.

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeVar, cast
 
 from cvl_ci.planning.folder_files import FolderRule
-from cvl_ci.ports import Checkout, Entry, FolderFiles, Paths
+from cvl_ci.ports import Checkout, CheckoutFile, FolderFiles, Paths
 
 T = TypeVar("T")
 
@@ -29,7 +29,7 @@ class Remembering:
     def paths(self) -> Paths:
         return self._once("paths", self._checkout.paths)
 
-    def files(self, *prefixes: str) -> Sequence[Entry]:
+    def files(self, *prefixes: str) -> Sequence[CheckoutFile]:
         return self._once(("files", prefixes), lambda: self._checkout.files(*prefixes))
 
     def left_behind(self, *prefixes: str) -> Mapping[str, str]:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from cvl_ci.planning import example, example_files, presets, python_packages
 from cvl_ci.planning.example import Example
-from cvl_ci.planning.example_files import Part, Subject
-from cvl_ci.ports import Checkout, Entry, Paths
+from cvl_ci.planning.example_files import ExamplePath, Subject
+from cvl_ci.ports import Checkout, CheckoutFile, Paths
 
 
 class Belonging:
@@ -21,9 +21,9 @@ class Belonging:
         tree = Paths([*paths.files, *lost]) if lost else paths
         self._parts = example_files.parts(subject, tree=tree, read=self._read)
 
-    def entries(self) -> Sequence[Entry]:
+    def entries(self) -> Sequence[CheckoutFile]:
         """Return the files for the machine."""
-        by_path: dict[str, Entry] = {}
+        by_path: dict[str, CheckoutFile] = {}
         for part in self._parts:
             by_path |= {entry.path: entry for entry in self._checkout.files(part.path) if part.holds(entry.path)}
         return list(by_path.values())
@@ -38,7 +38,7 @@ class Belonging:
         """Return globs that match no file."""
         return [part.glob for part in self._parts if part.glob and not self._some(part)]
 
-    def _some(self, part: Part) -> bool:
+    def _some(self, part: ExamplePath) -> bool:
         return any(part.holds(entry.path) for entry in self._checkout.files(part.path))
 
     def _targets(self) -> set[str]:

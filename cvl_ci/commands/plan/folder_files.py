@@ -13,7 +13,7 @@ from cvl_ci.model.plan import FilePlan
 from cvl_ci.model.staged_files import CommitCopy, StagedFile
 from cvl_ci.planning.credential_files import holds_credentials
 from cvl_ci.planning.folder_files import EXPECTED_REASONS, FolderRule
-from cvl_ci.ports import Checkout, Entry
+from cvl_ci.ports import Checkout, CheckoutFile
 
 LARGEST_STAGE_BYTES = 2 * 1024**3
 _LARGEST_SKYIGNORE_BYTES = 1024 * 1024
@@ -61,7 +61,7 @@ def commit_copy(checkout: Checkout, folder: str) -> tuple[CommitCopy, ...]:
     return (CommitCopy(path=".", root=str(checkout.root), commit=commit, folder=folder),) if commit else ()
 
 
-def staged(entries: Iterable[Entry]) -> tuple[StagedFile, ...]:
+def staged(entries: Iterable[CheckoutFile]) -> tuple[StagedFile, ...]:
     """Return the files of a checkout as they are staged, by path."""
     files = [StagedFile(path=entry.path, source=entry.source, bytes=entry.bytes) for entry in entries]
     return tuple(sorted(files, key=lambda file: file.path))
@@ -72,7 +72,7 @@ def warnings_of(reasons: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(f"Not sent to the machine: {_few(paths)} ({reason})." for reason, paths in _by_reason(reasons).items())
 
 
-def warnings_of_credentials(entries: Iterable[Entry], checkout: Checkout) -> tuple[str, ...]:
+def warnings_of_credentials(entries: Iterable[CheckoutFile], checkout: Checkout) -> tuple[str, ...]:
     """Return a warning of files that go along and may hold credentials: git tracks them, so the job may need them."""
     names = [
         entry.path

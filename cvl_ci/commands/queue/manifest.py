@@ -23,7 +23,7 @@ LARGEST_BYTES = 64 << 20
 _TEXT_FIELDS = ("reason", "fingerprint", "lease", "folder")
 
 
-class Manifest:
+class QueueManifest:
     """The file of one queue's folder. A job of another queue in the same folder keeps its entry."""
 
     def __init__(self, folder: Path) -> None:

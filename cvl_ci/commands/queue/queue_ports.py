@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from cvl_ci.commands.queue.machines import MachineJobs, QueuedTurn
-from cvl_ci.commands.queue.manifest import Manifest
+from cvl_ci.commands.queue.manifest import QueueManifest
 from cvl_ci.model.limits import Limits
 from cvl_ci.model.outcome import Outcome
 from cvl_ci.model.plan import RunPlan
@@ -48,5 +48,5 @@ class QueuePorts:
     """Ports that a queue needs. `changed` hears of each new state, with the reason."""
 
     runs: JobRuns
-    manifest: Manifest
+    manifest: QueueManifest
     changed: Callable[[str, JobRecord], None]

@@ -67,7 +67,7 @@ class S3Folder:
         self._client.upload_file(path, self._bucket, self._prefix + key)
 
 
-class Patience:
+class Retries:
     """Repetition of an act. A refusal has `refused` seconds over all acts, and silence has `silent`."""
 
     def __init__(self, *, refused: float, silent: float = math.inf) -> None:
@@ -115,7 +115,7 @@ class Secrets:
         return to
 
 
-class Results:
+class JobResults:
     """The results of the job in STATE."""
 
     def __init__(self, place: S3Folder, state: str, deadline: str = DEADLINE, secrets: Secrets | None = None) -> None:
@@ -143,7 +143,7 @@ class Results:
 
     def store(self) -> None:
         """Store everything, the manifest last. The machine's deadline bounds it. Raise the error of a refusal."""
-        ended_at, patience = time.time(), Patience(refused=REFUSED_SECONDS)
+        ended_at, patience = time.time(), Retries(refused=REFUSED_SECONDS)
         end, _ = self._run("end.sh", 60.0)
         announced, problem = self._run("collect.sh", PACK_SECONDS)
         problems, entries = [problem] if problem else [], []
@@ -245,7 +245,7 @@ def _is_refusal(error: Exception) -> bool:
     return is_of_file or REFUSAL.search(str(error)) is not None
 
 
-def until_over(results: Results, is_over: Callable[[], bool], pause: Callable[[float], None] = time.sleep) -> None:
+def until_over(results: JobResults, is_over: Callable[[], bool], pause: Callable[[float], None] = time.sleep) -> None:
     """Wait until the job is over, and store its log meanwhile."""
     stored_at = time.monotonic()
     while not is_over():
@@ -273,7 +273,7 @@ def secrets_of(values: Sequence[str]) -> Secrets:
 
 def is_open(place: S3Folder, address: str) -> bool:
     """Store a small object, and return whether the place took it."""
-    patience = Patience(refused=REFUSED_AT_FIRST_SECONDS, silent=SILENT_AT_FIRST_SECONDS)
+    patience = Retries(refused=REFUSED_AT_FIRST_SECONDS, silent=SILENT_AT_FIRST_SECONDS)
     try:
         patience(lambda: place.put(TRIED, b""))
     except Exception as error:  # noqa: BLE001  boto3 makes its classes at run time
@@ -299,7 +299,7 @@ def main(verb: str, state: str, shell: str = "") -> None:
             sys.exit(1)
         sys.exit(0 if is_open(place, f"s3://{request['bucket']}/{request['prefix']}") else 1)
     values = sys.stdin.buffer.read().decode("utf-8", "surrogateescape").split("\0")
-    results = Results(place, state, secrets=secrets_of(values))
+    results = JobResults(place, state, secrets=secrets_of(values))
     over = os.path.join(state, "detached", "over")
     until_over(results, lambda: os.path.exists(over) or not os.path.exists(f"/proc/{shell}"))
     results.await_handover()

@@ -48,7 +48,7 @@ class BaselineRuns:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
+class WorkflowRun:
     number: int
     commit: str
 
@@ -108,7 +108,7 @@ class BaselineReader:
 
     # ---- which runs -----------------------------------------------------------------------------------------------
 
-    def _runs(self, branch: str) -> list[Run]:
+    def _runs(self, branch: str) -> list[WorkflowRun]:
         """Return the runs, the latest first. In a red run all jobs but one may have been measured."""
         path = f"/actions/workflows/{self._which()}/runs"
         query = {"branch": branch, "status": "completed", "exclude_pull_requests": "true"}
@@ -127,7 +127,7 @@ class BaselineReader:
             raise CvlError("GitHub does not say which workflow this run is of.")
         return str(number)
 
-    def _of(self, run: Run) -> ArtifactLegs:
+    def _of(self, run: WorkflowRun) -> ArtifactLegs:
         """One artifact where a report was written, else one for each leg."""
         artifacts = self._reader.artifacts(run.number)
         reports = [one for one in artifacts if self._report.fullmatch(one.name)]
@@ -137,7 +137,7 @@ class BaselineReader:
         return replace(artifact_legs, expired=artifact_legs.expired + len(reports))
 
 
-def _run(entry: Mapping[str, Any], *, own_repository: str) -> Run | None:
+def _run(entry: Mapping[str, Any], *, own_repository: str) -> WorkflowRun | None:
     repository = entry.get("head_repository")
     is_own = isinstance(repository, dict) and repository.get("full_name") == own_repository
     proposed = str(entry.get("event")).startswith("pull_request")
@@ -145,10 +145,12 @@ def _run(entry: Mapping[str, Any], *, own_repository: str) -> Run | None:
     commit = client.member(entry, "head_sha", str, of="a run")
     if not is_own or proposed:
         return None
-    return Run(number=number, commit=commit)
+    return WorkflowRun(number=number, commit=commit)
 
 
-def _chosen(runs: Sequence[Run], commits: Sequence[str], nights: int) -> tuple[list[Run], list[Run]]:
+def _chosen(
+    runs: Sequence[WorkflowRun], commits: Sequence[str], nights: int
+) -> tuple[list[WorkflowRun], list[WorkflowRun]]:
     """And which to look into after these, the nearest first."""
     at = {commit: place for place, commit in enumerate(commits)}
     nearest = sorted((run for run in runs if run.commit in at), key=lambda run: at[run.commit])

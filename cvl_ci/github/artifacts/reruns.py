@@ -44,7 +44,7 @@ class Job:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Jobs:
+class WorkflowJobs:
     """`latest`: as the newest attempt shows them. `recorded`: of all attempts."""
 
     latest: tuple[Job, ...]
@@ -62,7 +62,7 @@ class Checked:
     """Runs of earlier attempts, of which only the cost counts."""
 
 
-def list_jobs(repository: Repository, run: int) -> Jobs:
+def list_jobs(repository: Repository, run: int) -> WorkflowJobs:
     """Return the jobs of a workflow run. Raises CvlError."""
     path = f"/actions/runs/{run}/jobs"
 
@@ -70,7 +70,7 @@ def list_jobs(repository: Repository, run: int) -> Jobs:
         entries = repository.list_entries(path, needs=READ, most=MOST_JOBS, key="jobs", filter=which)
         return repository.well(f"GET {path}", READ, lambda: tuple(map(_job, entries)))
 
-    return Jobs(latest=of("latest"), recorded=of("all"))
+    return WorkflowJobs(latest=of("latest"), recorded=of("all"))
 
 
 def newest(legs: Sequence[Leg]) -> list[Leg]:
@@ -95,7 +95,7 @@ def superseded(legs: Sequence[Leg], valid: Sequence[Leg]) -> tuple[Leg, ...]:
     return tuple(leg for leg in latest(legs) if leg.machines.run not in runs)
 
 
-def checked(legs: Sequence[Leg], *, attempt: int, jobs: Callable[[], Jobs]) -> Checked:
+def checked(legs: Sequence[Leg], *, attempt: int, jobs: Callable[[], WorkflowJobs]) -> Checked:
     """Return the legs that count in this `attempt` of their workflow run.
 
     Ask GitHub only where a leg has no summary of this attempt. A leg whose machine may remain stays in any case, unless
@@ -121,7 +121,7 @@ def checked(legs: Sequence[Leg], *, attempt: int, jobs: Callable[[], Jobs]) -> C
     return Checked(legs=tuple(valid), outdated=tuple(outdated.values()), words=words)
 
 
-def _why(leg: Leg, attempt: int, jobs: Jobs | None) -> str:
+def _why(leg: Leg, attempt: int, jobs: WorkflowJobs | None) -> str:
     """Return why a summary of another attempt does not count; empty: its job did not run again."""
     if leg.source.attempt > attempt:
         return f"its summary names attempt {leg.source.attempt}, and this is attempt {attempt}"
@@ -140,13 +140,13 @@ def _why(leg: Leg, attempt: int, jobs: Jobs | None) -> str:
     return f"its job ran again in attempt {again} and left no summary; {only}"
 
 
-def _first_listed(job: Job, jobs: Jobs) -> int:
+def _first_listed(job: Job, jobs: WorkflowJobs) -> int:
     """Return the attempt in which this run of a job took place: later lists repeat it."""
     same = (other.attempt for other in jobs.recorded if other.identity == job.identity)
     return min(same, default=job.attempt)
 
 
-def _of(leg: Leg, jobs: Jobs) -> Job | None:
+def _of(leg: Leg, jobs: WorkflowJobs) -> Job | None:
     """Return the job that wrote this summary, by its number, else by a name that one job of its attempt has."""
     entries = [*jobs.recorded, *jobs.latest]
     if leg.source.check_run:

@@ -28,7 +28,7 @@ class QuotaUsedUp(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Access:
+class ArtifactServiceAccess:
     """Where the service is and who we are to it. The token is known to the runner alone."""
 
     origin: str
@@ -37,7 +37,7 @@ class Access:
     job: str
 
 
-def access(environ: Mapping[str, str]) -> Access | str:
+def access(environ: Mapping[str, str]) -> ArtifactServiceAccess | str:
     """From what the runner sets, or in words why there is no such service here."""
     server = (urlsplit(environ.get("GITHUB_SERVER_URL") or "https://github.com").hostname or "").lower()
     if server != OUR_OWN[0] and not server.endswith(OUR_OWN[1:]):
@@ -49,13 +49,13 @@ def access(environ: Mapping[str, str]) -> Access | str:
     if ids is None:
         return "the runner's token is not one for artifacts"
     parts = urlsplit(url)
-    return Access(origin=f"{parts.scheme}://{parts.netloc}", token=token, run=ids[0], job=ids[1])
+    return ArtifactServiceAccess(origin=f"{parts.scheme}://{parts.netloc}", token=token, run=ids[0], job=ids[1])
 
 
 class Service:
     """Client of the results service. `mask`: gets every secret before any other use."""
 
-    def __init__(self, access: Access, *, http: Http, mask: Callable[[str], None]) -> None:
+    def __init__(self, access: ArtifactServiceAccess, *, http: Http, mask: Callable[[str], None]) -> None:
         self._access = access
         self._http = http
         self._mask = mask

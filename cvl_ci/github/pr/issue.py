@@ -29,7 +29,7 @@ class IssueChange:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Findings:
+class IssueFindings:
     """Keys of legs, in hexadecimal digits. `body` stands below the marker; `recovered`: the last word."""
 
     bad: Sequence[str]
@@ -45,7 +45,7 @@ class RegressionIssue:
     def __init__(self, repository: Repository, *, marker: str) -> None:
         self._repository, self._marker = repository, marker
 
-    def tell(self, findings: Findings) -> IssueChange:
+    def tell(self, findings: IssueFindings) -> IssueChange:
         """Open, update or close the issue. Raises CvlError if GitHub refuses."""
         open_one = self._find_issue()
         if open_one is None:
@@ -74,24 +74,24 @@ class RegressionIssue:
         """Return the token's user. The workflow's own token may not ask, and belongs to the bot."""
         return self._repository.login() or BOT
 
-    def _opened(self, findings: Findings) -> IssueChange:
+    def _opened(self, findings: IssueFindings) -> IssueChange:
         issue = self._send("POST", "/issues", {"title": findings.title, "body": self._body(findings, findings.bad)})
         return IssueChange(did="opened", url=_address(issue))
 
-    def _updated(self, issue: Mapping[str, Any], findings: Findings, bad: Sequence[str]) -> IssueChange:
+    def _updated(self, issue: Mapping[str, Any], findings: IssueFindings, bad: Sequence[str]) -> IssueChange:
         """In place: a word of its own each night would be a mail each night."""
         if not findings.bad:  # nothing new is known of what it waits for
             return IssueChange(did="kept open", url=_address(issue))
         body = {"title": findings.title, "body": self._body(findings, bad)}
         return IssueChange(did="updated", url=_address(self._send("PATCH", f"/issues/{_number(issue)}", body)))
 
-    def _closed(self, issue: Mapping[str, Any], findings: Findings) -> IssueChange:
+    def _closed(self, issue: Mapping[str, Any], findings: IssueFindings) -> IssueChange:
         path = f"/issues/{_number(issue)}"
         self._send("POST", f"{path}/comments", {"body": findings.recovered})
         closed_issue = self._send("PATCH", path, {"state": "closed", "state_reason": "completed"})
         return IssueChange(did="closed", url=_address(closed_issue))
 
-    def _body(self, findings: Findings, bad: Sequence[str]) -> str:
+    def _body(self, findings: IssueFindings, bad: Sequence[str]) -> str:
         return f"{self._marker}<!-- legs:{' '.join(bad)} -->\n\n{findings.body}"
 
     def _send(self, method: str, path: str, body: Mapping[str, object]) -> Mapping[str, Any]:

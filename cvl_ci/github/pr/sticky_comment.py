@@ -33,7 +33,7 @@ NO_REQUEST = "the run belongs to no open pull request"
 Answer = TypeVar("Answer")
 
 
-class Refused(Exception):
+class CommentRefused(Exception):
     """GitHub said no, and will again."""
 
 
@@ -88,7 +88,7 @@ class StickyComment:
             address = self._retry(lambda: self._write(write))
             if stays and address:
                 self._heal(write, stays)
-        except Refused as refused:
+        except CommentRefused as refused:
             self._silenced = True
             self._say(f"No comment on the pull request: {refused}. The step's summary has it all.")
         except Exception as error:  # noqa: BLE001  a comment is never worth a run, whatever went wrong with it
@@ -136,7 +136,7 @@ class StickyComment:
     def _request(self) -> int:
         number = self._pull_request()
         if number is None:
-            raise Refused(NO_REQUEST)
+            raise CommentRefused(NO_REQUEST)
         return number
 
     def _find_comment(self, number: int) -> _Comment | None:
@@ -188,7 +188,7 @@ class StickyComment:
             if wait is not None:
                 self._not_before = self._clock.monotonic() + wait
             elif trouble.status != 0:
-                raise Refused(self._why(trouble)) from None
+                raise CommentRefused(self._why(trouble)) from None
             raise
 
     def _why(self, error: Trouble) -> str:

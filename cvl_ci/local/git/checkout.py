@@ -19,7 +19,7 @@ from cvl_ci.local.git.git import Git
 from cvl_ci.planning.credential_files import REASON, holds_credentials
 from cvl_ci.planning.example import FILE_NAME
 from cvl_ci.planning.folder_files import REPOSITORY, FolderRule
-from cvl_ci.ports import Checkout, Entry, FolderFiles, Paths
+from cvl_ci.ports import Checkout, CheckoutFile, FolderFiles, Paths
 
 _LINK, _SUBMODULE = "120000", "160000"
 _OUTPUTS = "cvl-outputs"
@@ -67,7 +67,7 @@ class FolderCheckout:
     def paths(self) -> Paths:
         return Paths(self._paths(["."]))
 
-    def files(self, *prefixes: str) -> Sequence[Entry]:
+    def files(self, *prefixes: str) -> Sequence[CheckoutFile]:
         self._folders.clear()
         entries = (entry for path in self._paths(prefixes) for entry in self._entries(path))
         return sorted({entry.path: entry for entry in entries}.values(), key=lambda entry: entry.path)
@@ -78,7 +78,7 @@ class FolderCheckout:
 
     def folder(self, path: str, rule: FolderRule) -> FolderFiles:
         self._folders.clear()
-        entries: dict[str, Entry] = {}
+        entries: dict[str, CheckoutFile] = {}
         reasons: dict[str, str] = {}
         for item in walk(self._root, path, path=path, within=path, rule=rule):
             for entry in self._in_folder(item, path, rule, reasons):
@@ -111,7 +111,7 @@ class FolderCheckout:
         with source.open("rb") as file:
             return file.read(limit)
 
-    def _in_folder(self, item: Item, folder: str, rule: FolderRule, reasons: dict[str, str]) -> Iterator[Entry]:
+    def _in_folder(self, item: Item, folder: str, rule: FolderRule, reasons: dict[str, str]) -> Iterator[CheckoutFile]:
         """Yield the file, or the files behind a link to a folder; write down the reason of what stays."""
         if item.is_folder:
             reasons[f"{item.path}/"] = item.reason or ""
@@ -123,7 +123,7 @@ class FolderCheckout:
             if reason:
                 reasons[item.path] = reason
             else:
-                yield Entry(path=item.path, bytes=status.st_size, source=self._top + item.source)
+                yield CheckoutFile(path=item.path, bytes=status.st_size, source=self._top + item.source)
             return
         reason = self._why_impossible(item.source) or item.reason
         if reason is None and not is_included:
@@ -160,11 +160,11 @@ class FolderCheckout:
                             raise CvlError(f"{self._root} has more than {MOST_FILES} files: name a smaller folder.")
                         yield name if above == "." else f"{above}/{name}"
 
-    def _entries(self, path: str) -> Iterator[Entry]:
+    def _entries(self, path: str) -> Iterator[CheckoutFile]:
         """Yield the file, or the target of a link: a file, or everything that belongs to a folder."""
         if status := self._plain(path):
             if self._why_unwanted(path) is None:
-                yield Entry(path=path, bytes=status.st_size, source=self._top + path)
+                yield CheckoutFile(path=path, bytes=status.st_size, source=self._top + path)
             return
         if self._why_not(path):
             return
@@ -178,10 +178,10 @@ class FolderCheckout:
         else:
             yield from self._entries_as(path, source)
 
-    def _entries_as(self, path: str, source: Path) -> Iterator[Entry]:
+    def _entries_as(self, path: str, source: Path) -> Iterator[CheckoutFile]:
         status = _status(source)
         if status is not None and stat.S_ISREG(status.st_mode):
-            yield Entry(path=path, bytes=status.st_size, source=str(source))
+            yield CheckoutFile(path=path, bytes=status.st_size, source=str(source))
 
     def _plain(self, path: str) -> os.stat_result | None:
         """Return the status of a regular file to which no link leads: by one look, where resolving takes one a folder.

@@ -18,7 +18,7 @@ from cvl_ci.local.git.git import Git
 from cvl_ci.model.staged_files import Blob
 from cvl_ci.planning.example import FILE_NAME
 from cvl_ci.planning.folder_files import FolderRule
-from cvl_ci.ports import Checkout, Entry, FolderFiles, Paths
+from cvl_ci.ports import Checkout, CheckoutFile, FolderFiles, Paths
 
 _LINK, _SUBMODULE, _EXECUTABLE = "120000", "160000", "100755"
 _MOST_LINKS = 8
@@ -54,7 +54,7 @@ class CommitCheckout:
     def paths(self) -> Paths:
         return Paths(path for path, tree_entry in self._tree.items() if tree_entry.mode != _SUBMODULE)
 
-    def files(self, *prefixes: str) -> Sequence[Entry]:
+    def files(self, *prefixes: str) -> Sequence[CheckoutFile]:
         entries = (entry for path in self._below(prefixes) for entry in self._entries(path))
         return sorted({entry.path: entry for entry in entries}.values(), key=lambda entry: entry.path)
 
@@ -103,7 +103,7 @@ class CommitCheckout:
         for prefix in prefixes:
             yield from (path for path in self._tree if prefix in (".", path) or path.startswith(f"{prefix}/"))
 
-    def _entries(self, path: str) -> Iterator[Entry]:
+    def _entries(self, path: str) -> Iterator[CheckoutFile]:
         """Yield the file, or the target of a link: a file, or everything below a folder except its links."""
         target = self._followed(path)
         if target is None or (target != path and path.startswith(f"{target}/")):
@@ -112,7 +112,7 @@ class CommitCheckout:
             tree_entry = self._tree[inner]
             if tree_entry.mode not in {_LINK, _SUBMODULE}:
                 blob = Blob(root=str(self._root), id=tree_entry.id, executable=tree_entry.mode == _EXECUTABLE)
-                yield Entry(path=path + inner.removeprefix(target), bytes=tree_entry.bytes, source=blob)
+                yield CheckoutFile(path=path + inner.removeprefix(target), bytes=tree_entry.bytes, source=blob)
 
     def _followed(self, path: str) -> str | None:
         """Return the final target of a link. None: it leads out of the tree, or nowhere."""

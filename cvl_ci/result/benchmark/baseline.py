@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cvl_ci.model.outcome import Ending
-from cvl_ci.result.benchmark.leg import Key, Leg
+from cvl_ci.result.benchmark.leg import Leg, LegKey
 
 MOST_RUNS = 20
 """The latest runs of one commit, at most this many."""
@@ -26,7 +26,7 @@ class Baseline:
     reason: str = ""
 
 
-def choose(key: Key, *, commits: Sequence[str], runs_before: Sequence[Leg]) -> Baseline:
+def choose(key: LegKey, *, commits: Sequence[str], runs_before: Sequence[Leg]) -> Baseline:
     """Return the baseline for a key.
 
     `commits`: the base and its ancestors, nearest first. If it is empty, all of `found` belong to the base. `found`:
@@ -43,7 +43,7 @@ def choose(key: Key, *, commits: Sequence[str], runs_before: Sequence[Leg]) -> B
     return Baseline(reason=_why_none(key, [leg for leg in runs if leg.source.commit in commits], commits))
 
 
-def alike(one: Key, other: Key) -> bool:
+def alike(one: LegKey, other: LegKey) -> bool:
     """Return whether numbers of the two may be compared.
 
     An unknown driver or image is not a difference. An unknown instance type or number of nodes is not a match.
@@ -51,11 +51,11 @@ def alike(one: Key, other: Key) -> bool:
     return _same_work(one, other) and _is_told(one) and _is_told(other) and not _differences(one, other)
 
 
-def _is_told(key: Key) -> bool:
+def _is_told(key: LegKey) -> bool:
     return bool(key.instance_type and key.nodes)
 
 
-def _differences(one: Key, other: Key) -> list[str]:
+def _differences(one: LegKey, other: LegKey) -> list[str]:
     """Return each part of the machine in which the two differ, if both name that part."""
     fixed = {
         "cloud": (one.cloud, other.cloud),
@@ -74,7 +74,7 @@ def _differences(one: Key, other: Key) -> list[str]:
     ]
 
 
-def _same_work(one: Key, other: Key) -> bool:
+def _same_work(one: LegKey, other: LegKey) -> bool:
     return (one.example, one.preset) == (other.example, other.preset)
 
 
@@ -82,7 +82,7 @@ def _latest(legs: Sequence[Leg]) -> tuple[Leg, ...]:
     return tuple(sorted(legs, key=lambda leg: (leg.source.at, leg.machines.cluster))[-MOST_RUNS:])
 
 
-def _why_none(key: Key, runs: Sequence[Leg], commits: Sequence[str]) -> str:
+def _why_none(key: LegKey, runs: Sequence[Leg], commits: Sequence[str]) -> str:
     if runs and not _is_told(key):
         return "this run does not say on which instance type and how many nodes it ran: not compared"
     other_places = sorted({leg.key.place for leg in runs if _differences(leg.key, key)})

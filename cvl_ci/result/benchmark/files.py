@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable
 
 from cvl_ci.result.benchmark import harness, tables
-from cvl_ci.result.benchmark.readings import Collector, Readings, Unreadable
+from cvl_ci.result.benchmark.readings import Collector, Readings, UnreadableReadings
 
 LARGEST_BYTES = 4 << 20
 MOST_FILES = 50
@@ -44,7 +44,7 @@ def read_all(paths: Iterable[str], open_file: Callable[[str], bytes]) -> tuple[R
     for path in names[:MOST_FILES]:
         try:
             readings = read(path, open_file(path))
-        except (OSError, Unreadable) as error:
+        except (OSError, UnreadableReadings) as error:
             troubles.append(f"{path} {error.strerror if isinstance(error, OSError) else error}")
             continue
         is_plain = _name(path) == "metrics.json" and not plain_taken
@@ -54,9 +54,9 @@ def read_all(paths: Iterable[str], open_file: Callable[[str], bytes]) -> tuple[R
 
 
 def read(path: str, content: bytes) -> Readings:
-    """Read one file, by its name. Raises Unreadable."""
+    """Read one file, by its name. Raises UnreadableReadings."""
     if len(content) > LARGEST_BYTES:
-        raise Unreadable(f"is larger than {LARGEST_BYTES >> 20} MiB")
+        raise UnreadableReadings(f"is larger than {LARGEST_BYTES >> 20} MiB")
     if path.lower().endswith(".xml"):
         return harness.read_junit(content)
     text = content.decode("utf-8-sig", "replace")
@@ -67,7 +67,7 @@ def read(path: str, content: bytes) -> Readings:
     if not _METRICS.fullmatch(_name(path)):
         document = tables.load(text)
         if not isinstance(document, dict) or not harness.is_pytest_benchmark(document):
-            raise Unreadable("is not a benchmark file of pytest")
+            raise UnreadableReadings("is not a benchmark file of pytest")
         return harness.read_pytest_benchmark(document)
     return tables.read_json(text)
 

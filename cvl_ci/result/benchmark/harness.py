@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from cvl_ci.result.benchmark.readings import Collector, Readings, Unreadable, finite, short
+from cvl_ci.result.benchmark.readings import Collector, Readings, UnreadableReadings, finite, short
 
 MOST_CASES = 20_000
 _TROUBLE = {"failure": "failures", "error": "errors", "skipped": "skipped"}
@@ -65,10 +65,10 @@ def _cases(content: bytes) -> Iterator[tuple[str, str, float | None]]:
     """Yield name, kind of trouble (or an empty string), and seconds of each test."""
     root = _root(content)
     if _tag(root) not in {"testsuite", "testsuites"}:
-        raise Unreadable("is not a test report")
+        raise UnreadableReadings("is not a test report")
     for at, case in enumerate(element for element in root.iter() if _tag(element) == "testcase"):
         if at >= MOST_CASES:  # a count of some of them would hide failures
-            raise Unreadable(f"has more than {MOST_CASES:,} tests")
+            raise UnreadableReadings(f"has more than {MOST_CASES:,} tests")
         name = ".".join(part for part in (case.get("classname"), case.get("name")) if part)
         trouble = next((_TROUBLE[tag] for child in case if (tag := _tag(child)) in _TROUBLE), "")
         yield short(name), trouble, _seconds(case.get("time"))
@@ -81,7 +81,7 @@ def _root(content: bytes) -> Any:
     try:
         return ElementTree.fromstring(content, forbid_dtd=True)
     except (ElementTree.ParseError, DefusedXmlException, ValueError, LookupError) as error:
-        raise Unreadable(f"is not plain XML: {str(error)[:80]}") from None
+        raise UnreadableReadings(f"is not plain XML: {str(error)[:80]}") from None
 
 
 def _tag(element: Any) -> str:

@@ -13,7 +13,7 @@ _ATTEMPT = re.compile(r"/attempts/([0-9]{1,9})$")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Key:
+class LegKey:
     """Parts that must be equal before numbers may be compared.
 
     Empty, or 0 nodes: the summary does not name the part.
@@ -140,7 +140,7 @@ class Leg:
     `measurements`: the example's own metrics, and those that every run has (`time.running`, `cost_usd`).
     """
 
-    key: Key
+    key: LegKey
     ending: Ending
     reason: str
     exit_code: int

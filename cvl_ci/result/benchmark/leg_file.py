@@ -14,9 +14,9 @@ from cvl_ci.model.detached import LONGEST_SECONDS
 from cvl_ci.model.outcome import EXIT_NOT_PROVED_GONE, Ending, Measurements
 from cvl_ci.model.paired_comparison import Change, PairedComparison
 from cvl_ci.result.benchmark import machines
-from cvl_ci.result.benchmark.leg import Evidence, Key, Leg, LegCost, LegMachines, LegSource
+from cvl_ci.result.benchmark.leg import Evidence, Leg, LegCost, LegKey, LegMachines, LegSource
 from cvl_ci.result.benchmark.noise import Verdict
-from cvl_ci.result.benchmark.readings import LONGEST, MOST, Collector, Unreadable, finite, short
+from cvl_ci.result.benchmark.readings import LONGEST, MOST, Collector, UnreadableReadings, finite, short
 from cvl_ci.result.sanitize import encodable
 
 LARGEST_BYTES = 8 << 20
@@ -171,14 +171,14 @@ def _evidence(document: Mapping[str, object]) -> Evidence:
     )
 
 
-def _key(document: Mapping[str, object], attempts: Sequence[Mapping[str, object]]) -> Key:
+def _key(document: Mapping[str, object], attempts: Sequence[Mapping[str, object]]) -> LegKey:
     """Return the key. Without a launch, the last requested machine gives cloud and accelerator."""
     last = attempts[-1] if attempts else {}
     title = _text(document.get("title"))
     example, _, preset = title.rpartition(" ") if " " in title else (title, "", "")
     accelerators = _mapping(document.get("accelerators") or last.get("accelerators"))
     spot = document.get("spot") if document.get("spot") is not None else last.get("spot")
-    return Key(
+    return LegKey(
         example=_text(document.get("example")) or example or _text(document.get("cluster")) or "?",
         preset=_text(document.get("preset")) or preset,
         accelerator=",".join(sorted(f"{_word(name)}:{_word(count)}" for name, count in accelerators.items())),
@@ -208,7 +208,7 @@ def _metrics(document: Mapping[str, object]) -> tuple[dict[str, object], dict[st
     for name in ("memory_mib", "utilization", "utilization_peak"):
         if _amount(gpu.get(name)) is not None:
             collector.add(f"gpu.{name}", gpu[name])
-    with suppress(Unreadable):  # deeper than any real file: the metrics read so far stay
+    with suppress(UnreadableReadings):  # deeper than any real file: the metrics read so far stay
         collector.flatten(_mapping(document.get("metrics")), null=True)
     for name, values in _mapping(document.get("samples")).items():
         collector.add_samples(str(name), _list(values))

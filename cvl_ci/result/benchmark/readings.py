@@ -19,7 +19,7 @@ MOST_POINTS = 2_000
 LARGEST = 1e300
 
 
-class Unreadable(ValueError):
+class UnreadableReadings(ValueError):
     """Error for content that does not match its name, or exceeds a limit. Its text gives the reason in a few words."""
 
 
@@ -63,7 +63,7 @@ class Collector:
     def flatten(self, values: Mapping[str, object], *, prefix: str = "", depth: int = 0, null: bool = False) -> None:
         """Add nested mappings as dotted names, and a list of numbers as a series. `null`: null stands for NaN."""
         if depth > DEEPEST:
-            raise Unreadable(f"is nested more than {DEEPEST} deep")
+            raise UnreadableReadings(f"is nested more than {DEEPEST} deep")
         for key, value in values.items():
             name = f"{prefix}{key}"[:LONGEST]
             if isinstance(value, Mapping):

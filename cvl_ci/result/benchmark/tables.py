@@ -8,7 +8,7 @@ import json
 from collections import deque
 from collections.abc import Mapping, Sequence
 
-from cvl_ci.result.benchmark.readings import Collector, Readings, Unreadable
+from cvl_ci.result.benchmark.readings import Collector, Readings, UnreadableReadings
 from cvl_ci.result.sanitize import encodable
 
 MOST_ROWS = 20_000
@@ -21,7 +21,7 @@ def read_json(text: str) -> Readings:
     if isinstance(document, list):
         return _rows([row for row in document[-MOST_ROWS:] if isinstance(row, dict)])
     if not isinstance(document, dict):
-        raise Unreadable("is not a mapping")
+        raise UnreadableReadings("is not a mapping")
     collector = Collector()
     collector.flatten(document)
     return collector.readings()
@@ -33,7 +33,7 @@ def read_json_lines(text: str) -> Readings:
     for line in text.splitlines()[-MOST_ROWS:]:
         try:
             row = load(line) if line.strip() else None
-        except Unreadable:
+        except UnreadableReadings:
             continue
         if isinstance(row, dict):
             rows.append(row)
@@ -49,7 +49,7 @@ def read_csv(text: str) -> Readings:
     try:
         rows = deque(csv.DictReader(lines, restkey="", restval=""), maxlen=MOST_ROWS)
     except csv.Error as error:
-        raise Unreadable(f"is not CSV: {error}") from None
+        raise UnreadableReadings(f"is not CSV: {error}") from None
     values = [{str(key): _parsed(value) for key, value in row.items() if key} for row in rows]
     first = next(iter(values[0]), None) if values else None
     names = [row.get(first) for row in values] if first is not None else []
@@ -66,13 +66,13 @@ def load(text: str) -> object:
     try:
         return encodable(json.loads(text))
     except (ValueError, RecursionError) as error:
-        raise Unreadable(f"is not JSON: {str(error)[:80]}") from None
+        raise UnreadableReadings(f"is not JSON: {str(error)[:80]}") from None
 
 
 def _rows(rows: Sequence[Mapping[str, object]]) -> Readings:
     """Return the last value of each column, because not every row has every column."""
     if not rows:
-        raise Unreadable("holds no rows")
+        raise UnreadableReadings("holds no rows")
     flat = []
     for row in rows:
         one = Collector()

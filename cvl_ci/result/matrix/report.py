@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from cvl_ci.inputs.expected_legs import Expected
 from cvl_ci.model.outcome import EXIT_NOT_PROVED_GONE
-from cvl_ci.result.benchmark.leg import Key, Leg
+from cvl_ci.result.benchmark.leg import Leg, LegKey
 from cvl_ci.result.benchmark.rules import Rules
 from cvl_ci.result.matrix.best_value import with_best
 from cvl_ci.result.matrix.claims import contradictions, latest
@@ -20,7 +20,7 @@ from cvl_ci.result.matrix.trends import Night, costs
 
 
 @dataclass(frozen=True, kw_only=True)
-class Policy:
+class ReportPolicy:
     """Rules for a red report, besides a failed job."""
 
     fail_on_regression: bool = False
@@ -47,7 +47,7 @@ class Report:
 
     rows: tuple[Row, ...]
     nights: tuple[Night, ...]
-    policy: Policy
+    policy: ReportPolicy
     troubles: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     outdated: tuple[Outdated, ...] = ()
@@ -153,7 +153,7 @@ def report(
     history: Sequence[Leg] = (),
     commits: Sequence[str] = (),
     rules: Rules | None = None,
-    policy: Policy | None = None,
+    policy: ReportPolicy | None = None,
     nights: int = 14,
     troubles: Sequence[str] = (),
     outdated: Sequence[Outdated] = (),
@@ -175,7 +175,7 @@ def report(
     by_work: dict[tuple[str, str], list[Leg]] = {}
     for leg in earlier:
         by_work.setdefault((leg.key.example, leg.key.preset), []).append(leg)
-    groups: dict[tuple[Key, tuple[str, ...], str], list[Leg]] = {}
+    groups: dict[tuple[LegKey, tuple[str, ...], str], list[Leg]] = {}
     for leg in current:
         has_run = bool(leg.machines.region)
         which = (leg.key, () if has_run else leg.machines.requested_locations, "" if has_run else leg.name)
@@ -189,7 +189,7 @@ def report(
         rows=tuple(sorted(with_best(rows, rules or Rules()), key=_rank)),
         nights=costs(known_legs, nights=nights),
         spend=spend(known_legs, since=0.0),
-        policy=policy or Policy(),
+        policy=policy or ReportPolicy(),
         troubles=tuple(troubles),
         missing=_missing(expected.legs if expected else (), [leg.name for leg in current], outdated),
         outdated=tuple(outdated),

@@ -10,7 +10,7 @@ from cvl_ci.model.outcome import Ending
 from cvl_ci.model.paired_comparison import PairedComparison
 from cvl_ci.result.benchmark.baseline import Baseline, alike, choose
 from cvl_ci.result.benchmark.comparison import ORDER, Comparison, compare, in_order, paired_comparisons, worse
-from cvl_ci.result.benchmark.leg import Key, Leg
+from cvl_ci.result.benchmark.leg import Leg, LegKey
 from cvl_ci.result.benchmark.noise import Verdict
 from cvl_ci.result.benchmark.rules import Rules
 from cvl_ci.result.matrix.failures import Failure, failure
@@ -73,7 +73,7 @@ class RowCost:
 class Row:
     """The runs of one key."""
 
-    key: Key
+    key: LegKey
     name: str
     legs: tuple[Leg, ...]
     failures: RowFailures
@@ -107,7 +107,7 @@ class Row:
         return self.failures.worst is None and not lost and not changed
 
 
-def build_row(key: Key, legs: Sequence[Leg], history: Sequence[Leg], commits: Sequence[str], rules: Rules) -> Row:
+def build_row(key: LegKey, legs: Sequence[Leg], history: Sequence[Leg], commits: Sequence[str], rules: Rules) -> Row:
     """Build the row of these legs. `history`: earlier runs of the same work on any machine."""
     failures = {leg.machines.run: kind for leg in legs if (kind := failure(leg)) is not None}
     worst = min(failures.values(), key=ORDER_OF_FAILURES.index, default=None)

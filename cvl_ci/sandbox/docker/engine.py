@@ -33,7 +33,7 @@ class DockerFailed(SandboxError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading:
+class CommandOutput:
     """The output of a running command, and its exit code, for which `code` waits."""
 
     output: IO[bytes]
@@ -75,7 +75,7 @@ class Docker:
         return self.run(*arguments).splitlines()
 
     @contextmanager
-    def reading(self, *arguments: str, errors: int = subprocess.DEVNULL) -> Iterator[Reading]:
+    def reading(self, *arguments: str, errors: int = subprocess.DEVNULL) -> Iterator[CommandOutput]:
         """Run a command and read its output meanwhile.
 
         It ends with the block, and with this process where setpriv exists.
@@ -92,7 +92,7 @@ class Docker:
         except FileNotFoundError:
             raise _not_installed() from None
         try:
-            yield Reading(output=cast("IO[bytes]", process.stdout), code=process.wait)
+            yield CommandOutput(output=cast("IO[bytes]", process.stdout), code=process.wait)
         finally:
             process.kill()
             with process:  # closes its pipe and waits for it

@@ -24,7 +24,7 @@ MOUNTS = Path("/proc/self/mountinfo")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mount:
+class ContainerMount:
     """A directory or file of the host (`source`) that this container sees at `destination`."""
 
     source: PurePosixPath
@@ -38,7 +38,7 @@ class Container:
     id: str
     network: str
     image: str
-    mounts: tuple[Mount, ...]
+    mounts: tuple[ContainerMount, ...]
 
     def on_host(self, path: Path) -> PurePosixPath | None:
         """Return the host's name for a path. None: the path exists in this container alone and ends with it."""
@@ -64,7 +64,7 @@ def this_container(docker: Docker, mounts: Path = MOUNTS) -> Container | None:
         network=network,
         image=details["Image"],
         mounts=tuple(
-            Mount(source=PurePosixPath(mount["Source"]), destination=PurePosixPath(mount["Destination"]))
+            ContainerMount(source=PurePosixPath(mount["Source"]), destination=PurePosixPath(mount["Destination"]))
             for mount in details["Mounts"]
             if mount.get("Source")
         ),

@@ -8,7 +8,7 @@ from typing import Any
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.iam.models import iam_backends
 
-from cvl_ci.sandbox.emulator.ec2 import Cloud
+from cvl_ci.sandbox.emulator.ec2 import EmulatedEc2
 
 ROLE = "skypilot-v1"
 ASSUMED_BY_MACHINES = {
@@ -17,7 +17,7 @@ ASSUMED_BY_MACHINES = {
 }
 
 
-def seed(cloud: Cloud) -> None:
+def seed(cloud: EmulatedEc2) -> None:
     for backend in cloud.backends():
         _internet_route(backend)
     iam = iam_backends[DEFAULT_ACCOUNT_ID]["aws"]

@@ -58,7 +58,7 @@ class Watcher(Protocol):
     def machine_ended(self, instance: str, *, code: int | None) -> None: ...
 
 
-class Machines:
+class MachineContainers:
     def __init__(self, spec: SandboxSpec, docker: Docker) -> None:
         self._spec = spec
         self._docker = docker

@@ -24,7 +24,7 @@ from moto.ec2.responses.instances import InstanceResponse
 
 from cvl_ci.errors import SandboxError
 from cvl_ci.sandbox.docker.engine import NAME_LABEL
-from cvl_ci.sandbox.emulator.containers import REBOOT, Boot, Machines
+from cvl_ci.sandbox.emulator.containers import REBOOT, Boot, MachineContainers
 from cvl_ci.sandbox.faults import Faults, touches
 from cvl_ci.sandbox.sandbox_spec import SandboxSpec
 
@@ -41,13 +41,13 @@ class NoSuchInstance(SandboxError):
     """A command for an instance that does not exist or cannot obey."""
 
 
-class Cloud:
+class EmulatedEc2:
     """The emulated EC2.
 
     It reads `faults` at each call. One lock guards the records; no thread waits for Docker under it.
     """
 
-    def __init__(self, spec: SandboxSpec, machines: Machines, faults: Callable[[], Faults]) -> None:
+    def __init__(self, spec: SandboxSpec, machines: MachineContainers, faults: Callable[[], Faults]) -> None:
         self._spec = spec
         self._machines = machines
         self._faults = faults

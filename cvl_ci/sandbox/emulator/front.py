@@ -16,7 +16,7 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_ba
 from cvl_ci.sandbox.control import KEY_HEADER, LOOPBACK, PREFIX
 from cvl_ci.sandbox.emulator import image_mirror
 from cvl_ci.sandbox.emulator.bucket_gate import BucketGate, CutOff
-from cvl_ci.sandbox.emulator.ec2 import GONE, Cloud, NoSuchInstance
+from cvl_ci.sandbox.emulator.ec2 import GONE, EmulatedEc2, NoSuchInstance
 from cvl_ci.sandbox.emulator.fault_gate import LOST, Gate
 from cvl_ci.sandbox.emulator.image_mirror import ImageMirror
 from cvl_ci.sandbox.emulator.registry_gate import RegistryGate
@@ -36,7 +36,7 @@ class Front:
     def __init__(
         self,
         spec: SandboxSpec,
-        cloud: Cloud,
+        cloud: EmulatedEc2,
         gate: Gate,
         end: threading.Event,
         *,

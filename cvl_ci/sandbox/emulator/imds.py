@@ -11,7 +11,7 @@ import time
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from cvl_ci.sandbox.emulator.ec2 import GONE, Cloud
+from cvl_ci.sandbox.emulator.ec2 import GONE, EmulatedEc2
 from cvl_ci.sandbox.emulator.signatures import Keyring, MachineKey
 from cvl_ci.sandbox.sandbox_spec import SandboxSpec
 
@@ -19,7 +19,7 @@ TOKEN = "X-aws-ec2-metadata-token"  # noqa: S105  # a header's name
 LIFETIME = f"{TOKEN}-ttl-seconds"
 
 
-def listen(spec: SandboxSpec, cloud: Cloud, keyring: Keyring) -> None:
+def listen(spec: SandboxSpec, cloud: EmulatedEc2, keyring: Keyring) -> None:
     """Listen on each gateway: a machine uses the one of its own network."""
     tokens: dict[str, tuple[str, float]] = {}
 
@@ -41,7 +41,7 @@ def listen(spec: SandboxSpec, cloud: Cloud, keyring: Keyring) -> None:
 
 class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    cloud: Cloud
+    cloud: EmulatedEc2
     keyring: Keyring
     region: str
     """The region of the network. Machines of other regions are unknown here."""
@@ -163,7 +163,7 @@ def _identity(instance: Any) -> dict[str, str]:
     }  # fmt: skip
 
 
-def _role(cloud: Cloud, instance: Any) -> str | None:
+def _role(cloud: EmulatedEc2, instance: Any) -> str | None:
     """Return the role of the instance's profile, if it was launched with one."""
     backend, _ = cloud.find(instance.id)
     for association in backend.iam_instance_profile_associations.values():

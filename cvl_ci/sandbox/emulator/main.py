@@ -26,8 +26,8 @@ from cvl_ci.sandbox.docker.engine import Docker
 from cvl_ci.sandbox.sandbox_spec import LOG, SandboxSpec
 
 if TYPE_CHECKING:
-    from cvl_ci.sandbox.emulator.containers import Machines
-    from cvl_ci.sandbox.emulator.ec2 import Cloud
+    from cvl_ci.sandbox.emulator.containers import MachineContainers
+    from cvl_ci.sandbox.emulator.ec2 import EmulatedEc2
 
 
 def main() -> None:
@@ -85,8 +85,8 @@ def serve(directory: Path, spec: SandboxSpec, identity: dict[str, object]) -> No
     prepare_environment(directory)
     # Loads moto, which reads its settings at import.
     from cvl_ci.sandbox.emulator.account import seed
-    from cvl_ci.sandbox.emulator.containers import Machines
-    from cvl_ci.sandbox.emulator.ec2 import Cloud
+    from cvl_ci.sandbox.emulator.containers import MachineContainers
+    from cvl_ci.sandbox.emulator.ec2 import EmulatedEc2
     from cvl_ci.sandbox.emulator.fault_gate import Gate
     from cvl_ci.sandbox.emulator.front import Front
     from cvl_ci.sandbox.emulator.image_mirror import ImageMirror
@@ -99,9 +99,9 @@ def serve(directory: Path, spec: SandboxSpec, identity: dict[str, object]) -> No
         sys.exit(f"{directory} holds no keys of a sandbox")
     end = threading.Event()
     docker = Docker(os.environ)
-    machines, images = Machines(spec, docker), ImageMirror(directory, docker)
+    machines, images = MachineContainers(spec, docker), ImageMirror(directory, docker)
     gate = Gate(directory, spec, dice=random.Random(spec.id))  # noqa: S311  # repeatable bad luck
-    cloud = Cloud(spec, machines, gate.faults)
+    cloud = EmulatedEc2(spec, machines, gate.faults)
     cloud.install()
     gate.install()
     seed(cloud)
@@ -124,7 +124,7 @@ def serve(directory: Path, spec: SandboxSpec, identity: dict[str, object]) -> No
     os._exit(0)
 
 
-def exit_with_last_run(directory: Path, spec: SandboxSpec, cloud: Cloud, machines: Machines) -> None:
+def exit_with_last_run(directory: Path, spec: SandboxSpec, cloud: EmulatedEc2, machines: MachineContainers) -> None:
     """End when there are neither runs nor machines.
 
     A run that keeps a machine, or that is killed, stops nothing itself.
@@ -140,7 +140,7 @@ def exit_with_last_run(directory: Path, spec: SandboxSpec, cloud: Cloud, machine
                 os._exit(0)
 
 
-def remove_all(spec: SandboxSpec, machines: Machines) -> bool:
+def remove_all(spec: SandboxSpec, machines: MachineContainers) -> bool:
     """Remove everything that the emulator made in Docker, except its own container, which ends with it.
 
     Returns False when that is not possible yet, such as for the volume of a machine that is just ending.

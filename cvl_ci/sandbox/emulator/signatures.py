@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 from xml.sax.saxutils import escape
 
-from cvl_ci.sandbox.keys import Key, Keys, new_key
+from cvl_ci.sandbox.keys import AccessKey, Keys, new_key
 
 ALGORITHM = "AWS4-HMAC-SHA256"
 LARGEST_BODY = 16 << 20
@@ -31,7 +31,7 @@ Objects in a bucket are signed by their own header.
 class MachineKey:
     """The credentials that the metadata service gives to one machine."""
 
-    key: Key
+    key: AccessKey
     token: str = field(repr=False)
     instance: str
 

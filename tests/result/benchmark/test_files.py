@@ -10,7 +10,7 @@ import pytest
 
 from cvl_ci.result.benchmark.files import LARGEST_BYTES, metric_files, read, read_all
 from cvl_ci.result.benchmark.harness import MOST_CASES
-from cvl_ci.result.benchmark.readings import LONGEST, MOST, Unreadable
+from cvl_ci.result.benchmark.readings import LONGEST, MOST, UnreadableReadings
 from cvl_ci.result.benchmark.tables import MOST_ROWS
 
 
@@ -104,7 +104,7 @@ HOSTILE = {
 def test_a_hostile_file_is_not_read_and_takes_no_time(name: str) -> None:
     path, text = HOSTILE[name]
     began = time.process_time()
-    with pytest.raises(Unreadable) as refused:
+    with pytest.raises(UnreadableReadings) as refused:
         read(path, text.encode())
     assert len(str(refused.value)) < 200
     assert time.process_time() - began < 5
@@ -182,7 +182,7 @@ def test_a_metric_is_what_the_last_row_says_however_many_there_are() -> None:
 
 def test_of_more_tests_than_are_counted_no_failure_is_called_none() -> None:
     many = "<testsuite>" + "<testcase name='t'/>" * MOST_CASES + "<testcase name='x'><failure/></testcase></testsuite>"
-    with pytest.raises(Unreadable, match="more than 20,000 tests"):
+    with pytest.raises(UnreadableReadings, match="more than 20,000 tests"):
         read("junit.xml", many.encode())
 
 

@@ -95,7 +95,7 @@ def legs(name: str, values: Values, commit: str, *, through_history: bool = Fals
 
 def reported(case: str, *, rules: Rules | None = None, strict: bool = True) -> report.Report:
     name, before, after, _ = CASES[case]
-    policy = report.Policy(fail_on_regression=strict)
+    policy = report.ReportPolicy(fail_on_regression=strict)
     base = legs(name, before, BASE, through_history=True)
     return report.report(legs(name, after, HEAD), history=base, commits=[BASE], policy=policy, rules=rules)
 

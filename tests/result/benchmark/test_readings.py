@@ -7,7 +7,16 @@ from typing import Any
 
 import pytest
 
-from cvl_ci.result.benchmark.readings import DEEPEST, LARGEST, LONGEST, MOST, MOST_POINTS, Collector, Unreadable, finite
+from cvl_ci.result.benchmark.readings import (
+    DEEPEST,
+    LARGEST,
+    LONGEST,
+    MOST,
+    MOST_POINTS,
+    Collector,
+    UnreadableReadings,
+    finite,
+)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +92,7 @@ def test_a_nesting_has_a_limit(depth: int, *, is_refused: bool) -> None:
         values = {"a": values}
     collector = Collector()
     if is_refused:
-        with pytest.raises(Unreadable, match="nested more than"):
+        with pytest.raises(UnreadableReadings, match="nested more than"):
             collector.flatten(values)
     else:
         collector.flatten(values)

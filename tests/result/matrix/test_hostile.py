@@ -17,14 +17,14 @@ from cvl_ci.result import outputs
 from cvl_ci.result.benchmark.leg import Leg
 from cvl_ci.result.benchmark.leg_file import LARGEST_BYTES, line, read
 from cvl_ci.result.matrix import markdown, regressions
-from cvl_ci.result.matrix.report import Policy, report
+from cvl_ci.result.matrix.report import ReportPolicy, report
 from cvl_ci.result.report import COMMENT_BYTES, SUMMARY_BYTES, Link
 from tests.result.benchmark.legs import NIGHT, leg, summary
 
 INPUTS = 1_000
 BASE, HEAD = "b" * 40, "c" * 40
 GOOD = [0.9, 0.91, 0.89, 0.905, 0.895]
-POLICY = Policy(fail_on_regression=True, fail_on_infrastructure=True)
+POLICY = ReportPolicy(fail_on_regression=True, fail_on_infrastructure=True)
 BARE = replace(run_files.assets(), styles=["s{}"], scripts=["1;"], licence="free")
 
 FIELDS = (*summary(), "gpu", "samples", "beside", "driver", "image", "at", "title")

@@ -22,7 +22,7 @@ from cvl_ci.result.benchmark.noise import Verdict
 from cvl_ci.result.matrix import markdown, regressions
 from cvl_ci.result.matrix import text as words
 from cvl_ci.result.matrix.failures import INFRASTRUCTURE, Failure, failure
-from cvl_ci.result.matrix.report import Outdated, Policy, Report, report
+from cvl_ci.result.matrix.report import Outdated, Report, ReportPolicy, report
 from cvl_ci.result.matrix.row import Row
 from cvl_ci.result.matrix.trends import costs, outliers, trend
 from cvl_ci.result.report import COMMENT_BYTES, SUMMARY_BYTES
@@ -30,10 +30,10 @@ from tests import golden
 from tests.result.benchmark.legs import NIGHT, leg, never_started
 from tests.result.matrix.matrix import BASE, DAY, DIGITS, ON_AWS, ON_GCP, RULES, failures, history, night, runs
 
-STRICT = Policy(fail_on_regression=True)
+STRICT = ReportPolicy(fail_on_regression=True)
 
 
-def reported(legs: list[Leg] | None = None, *, policy: Policy = STRICT, **more: Any) -> Report:
+def reported(legs: list[Leg] | None = None, *, policy: ReportPolicy = STRICT, **more: Any) -> Report:
     given: dict[str, Any] = {"history": history(), "commits": [BASE], "rules": RULES, **more}
     return report([*night(), *failures()] if legs is None else legs, policy=policy, **given)
 
@@ -68,9 +68,9 @@ def test_a_failing_test_and_a_regression_are_red_and_infrastructure_is_not() -> 
     assert [one.key.example for one in reported().red] == ["nanogpt", "digits_sgd"]
     assert reported().exit_code == 1
     assert reported(night()).exit_code == 1
-    assert reported(night(), policy=Policy()).exit_code == 0
-    assert reported([*night(), *failures()[1:]], policy=Policy()).exit_code == 0
-    assert reported(failures()[1:], policy=Policy(fail_on_infrastructure=True)).exit_code == 75
+    assert reported(night(), policy=ReportPolicy()).exit_code == 0
+    assert reported([*night(), *failures()[1:]], policy=ReportPolicy()).exit_code == 0
+    assert reported(failures()[1:], policy=ReportPolicy(fail_on_infrastructure=True)).exit_code == 75
 
 
 def test_a_machine_that_may_be_left_is_louder_than_all_else() -> None:
@@ -348,7 +348,7 @@ def test_what_ran_in_turn_with_its_base_is_told_by_that() -> None:
     assert [(change.metric, change.verdict) for change in found.rows[0].comparison.worse] == [
         ("time.turn", Verdict.WORSE)
     ]
-    assert (found.exit_code, reported([one], history=[], policy=Policy()).exit_code) == (1, 0)
+    assert (found.exit_code, reported([one], history=[], policy=ReportPolicy()).exit_code) == (1, 0)
     said = markdown.job_summary(found)
     assert f"`in turn with origin/main ({BASE[:12]}) on the same machine`" in said
     assert "| `time.turn` | `1.2` | `1` | +20.0 % | worse | lower is better | `between +17% and +22%` |" in said
@@ -386,7 +386,7 @@ BROKEN = leg(cluster="cvl-d", leg="d", ending="failed", exit_code=7, example="d"
 LEFT_OUT = "1 not compared, 1 left out of the matrix"
 DROPPED = (("x aws/eu-central-1", "No price is known"),)
 NOTHING_CHANGED = Expected(because="nothing relevant changed (3 examples, and no file of theirs)")
-QUIET, INFRASTRUCTURE_FAILS = Policy(), Policy(fail_on_infrastructure=True)
+QUIET, INFRASTRUCTURE_FAILS = ReportPolicy(), ReportPolicy(fail_on_infrastructure=True)
 
 
 @pytest.mark.parametrize("policy", [QUIET, INFRASTRUCTURE_FAILS], ids=["neutral", "fail"])
@@ -421,7 +421,7 @@ QUIET, INFRASTRUCTURE_FAILS = Policy(), Policy(fail_on_infrastructure=True)
     ],
 )  # fmt: skip
 def test_only_what_was_tested_is_green(
-    given: tuple[list[Leg], Expected | None, tuple[str, ...]], code: int, said: str, policy: Policy
+    given: tuple[list[Leg], Expected | None, tuple[str, ...]], code: int, said: str, policy: ReportPolicy
 ) -> None:
     legs, expected, troubles = given
     found = report(legs, expected=expected, troubles=troubles, policy=policy)

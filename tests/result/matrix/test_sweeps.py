@@ -8,12 +8,12 @@ import pytest
 
 from cvl_ci.model.outcome import Ending
 from cvl_ci.result.benchmark import leg_file
-from cvl_ci.result.benchmark.leg import Key, Leg, LegCost, LegMachines, LegSource
+from cvl_ci.result.benchmark.leg import Leg, LegCost, LegKey, LegMachines, LegSource
 from cvl_ci.result.matrix.claims import contradictions, latest
 from cvl_ci.result.matrix.spend import spend
 
 MAIN = Leg(
-    key=Key(example="digits", cloud="aws"),
+    key=LegKey(example="digits", cloud="aws"),
     ending=Ending.SUCCEEDED,
     reason="",
     exit_code=0,

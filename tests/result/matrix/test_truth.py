@@ -16,13 +16,13 @@ from cvl_ci.result.benchmark.leg import Leg
 from cvl_ci.result.benchmark.leg_file import line, read
 from cvl_ci.result.matrix import regressions
 from cvl_ci.result.matrix import text as words
-from cvl_ci.result.matrix.report import Policy, Report, report
+from cvl_ci.result.matrix.report import Report, ReportPolicy, report
 from cvl_ci.result.matrix.trends import trend
 from cvl_ci.result.report import _compared
 from tests.result.benchmark.legs import NIGHT, leg
 
 BASE, HEAD = "b" * 40, "c" * 40
-STRICT = Policy(fail_on_regression=True)
+STRICT = ReportPolicy(fail_on_regression=True)
 
 
 def runs(commit: str, *values: object, **more: Any) -> list[Leg]:

@@ -19,7 +19,7 @@ _ABSENT = frozenset({"NoSuchKey", "404", "NotFound"})
 T = TypeVar("T")
 
 
-class Bucket:
+class BucketStore:
     """The Store of sync.py: the objects below a prefix."""
 
     def __init__(self, client: Any, bucket: str, prefix: str) -> None:

@@ -50,8 +50,9 @@ class CheckpointStore:
             return local_folder.Folder(os.path.join(self.state, "sync", "place"))
         return self._of_bucket(run)
 
-    def _of_bucket(self, run: str) -> bucket.Bucket:
-        return bucket.Bucket(self._client, self.request["bucket"], "/".join(filter(None, [self.request["work"], run])))
+    def _of_bucket(self, run: str) -> bucket.BucketStore:
+        prefix = "/".join(filter(None, [self.request["work"], run]))
+        return bucket.BucketStore(self._client, self.request["bucket"], prefix)
 
     def restored(self, rank: int) -> dict[str, Any] | None:
         """Bring back the newest whole checkpoint: of this run, or else of the latest run that has one."""
@@ -126,7 +127,7 @@ def watch(place: CheckpointStore, rank: int, nodes: int, shell: int) -> int:
     )
     with open(place.states_path, encoding="utf-8") as file:
         stored: rounds.States = {
-            name: {path: scan.State(*state) for path, state in states.items()}
+            name: {path: scan.FileState(*state) for path, state in states.items()}
             for name, states in json.load(file).items()
         }
     syncing = rounds.Rounds(one, place.of_run(request["run"]), say=say, stored_states=stored)

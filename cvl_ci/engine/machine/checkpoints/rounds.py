@@ -23,7 +23,7 @@ ABSENT_SECONDS = 30.0
 REGULAR, NOTICE, END = "regular", "notice", "end"
 
 
-States = dict[str, Mapping[str, scan.State]]
+States = dict[str, Mapping[str, scan.FileState]]
 
 
 class Request(NamedTuple):
@@ -88,7 +88,7 @@ class Rounds:
     def _store_new(self, reason: str) -> None:
         request, units = self.request, snapshot.units(self.request.bases, self.request.rules)
         newest = sorted(units, key=lambda unit: (unit.newest_ns, scan.step_of(unit.name)))[-request.keep :]
-        snapshots: list[snapshot.Snapshot] = []
+        snapshots: list[snapshot.HeldCheckpoint] = []
         at = self._clock()
         try:
             # The newest first: a machine may end at any moment.
@@ -102,18 +102,18 @@ class Rounds:
             for one in snapshots:
                 one.drop()
 
-    def _snapshot(self, unit: snapshot.Unit) -> snapshot.Snapshot | None:
+    def _snapshot(self, unit: snapshot.Unit) -> snapshot.HeldCheckpoint | None:
         """Return the checkpoint, held still. None: the job has just removed it, or this disk cannot hold it."""
         self._count += 1
         try:
-            return snapshot.Snapshot(unit, os.path.join(self.request.scratch, str(self._count)))
+            return snapshot.HeldCheckpoint(unit, os.path.join(self.request.scratch, str(self._count)))
         except FileNotFoundError:
             return None
         except OSError as error:
             self._say(f"{unit.path} cannot be held still to be stored: {error}")
             return None
 
-    def _upload(self, one: snapshot.Snapshot, *, at: float, reason: str) -> bool:
+    def _upload(self, one: snapshot.HeldCheckpoint, *, at: float, reason: str) -> bool:
         """Store a checkpoint. Return False if the job has changed it meanwhile."""
         start, unit = time.monotonic(), one.unit
         part = self._part(unit.name, at)._replace(folder=one.folder, paths=one.paths, reason=reason)

@@ -25,7 +25,7 @@ _NUMBER = re.compile(r"(\d{1,15})(?!.*\d)")
 _TRAINER = frozenset({"optimizer.pt", "scheduler.pt", "training_args.bin", "rng_state.pth"})
 
 
-class State(NamedTuple):
+class FileState(NamedTuple):
     """The state of one file. A change of any part is a change of the file."""
 
     size: int
@@ -33,9 +33,9 @@ class State(NamedTuple):
     inode: int
 
 
-def look(folder: str) -> dict[str, State]:
+def look(folder: str) -> dict[str, FileState]:
     """Return the state of each plain file below a folder. A link is none: it may lead anywhere."""
-    states: dict[str, State] = {}
+    states: dict[str, FileState] = {}
     for above, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not is_passing(name)]
         for name in names:
@@ -46,7 +46,7 @@ def look(folder: str) -> dict[str, State]:
                 continue
             if not os.path.islink(path) and os.path.isfile(path):
                 relative = os.path.relpath(path, folder).replace(os.sep, "/")
-                states[relative] = State(status.st_size, status.st_mtime_ns, status.st_ino)
+                states[relative] = FileState(status.st_size, status.st_mtime_ns, status.st_ino)
     return states
 
 

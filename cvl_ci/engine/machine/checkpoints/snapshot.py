@@ -28,7 +28,7 @@ class Unit(NamedTuple):
     base: str
     folder: str
     path: str
-    states: Mapping[str, scan.State]
+    states: Mapping[str, scan.FileState]
 
     @property
     def name(self) -> str:
@@ -70,7 +70,7 @@ def _root(path: str, by: Rules) -> str:
     return next((one for one in above if is_chosen(one, by)), "")
 
 
-class Snapshot:
+class HeldCheckpoint:
     """A checkpoint held still below `folder`, under its own name."""
 
     def __init__(self, unit: Unit, folder: str) -> None:
@@ -121,14 +121,14 @@ class Snapshot:
     def _place(self, path: str) -> str:
         return os.path.join(self.folder, self.unit.base, path)
 
-    def _state(self, path: str) -> scan.State | None:
+    def _state(self, path: str) -> scan.FileState | None:
         """Return the state of a link, or of the file itself where there is a copy of it."""
         source = os.path.join(self.unit.folder, path) if path in self._copied else self._place(path)
         try:
             status = os.lstat(source)
         except OSError:
             return None
-        return scan.State(status.st_size, status.st_mtime_ns, status.st_ino)
+        return scan.FileState(status.st_size, status.st_mtime_ns, status.st_ino)
 
 
 def _copy(source: str, target: str) -> None:
