@@ -76,7 +76,7 @@ def lines(plan: RunPlan, quote: Quote, prices: Prices) -> list[str]:
 def _price(plan: RunPlan, count: ReplicaPlan, offers: Sequence[Offer], prices: Prices) -> list[str]:
     if not offers:
         return ["  No price is known for the replicas, so neither is one for the service."]
-    first, dearest = offers[0], bounds.dearest(plan, offers)
+    first, dearest = offers[0], bounds.most_expensive(plan, offers)
     controller = _controller(plan, prices)
     if controller is None:
         return ["  No price is known for a controller, so neither is one for the service."]
