@@ -13,7 +13,7 @@ from cvl_ci import wiring
 from cvl_ci.clouds.aws.credentials import AWS
 from cvl_ci.clouds.credentials import local_environment
 from cvl_ci.model.location import Location
-from cvl_ci.sandbox import SandboxAccess
+from cvl_ci.sandbox import SkyAccess
 from cvl_ci.wiring.clouds import OpenClouds
 from cvl_ci.wiring.directories import credentials_directory
 
@@ -90,7 +90,7 @@ def test_no_client_of_the_sandbox_asks_it_through_a_proxy(
         monkeypatch.delenv(each, raising=False)
     proxies = {"http_proxy": "http://proxy.example:1", "https_proxy": "http://proxy.example:1"}
     host = "http://172.31.0.1:4711"
-    access = SandboxAccess(
+    access = SkyAccess(
         home=tmp_path,
         environment={},
         endpoint_url=host,

@@ -3,7 +3,7 @@
 from cvl_ci.sandbox.faults import BucketFault, Faults, Throttle
 from cvl_ci.sandbox.machine_types import MachineType
 from cvl_ci.sandbox.sandbox import Sandbox
-from cvl_ci.sandbox.sky_home import SandboxAccess
+from cvl_ci.sandbox.sky_home import SkyAccess
 from cvl_ci.sandbox.status import Instance, Status
 from cvl_ci.sandbox.usage_lock import is_started_by_run
 
@@ -13,7 +13,7 @@ __all__ = [
     "Instance",
     "MachineType",
     "Sandbox",
-    "SandboxAccess",
+    "SkyAccess",
     "Status",
     "Throttle",
     "is_started_by_run",

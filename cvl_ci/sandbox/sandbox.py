@@ -23,7 +23,7 @@ from cvl_ci.sandbox.docker.engine import LABEL, Docker, DockerFailed
 from cvl_ci.sandbox.faults import Faults
 from cvl_ci.sandbox.machine_types import MachineType, regions_of
 from cvl_ci.sandbox.sandbox_spec import ACTIONS, FAULTS, SandboxSpec
-from cvl_ci.sandbox.sky_home import SandboxAccess
+from cvl_ci.sandbox.sky_home import SkyAccess
 from cvl_ci.sandbox.status import Instance, Status
 from cvl_ci.sandbox.timer import Stopwatch
 
@@ -67,7 +67,7 @@ class Sandbox:
         path = container.on_host(inside) if container else inside
         return sandbox_spec.identity(Path(path) if path else Path(f"/{container.id if container else ''}{inside}"))
 
-    def up(self) -> SandboxAccess:
+    def up(self) -> SkyAccess:
         """Start the sandbox from any state and return the access to it. Takes under a second when it is up already."""
         with self._locked():
             spec, client = self._running()
@@ -80,14 +80,12 @@ class Sandbox:
                 self._write_home(spec, client)
             return self._access(spec)
 
-    def access(self) -> SandboxAccess:
+    def access(self) -> SkyAccess:
         """Return the access to a running sandbox. Raises SandboxError when it is not up."""
         return self._access(self._require_running()[0])
 
     @contextlib.contextmanager
-    def in_use(
-        self, *, keep: bool = False, needed: Callable[[Status], bool] = lambda _: False
-    ) -> Iterator[SandboxAccess]:
+    def in_use(self, *, keep: bool = False, needed: Callable[[Status], bool] = lambda _: False) -> Iterator[SkyAccess]:
         """Keep the sandbox up during one run.
 
         Concurrent runs share it. If a run started it, the last run stops it; a sandbox that a person started stays up.
@@ -105,9 +103,7 @@ class Sandbox:
                 self._down_if_orphaned(usage, needed)
 
     @contextlib.contextmanager
-    def in_use_for_removal(
-        self, *, needed: Callable[[Status], bool] = lambda _: False
-    ) -> Iterator[SandboxAccess | None]:
+    def in_use_for_removal(self, *, needed: Callable[[Status], bool] = lambda _: False) -> Iterator[SkyAccess | None]:
         """Open the sandbox to end the leftovers of a run. Never starts it; yields None when it is not up.
 
         First stops a sandbox that a run started, if no other run uses it and it is not `needed`.
@@ -290,7 +286,7 @@ class Sandbox:
         zones = cast("dict[str, list[tuple[str, str]]]", client.ask("zones"))
         sky_home.write(self._access(spec), spec.machine_types, zones)
 
-    def _access(self, spec: SandboxSpec) -> SandboxAccess:
+    def _access(self, spec: SandboxSpec) -> SkyAccess:
         return sky_home.access(self._directory, spec)
 
     def _running(self) -> tuple[SandboxSpec | None, EmulatorClient | None]:

@@ -33,7 +33,7 @@ ZONES_SOLD = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class SandboxAccess:
+class SkyAccess:
     """Everything that a client needs.
 
     `environment` has no AWS_*: SkyPilot would take such variables as its credentials.
@@ -47,7 +47,7 @@ class SandboxAccess:
     secret_access_key: str = field(repr=False)
 
 
-def access(directory: Path, spec: SandboxSpec) -> SandboxAccess:
+def access(directory: Path, spec: SandboxSpec) -> SkyAccess:
     home = directory / "home"
     own_keys = keys.load(directory)
     if own_keys is None:
@@ -55,7 +55,7 @@ def access(directory: Path, spec: SandboxSpec) -> SandboxAccess:
             f"The keys of this sandbox cannot be read: {directory / keys.FOLDER / keys.FILE}.",
             next_step="They belong to the user who started it. Stop it as that user, then start it again.",
         )
-    return SandboxAccess(
+    return SkyAccess(
         home=home,
         environment={
             "HOME": str(home),
@@ -70,9 +70,7 @@ def access(directory: Path, spec: SandboxSpec) -> SandboxAccess:
     )
 
 
-def write(
-    access_data: SandboxAccess, types: Sequence[MachineType], zones: Mapping[str, Sequence[tuple[str, str]]]
-) -> None:
+def write(access_data: SkyAccess, types: Sequence[MachineType], zones: Mapping[str, Sequence[tuple[str, str]]]) -> None:
     """Write the home of a sandbox. `zones`: for each region, (name, id) of its zones."""
     _put(access_data.home / ".aws/credentials", mode=0o600, lines=[
         "[default]",

@@ -27,7 +27,7 @@ from cvl_ci.local.clock import SystemClock
 from cvl_ci.model.lease_name import LABEL_KEPT
 from cvl_ci.model.location import SANDBOX, Location
 from cvl_ci.ports import Cloud, Inventory, Progress, Watch
-from cvl_ci.sandbox import MachineType, Sandbox, SandboxAccess, is_started_by_run
+from cvl_ci.sandbox import MachineType, Sandbox, SkyAccess, is_started_by_run
 from cvl_ci.wiring.access import renews_role, set_up
 from cvl_ci.wiring.directories import sandbox_directory
 
@@ -101,7 +101,7 @@ class OpenClouds:
                 else (lambda _: leftover_inventory.opened(sandbox, named=SANDBOX))
             )
 
-    def _on_sandbox(self, access: SandboxAccess, user_id: str) -> Cloud:
+    def _on_sandbox(self, access: SkyAccess, user_id: str) -> Cloud:
         from cvl_ci import clouds as inventory
 
         own_environment = {
@@ -231,7 +231,7 @@ def _bucket(environ: Mapping[str, str], name: str, *, is_local: bool = False) ->
     return S3Bucket(s3_client(environ=environ, is_local=is_local), name)
 
 
-def _keys_of(access: SandboxAccess) -> Mapping[str, str]:
+def _keys_of(access: SkyAccess) -> Mapping[str, str]:
     return {
         "AWS_ENDPOINT_URL_S3": access.endpoint_url,
         "AWS_ACCESS_KEY_ID": access.access_key_id,

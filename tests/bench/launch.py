@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cvl_ci import wiring
-from cvl_ci.sandbox import Sandbox, SandboxAccess
+from cvl_ci.sandbox import Sandbox, SkyAccess
 
 MARK = "first line of the job"
 TASK = f"resources:\n  cpus: 2+\nrun: |\n  echo '{MARK}'; echo done > done.txt\n"
@@ -72,7 +72,7 @@ def measure(sandbox: Sandbox, directory: Path, task: Path, *, rounds: int, envir
         print(f"{state}: total      {_ratios([o.total / b.total for o, b in zip(ours, bare, strict=True)])}")
 
 
-def _bare(access: SandboxAccess, task: Path, environ: dict[str, str]) -> Timed:
+def _bare(access: SkyAccess, task: Path, environ: dict[str, str]) -> Timed:
     began = time.monotonic()
     first = _first_line([str(BESIDE / "sky"), "launch", "-y", "-c", "bench", str(task)], _for_sky(access, environ))
     _sky(access, environ, "down", "-y", "bench")
@@ -101,11 +101,11 @@ def _first_line(command: Sequence[str], env: dict[str, str]) -> float:
     return first
 
 
-def _sky(access: SandboxAccess, environ: dict[str, str], *words: str) -> None:
+def _sky(access: SkyAccess, environ: dict[str, str], *words: str) -> None:
     subprocess.run([BESIDE / "sky", *words], env=_for_sky(access, environ), capture_output=True, check=True)
 
 
-def _for_sky(access: SandboxAccess, environ: dict[str, str]) -> dict[str, str]:
+def _for_sky(access: SkyAccess, environ: dict[str, str]) -> dict[str, str]:
     path = os.pathsep.join([str(BESIDE), environ["PATH"]])
     return {**environ, **access.environment, "PATH": path, "SKYPILOT_API_SERVER_LOCAL_PORT": "46599"}
 

@@ -12,7 +12,7 @@ from typing import Any
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from cvl_ci.sandbox import SandboxAccess, keys
+from cvl_ci.sandbox import SkyAccess, keys
 
 OVER = {"shutting-down", "terminated"}
 """EC2 bills neither."""
@@ -25,7 +25,7 @@ _making = threading.Lock()
 class Provider:
     """The whole account, every region of it. Each sandbox holds one run, so all that is there is that run's."""
 
-    def __init__(self, access: SandboxAccess) -> None:
+    def __init__(self, access: SkyAccess) -> None:
         with _making:
             self._clients = {region: _client(access, region) for region in access.regions}
         self.living = ""
@@ -84,7 +84,7 @@ class Watch(threading.Thread):
         self.join()
 
 
-def _client(access: SandboxAccess, region: str) -> Any:
+def _client(access: SkyAccess, region: str) -> Any:
     config = Config(retries={"total_max_attempts": 1}, connect_timeout=5, read_timeout=30)
     return _session(access.home.parent).client(
         "ec2", region_name=region, endpoint_url=access.endpoint_url, config=config

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from cvl_ci.sandbox import MachineType, Sandbox, SandboxAccess
+from cvl_ci.sandbox import MachineType, Sandbox, SkyAccess
 
 if TYPE_CHECKING:
     from mypy_boto3_ec2.client import EC2Client
@@ -78,7 +78,7 @@ class Cloud:
 
     sandbox: Sandbox
     directory: Path
-    access: SandboxAccess
+    access: SkyAccess
     key: Path
     clients: dict[tuple[str, str, int], Any] = field(default_factory=dict)
 

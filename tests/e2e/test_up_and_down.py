@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from cvl_ci.errors import SandboxError
-from cvl_ci.sandbox import Faults, MachineType, Sandbox, SandboxAccess, emulator_process, sandbox_spec
+from cvl_ci.sandbox import Faults, MachineType, Sandbox, SkyAccess, emulator_process, sandbox_spec
 from tests.e2e.cloud import (
     EAST,
     NOTHING,
@@ -52,7 +52,7 @@ def key(tmp_path: Path) -> Path:
     return tmp_path / "key"
 
 
-def cloud_of(sandbox: Sandbox, directory: Path, access: SandboxAccess, key: Path) -> Cloud:
+def cloud_of(sandbox: Sandbox, directory: Path, access: SkyAccess, key: Path) -> Cloud:
     return Cloud(sandbox=sandbox, directory=directory, access=access, key=key)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from cvl_ci.sandbox import SandboxAccess
+from cvl_ci.sandbox import SkyAccess
 
 MADE_BY = {
     "ec2:RunInstances": "instances",
@@ -47,7 +47,7 @@ def unknown_changes(directory: Path) -> list[str]:
     return sorted(changes - MADE_BY.keys())
 
 
-def whole_state(access: SandboxAccess) -> dict[str, object]:
+def whole_state(access: SkyAccess) -> dict[str, object]:
     import boto3
     from botocore.config import Config
 
