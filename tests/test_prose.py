@@ -16,7 +16,7 @@ from tests.support.doc_tables import PAGES, ROOT
 
 PATTERNS_IN_CODE = 0
 """Patterns that docstrings and comments of cvl_ci/ break. Lower it with every text that you mend."""
-DIALECT_IN_CODE = 7
+DIALECT_IN_CODE = 6
 """Bindings of cvl_ci/ whose name is a word of the dialect. Lower it with every name that you mend."""
 
 SOURCES = tuple(prose.modules(ROOT / "cvl_ci"))
