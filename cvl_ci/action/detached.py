@@ -181,7 +181,7 @@ def _comment(
     facts = record.detached.workflow if record.detached else {}
     attempt = run_url.rpartition("/attempts/")[2]
     try:
-        with _gathering(step, environ) as (repository, _):
+        with _reader(step, environ) as (repository, _):
             context = collected_comment.context_of(
                 run,
                 facts,

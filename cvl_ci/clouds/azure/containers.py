@@ -61,7 +61,7 @@ class AzureContainers:
             if answer.status_code == 404 and code == _ABSENT:
                 raise _Absent
             if answer.status_code != 200:
-                raise http.Refused(f"HTTP {answer.status_code}: {code}", status=answer.status_code, code=code)
+                raise http.ProviderRefused(f"HTTP {answer.status_code}: {code}", status=answer.status_code, code=code)
             page = _tree(answer.content, of=str(address))
             yield {_name(blob, of=str(address)): _size(blob, of=str(address)) for blob in page.iter("Blob")}
             marker = pages.next(page.findtext("NextMarker"))

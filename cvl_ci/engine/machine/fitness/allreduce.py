@@ -48,7 +48,7 @@ class NcclError(Exception):
         self.code = code
 
 
-class Absent(Exception):
+class LibraryAbsent(Exception):
     """Not all nodes came to the group in time."""
 
 
@@ -141,7 +141,7 @@ def _give(group: Group, name: bytes, *, end: float, clock: Callable[[], float]) 
             except OSError as error:
                 if clock() >= end:
                     nodes = ", ".join(map(str, sorted(missing)))
-                    raise Absent(f"node {nodes} did not come within {JOIN_SECONDS:.0f} s") from error
+                    raise LibraryAbsent(f"node {nodes} did not come within {JOIN_SECONDS:.0f} s") from error
 
 
 def _receive(group: Group, *, end: float, clock: Callable[[], float]) -> bytes:
@@ -157,7 +157,7 @@ def _receive(group: Group, *, end: float, clock: Callable[[], float]) -> bytes:
         except OSError:
             pass
         time.sleep(0.1)
-    raise Absent(f"the first node did not answer within {JOIN_SECONDS:.0f} s")
+    raise LibraryAbsent(f"the first node did not answer within {JOIN_SECONDS:.0f} s")
 
 
 def _unique_id(call: Callable[..., None]) -> UniqueId:
