@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from cvl_ci.engine.machine.fitness import allreduce, cuda, main
-from cvl_ci.engine.machine.fitness.allreduce import Group, LibraryAbsent, NcclError, UniqueId
+from cvl_ci.engine.machine.fitness.allreduce import Group, NodeAbsent, NcclError, UniqueId
 from cvl_ci.engine.machine.fitness.findings import Findings
 from tests.engine.test_machine_fitness import Library
 
@@ -124,7 +124,7 @@ def test_a_node_that_does_not_come_is_absent_and_the_others_say_which(
 ) -> None:
     monkeypatch.setattr(allreduce, "JOIN_SECONDS", 0.5)
     [first, second] = together(Nccl(3), port, nodes=3, absent=1)
-    assert isinstance(first, LibraryAbsent) and str(first).startswith("node 2 did not come")
+    assert isinstance(first, NodeAbsent) and str(first).startswith("node 2 did not come")
     assert second is not None, "it has the name, and NCCL itself waits for the last one: main.py bounds that"
 
 

@@ -48,7 +48,7 @@ class NcclError(Exception):
         self.code = code
 
 
-class LibraryAbsent(Exception):
+class NodeAbsent(Exception):
     """Not all nodes came to the group in time."""
 
 
@@ -81,7 +81,7 @@ def library() -> Any:
 def measure(group: Group, *, nccl: Any = None, driver: Any = None) -> dict[str, Any]:
     """Return `gbs`, the rate of each node's network by NCCL's own rule, and whether each sum was right.
 
-    `nccl`, `driver`: other libraries. Raise NcclError, cuda.DriverError, Absent, and OSError without a library.
+    `nccl`, `driver`: other libraries. Raise NcclError, cuda.DriverError, NodeAbsent, and OSError without a library.
     """
     call = _caller(library() if nccl is None else nccl)
     gpu = cuda.Driver(driver)
@@ -114,7 +114,7 @@ def measure(group: Group, *, nccl: Any = None, driver: Any = None) -> dict[str, 
 
 
 def agree(group: Group, *, make: Callable[[], UniqueId], clock: Callable[[], float] = time.monotonic) -> UniqueId:
-    """Return the name of the group, the same on all nodes. Raise Absent if a node does not come in time."""
+    """Return the name of the group, the same on all nodes. Raise NodeAbsent if a node does not come in time."""
     end = clock() + JOIN_SECONDS
     if group.rank == 0:
         name = make()
@@ -141,7 +141,7 @@ def _give(group: Group, name: bytes, *, end: float, clock: Callable[[], float]) 
             except OSError as error:
                 if clock() >= end:
                     nodes = ", ".join(map(str, sorted(missing)))
-                    raise LibraryAbsent(f"node {nodes} did not come within {JOIN_SECONDS:.0f} s") from error
+                    raise NodeAbsent(f"node {nodes} did not come within {JOIN_SECONDS:.0f} s") from error
 
 
 def _receive(group: Group, *, end: float, clock: Callable[[], float]) -> bytes:
@@ -157,7 +157,7 @@ def _receive(group: Group, *, end: float, clock: Callable[[], float]) -> bytes:
         except OSError:
             pass
         time.sleep(0.1)
-    raise LibraryAbsent(f"the first node did not answer within {JOIN_SECONDS:.0f} s")
+    raise NodeAbsent(f"the first node did not answer within {JOIN_SECONDS:.0f} s")
 
 
 def _unique_id(call: Callable[..., None]) -> UniqueId:

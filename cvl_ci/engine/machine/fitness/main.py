@@ -111,7 +111,7 @@ def print_allreduce(rank: str, nodes: str, head: str) -> None:
 
     try:
         answer = allreduce.measure(allreduce.Group(rank=int(rank), nodes=int(nodes), head=head))
-    except allreduce.Absent as error:
+    except allreduce.NodeAbsent as error:
         answer = {"note": str(error)}
     except (allreduce.NcclError, cuda.DriverError) as error:
         answer = {"error": str(error)}
