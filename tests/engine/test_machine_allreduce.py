@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from cvl_ci.engine.machine.fitness import allreduce, cuda, main
-from cvl_ci.engine.machine.fitness.allreduce import Group, NodeAbsent, NcclError, UniqueId
+from cvl_ci.engine.machine.fitness.allreduce import Group, NcclError, NodeAbsent, UniqueId
 from cvl_ci.engine.machine.fitness.findings import Findings
 from tests.engine.test_machine_fitness import Library
 
