@@ -98,7 +98,7 @@ class SharedMachine:
         return self.end is not None and all(accounted_for(outcome) for _, outcome in self.end)
 
 
-class SharedMachines:
+class QueueMachines:
     """The shared machines of a queue by their keys, until the queue has their ends.
 
     A job that needs another job of its machine finds its files there. `inputs.from` brings them to any machine.

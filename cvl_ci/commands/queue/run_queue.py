@@ -10,7 +10,7 @@ from pathlib import Path
 from cvl_ci.commands.queue import fingerprint as contents
 from cvl_ci.commands.queue import machines as sharing
 from cvl_ci.commands.queue.job_end import record_of_end
-from cvl_ci.commands.queue.machines import MachineJobs, QueuedTurn, SharedMachine, SharedMachines
+from cvl_ci.commands.queue.machines import MachineJobs, QueuedTurn, QueueMachines, SharedMachine
 from cvl_ci.commands.queue.queue_ports import QueuePorts
 from cvl_ci.commands.queue.schedule import Schedule
 from cvl_ci.errors import CapacityError, CvlError, NotProvedGone, explain_while_running
@@ -42,7 +42,7 @@ class QueueRun:
     """The complete plan and the fingerprint of each job whose needs are over."""
     threads: dict[str, threading.Thread] = field(default_factory=dict)
     """The thread of each job, or of its machine."""
-    machines: SharedMachines
+    machines: QueueMachines
     has_news: threading.Event = field(default_factory=threading.Event)
     is_cancelled: bool = False
 
@@ -333,7 +333,7 @@ def run(
     with ports.manifest.hold():
         earlier = ports.manifest.read()
         schedule = Schedule(queued, prices=prices)
-        machines = SharedMachines(queued)
+        machines = QueueMachines(queued)
         execution = QueueRun(
             queue=queued, plans=plans, schedule=schedule, ports=ports, machines=machines, earlier=earlier
         )
