@@ -23,9 +23,13 @@ def checkout_of(inputs: Inputs) -> Checkout:
 
 
 def without_shared_machine(inputs: Inputs, step: Step) -> Inputs:
-    """Return the inputs without a key for the code of a fork or of Dependabot: it never shares a machine."""
+    """Return the inputs without a key for code from outside the repository: it never shares a machine.
+
+    A checked-out commit of `allow_fork_sha` is such code, whatever the event: that of a comment names no fork.
+    """
     event, keep = step.context.event, inputs.keep
-    if not (event.from_fork or event.from_dependabot) or keep.reuse is None:
+    is_foreign = event.from_fork or event.from_dependabot or bool(step.inputs.trust.allow_fork_sha.strip())
+    if not is_foreign or keep.reuse is None:
         return inputs
     step.reporter.notice("This run has a machine of its own: code from outside the repository shares none.")
     alone = replace(keep, reuse=None, reuse_key=None, idle=None, max_age=None, if_busy=None)

@@ -262,6 +262,13 @@ def test_a_fork_that_may_run_shares_no_machine(job: Job) -> None:
     assert job.alive() == []
 
 
+def test_a_reviewed_commit_of_a_fork_shares_no_machine_whatever_the_event(job: Job) -> None:
+    """The event of a comment does not say that the commit is of a fork."""
+    code, said = job.run("/entrypoint", **SHARED, INPUT_ALLOW_FORK_SHA="a" * 40)
+    assert code == 0 and "a machine of its own" in said, said
+    assert job.alive() == []
+
+
 def test_a_workflow_without_the_secret_of_its_key_is_refused(job: Job) -> None:
     code, said = job.run("/entrypoint", INPUT_REUSE="trainer")
     assert code == 64 and "needs reuse_key" in said and job.alive() == []

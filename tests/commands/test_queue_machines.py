@@ -23,6 +23,7 @@ from cvl_ci.model.plan import FilePlan, MachinePlan, RunPlan, WorkPlan
 from cvl_ci.model.queue import JobRecord, JobState
 from cvl_ci.model.release import Release
 from cvl_ci.model.resource_request import ResourceRequest, Spot
+from cvl_ci.model.reuse import ReusePlan
 from cvl_ci.planning.queue_file import read
 from cvl_ci.result.queue_result import QueueResult
 from tests.commands.test_queue import PATIENCE, KilledManifest, queue, run, states
@@ -310,6 +311,14 @@ def test_a_queue_waits_for_each_of_its_jobs() -> None:
     detached = plan(detach=DetachPlan(place=BucketAddress(bucket="results")))
     (problem,) = machines.mistakes(queue({"id": "a"}, {"id": "b"}), {"a": plan(), "b": detached})
     assert problem.field == "job b: detach"
+
+
+def test_a_job_of_a_queue_never_enters_a_machine_of_another_run() -> None:
+    """Post finds the leases of a queue by the names of its jobs, and such a machine has the name of another run."""
+    shared = plan(machines=replace(MACHINES, reuse=ReusePlan(key="trainer")))
+    (problem,) = machines.mistakes(queue({"id": "a"}, {"id": "b"}), {"a": plan(), "b": shared})
+    assert (problem.field, problem.value) == ("job b: reuse", "trainer")
+    assert "machine: KEY" in problem.problem
 
 
 def test_a_key_is_a_name() -> None:

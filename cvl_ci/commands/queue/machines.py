@@ -189,6 +189,10 @@ def mistakes(queue: Queue, plans: Mapping[str, RunPlan]) -> list[InputProblem]:
         if job.id in plans and plans[job.id].detach.place is not None:
             problem = "goes without a queue, which waits for each of its jobs"
             problems.append(InputProblem(field=f"job {job.id}: detach", value="true", problem=problem))
+        if job.id in plans and (reuse := plans[job.id].machines.reuse) is not None:
+            # Post knows a queue's leases by the names of its jobs, and a waiting machine has the name of another run.
+            problem = "goes without a queue, whose jobs share a machine by `machine: KEY`"
+            problems.append(InputProblem(field=f"job {job.id}: reuse", value=reuse.key, problem=problem))
         if job.machine is None or job.id not in plans:
             continue
         plan, other = plans[job.id], first.setdefault(job.machine, job)
@@ -205,9 +209,7 @@ def _alone(plan: RunPlan) -> Iterator[tuple[str, str, str]]:
     unfit = "does not go with `machine`"
     if plan.machines.recoveries:
         yield "recover", str(plan.machines.recoveries), f"{unfit}: use `retry`"
-    if plan.machines.reuse is not None:
-        yield "reuse", plan.machines.reuse.key, unfit
-    elif plan.limits.keep_minutes:
+    if plan.limits.keep_minutes and plan.machines.reuse is None:
         yield "keep", f"{plan.limits.keep_minutes:g} minutes", unfit
     if plan.service is not None:
         yield "port", str(plan.service.port), unfit
