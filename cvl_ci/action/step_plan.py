@@ -25,7 +25,7 @@ def checkout_of(inputs: Inputs) -> Checkout:
 def without_shared_machine(inputs: Inputs, step: Step) -> Inputs:
     """Return the inputs without a key for code from outside the repository: it never shares a machine.
 
-    A checked-out commit of `allow_fork_sha` is such code, whatever the event: that of a comment names no fork.
+    The commit of `allow_fork_sha` is such code for each event: the event of a comment does not name the fork.
     """
     event, keep = step.context.event, inputs.keep
     is_foreign = event.from_fork or event.from_dependabot or bool(step.inputs.trust.allow_fork_sha.strip())
