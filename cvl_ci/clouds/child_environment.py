@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from cvl_ci.inputs.action_variables import is_input
+from cvl_ci.model.container_image import PASSWORD_VARIABLE, USER_VARIABLE
 from cvl_ci.model.reuse import SECRET_VARIABLE
 from cvl_ci.model.service import TOKEN_VARIABLE
 
@@ -23,13 +24,16 @@ actions/runner, src/Runner.Worker/Handlers/NodeScriptActionHandler.cs.
 _TOKENS = (
     TOKEN_VARIABLE,
     SECRET_VARIABLE,
+    USER_VARIABLE,
+    PASSWORD_VARIABLE,
     "GITHUB_TOKEN",
     "GH_TOKEN",
     "GITHUB_ENTERPRISE_TOKEN",
     "GH_ENTERPRISE_TOKEN",
     "GITHUB_PAT",
 )
-"""The token of a service, the secret of shared machines, and the tokens that GitHub's command line reads.
+"""The token of a service, the secret of shared machines, the login of a registry, and the tokens that GitHub's
+command line reads.
 
 cli.github.com/manual/gh_help_environment.
 """

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from cvl_ci.errors import ImageError
-from cvl_ci.model.container_image import DOCKER_HUB, ImageName, RegistryLogin
+from cvl_ci.model.container_image import DOCKER_HUB, PLATFORM, ImageName, RegistryLogin
 from cvl_ci.ports.images import ImageBuild, LocalImage, Tell
 from cvl_ci.result.sanitize import plain
 
@@ -33,9 +33,6 @@ class DockerImages:
     def __init__(self, environ: Mapping[str, str], *, config: Mapping[str, Any]) -> None:
         self._environ, self._config = {**environ, "DOCKER_CLI_HINTS": "false"}, config
 
-    def architecture(self) -> str:
-        return self._ask("version", "--format", "{{.Server.Arch}}")
-
     def local_image(self, name: str) -> LocalImage | None:
         try:
             identity, _, origins = self._ask(
@@ -48,7 +45,7 @@ class DockerImages:
     def build(self, build: ImageBuild, *, tell: Tell) -> None:
         arguments = [word for key, value in build.arguments.items() for word in ("--build-arg", f"{key}={value}")]
         pull = ["--pull"] if build.pulls else []
-        words = ["build", *pull, *arguments, "--tag", str(build.name), str(build.folder)]
+        words = ["build", "--platform", PLATFORM, *pull, *arguments, "--tag", str(build.name), str(build.folder)]
         with self._logged_in(build.logins) as config:
             code, lines = self._run(["--config", config, *words], seconds=BUILD_SECONDS, tell=tell)
         if code:

@@ -8,6 +8,11 @@ from dataclasses import dataclass
 from cvl_ci.model.secret import Secret
 
 DOCKER_HUB = "docker.io"
+USER_VARIABLE, PASSWORD_VARIABLE = "CVL_CI_REGISTRY_USER", "CVL_CI_REGISTRY_PASSWORD"
+"""The variables of a registry's login."""
+_LOOPBACK = re.compile(r"(?:localhost|127(?:\.\d{1,3}){3})(?::\d{1,5})?")
+PLATFORM = "linux/amd64"
+"""The platform of the machines, and so of each image."""
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _HOST = r"(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?::\d{1,5})?"
 _PART = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
@@ -66,5 +71,4 @@ def image_name(text: str) -> ImageName | None:
 
 def is_loopback(host: str) -> bool:
     """Return whether a registry is on this computer: Docker speaks plain HTTP with it (dockerd, insecure-registry)."""
-    name = host.rpartition(":")[0] if ":" in host else host
-    return name == "localhost" or bool(re.fullmatch(r"127(?:\.\d{1,3}){3}", name))
+    return _LOOPBACK.fullmatch(host) is not None

@@ -1,4 +1,4 @@
-"""Read a Dockerfile and the build script next to it: base images and build arguments. Pure."""
+"""Read the base images of a Dockerfile. Pure."""
 
 from __future__ import annotations
 
@@ -11,9 +11,6 @@ from cvl_ci.inputs.parsers import Wrong
 FILE_NAME = "Dockerfile"
 _INSTRUCTION = re.compile(r"^\s*(?P<word>[A-Za-z]+)\s+(?P<rest>.*)$")
 _VARIABLE = re.compile(r"\$\{(?P<braced>\w+)(?P<rest>:?[-+][^}]*)?\}|\$(?P<plain>\w+)")
-_BUILD = re.compile(r"\bdocker\s+(?:buildx\s+|image\s+)?build\b(?P<words>[^\n|;&]*)")
-_OWN_FOLDER = re.compile(r"[\"']?(?:\.|\./|\$\{?(?:SCRIPT_DIR|SCRIPT_PATH|HERE|DIR|EXAMPLE_DIR)\}?/?)[\"']?")
-_WITH_VALUE = {"-t", "--tag", "-f", "--file", "--build-arg", "--platform", "--progress", "--network", "--target"}
 
 
 def bases(text: str, arguments: Mapping[str, str]) -> tuple[str, ...]:
@@ -43,43 +40,9 @@ def bases(text: str, arguments: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def build_arguments(script: str) -> dict[str, str]:
-    """Return the build arguments that a build script gives as plain values. Raise Wrong for another kind of build."""
-    arguments: dict[str, str] = {}
-    for build in _BUILD.finditer(re.sub(r"\\\r?\n", " ", script)):
-        words = _words(build["words"])
-        positional: list[str] = []
-        at = 0
-        while at < len(words):
-            name, sign, value = words[at].partition("=")
-            if name in _WITH_VALUE and not sign:
-                at += 1
-                value = words[at] if at < len(words) else ""
-            if name == "--build-arg":
-                key, _, text = value.partition("=")
-                if "$" in text or "`" in text:
-                    raise Wrong(f"builds with --build-arg {key}, whose value its script computes")
-                arguments[key] = text
-            elif name in {"-f", "--file"} and value.rpartition("/")[2] != FILE_NAME:
-                raise Wrong(f"builds from {value}, which is not its {FILE_NAME}")
-            elif name == "--target":
-                raise Wrong(f"builds the stage {value} alone")
-            elif not name.startswith("-"):
-                positional.append(words[at])
-            at += 1
-        if positional and not _OWN_FOLDER.fullmatch(positional[-1]) and not _is_own_folder(positional[-1]):
-            raise Wrong(f"builds in {positional[-1]}, which is not its own folder")
-    return arguments
-
-
-def _is_own_folder(word: str) -> bool:
-    return "dirname" in word or word in {"$(pwd)", "$PWD", "${PWD}"}
-
-
 def _words(text: str) -> Sequence[str]:
-    hidden = re.sub(r"\$\([^()]*\)", lambda match: match[0].replace(" ", "\0").replace('"', "\1"), text)
     try:
-        return [word.replace("\0", " ").replace("\1", '"') for word in shlex.split(hidden)]
+        return shlex.split(text)
     except ValueError:
         return text.split()
 

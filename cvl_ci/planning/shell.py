@@ -46,11 +46,11 @@ class Around:
 def on_docker(preset: Preset, *, around: Around, args: tuple[str, ...]) -> Lines:
     """Return the lines for the machine's Docker, the default: `build` first makes the image that the scripts run."""
     example = around.example
-    build = _build(example)
+    build = build_preset(example)
     is_build = build is not None and preset.name == build.name
     setup = downloads.lines(example.resources) if build and preset.docker else ()
     if build and preset.docker and not is_build:
-        setup += (_build_line(build),)
+        setup += (build_line(build),)
     name = _image_name(around, build)
     run = _run_line(preset, around=around, args=args, image_name=name if preset.docker else None)
     env = {"CVL_IMAGE": name} if name and preset.docker else {}
@@ -138,7 +138,7 @@ def _in_container(line: str, *, preset: Preset, around: Around, image_name: str)
     )
 
 
-def _build(example: Example) -> Preset | None:
+def build_preset(example: Example) -> Preset | None:
     """Return the preset `build`, else an undeclared build.sh. Raise Wrong if the declaration cannot run."""
     definition = example.presets.get(BUILD)
     if BUILD not in example.presets and "build.sh" not in example.files:
@@ -149,7 +149,8 @@ def _build(example: Example) -> Preset | None:
         raise Wrong(f"needs the preset {BUILD} first, which {wrong.problem}", near=wrong.near) from None
 
 
-def _build_line(build: Preset) -> str:
+def build_line(build: Preset) -> str:
+    """Return the line of the setup that builds the example's image."""
     line = _plain(build, (), texts={})
     assigned = [f"{name}={shlex.quote(value)}" for name, value in build.env.items()]
     return " ".join(["env", *assigned, line]) if assigned else line

@@ -38,14 +38,11 @@ class LocalImage:
 class ImageBuilder(Protocol):
     """The container engine of this computer."""
 
-    def architecture(self) -> str:
-        """Return the engine's architecture, such as `amd64`. Raise ImageError if no engine answers."""
-
     def local_image(self, name: str) -> LocalImage | None:
-        """Return an image of this computer; None: it has none of this name."""
+        """Return an image of this computer; None: it has none of this name, or no engine answers."""
 
     def build(self, build: ImageBuild, *, tell: Tell) -> None:
-        """Build the image. `tell` hears each line. Raise ImageError with the last lines."""
+        """Build the image for the machines' platform. `tell` hears each line. Raise ImageError with the last lines."""
 
     def push(self, name: ImageName, login: RegistryLogin | None) -> str:
         """Push a tag and return the digest that the registry took. Raise ImageError with its answer."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cvl_ci.errors import ImageError, InputProblem, RequestError
@@ -11,11 +12,12 @@ from cvl_ci.inputs.parsers import Wrong
 from cvl_ci.inputs.reader import Spelling
 from cvl_ci.model.container_image import ImageName, image_name, is_loopback
 from cvl_ci.model.staged_files import StagedFile
-from cvl_ci.planning import dockerfile, pushed_image
+from cvl_ci.planning import build_script, dockerfile, pushed_image, shell
 
 if TYPE_CHECKING:
     from cvl_ci.commands.deploy.image_step import ImageContent, ImagePorts
     from cvl_ci.model.plan import RunPlan
+    from cvl_ci.planning.presets import Preset
     from cvl_ci.ports import Checkout
 
 _LARGEST_FILE = 512 * 1024
@@ -40,8 +42,8 @@ def with_image(
     """
     from cvl_ci.commands.deploy import image_step
 
-    has_build = _require_possible(plan, repository, checkout, spelling)
-    with _content(plan, checkout) as content:
+    build = _require_possible(plan, repository, checkout, spelling)
+    with _content(plan, checkout, build) as content:
         ports = _ports(content, repository, environ, tell)
         if is_dry or not builds:
             image = image_step.find(repository, content, ports)
@@ -57,7 +59,7 @@ def with_image(
             name = image_step.ensure(repository, content, ports)
         if not is_dry:
             image_step.require_readable(name, ports.registry, has_login=pushed_image.has_login(plan))
-    return pushed_image.with_image(plan, name, builds=has_build)
+    return pushed_image.with_image(plan, name, builds=_builds(plan, build))
 
 
 def sandbox_environment(plan: RunPlan, environ: Mapping[str, str]) -> Mapping[str, str]:
@@ -68,9 +70,17 @@ def sandbox_environment(plan: RunPlan, environ: Mapping[str, str]) -> Mapping[st
     return {**environ, SANDBOX_REGISTRY: host} if host and plan.machines.is_on_sandbox else environ
 
 
-def _require_possible(plan: RunPlan, repository: ImageName, checkout: Checkout, spelling: Spelling) -> bool:
-    """Return whether the plan's setup builds the image. Raise RequestError with all mistakes."""
+def _builds(plan: RunPlan, build: Preset | None) -> bool:
+    """Return whether the setup's last command builds the image: planning/shell.py, on_docker."""
+    return build is not None and plan.work.setup_commands[-1:] == (shell.build_line(build),)
+
+
+def _require_possible(plan: RunPlan, repository: ImageName, checkout: Checkout, spelling: Spelling) -> Preset | None:
+    """Return the preset that builds the image; None: the example has none. Raise RequestError with all mistakes."""
+    from cvl_ci.commands.plan.build_run import read_example
+
     mistakes = []
+    build: Preset | None = None
     registry, name = spelling.of("registry"), plan.work.example or plan.title
     paths, path = checkout.paths(), _below(plan.work.directory, dockerfile.FILE_NAME)
     if not plan.work.example:
@@ -79,6 +89,14 @@ def _require_possible(plan: RunPlan, repository: ImageName, checkout: Checkout, 
     elif not paths.is_file(path):
         problem = f"has no {dockerfile.FILE_NAME}, from which `{registry}` builds its image"
         mistakes.append(InputProblem(field="example", value=name, problem=problem))
+    else:
+        try:
+            build = shell.build_preset(read_example(plan.work.directory, checkout.files(plan.work.directory), checkout))
+        except Wrong as wrong:
+            mistakes.append(InputProblem(field="example", value=name, problem=wrong.problem, near=wrong.near))
+        if _builds(plan, build) and len(plan.work.setup_commands) > 1:
+            problem = "has downloads before its build, and an image that is built here would lack them"
+            mistakes.append(InputProblem(field="example", value=name, problem=problem))
     if plan.work.image:
         problem = f"is an image that exists: give it or {registry}"
         mistakes.append(InputProblem(field=spelling.of("image"), value=plan.work.image, problem=problem))
@@ -87,11 +105,11 @@ def _require_possible(plan: RunPlan, repository: ImageName, checkout: Checkout, 
         mistakes.append(InputProblem(field=registry, value=str(repository), problem=problem))
     if mistakes:
         raise RequestError(mistakes)
-    return bool(plan.work.setup_commands)  # its last command builds: planning/shell.py, on_docker
+    return build
 
 
 @contextmanager
-def _content(plan: RunPlan, checkout: Checkout) -> Iterator[ImageContent]:
+def _content(plan: RunPlan, checkout: Checkout, build: Preset | None) -> Iterator[ImageContent]:
     """Yield a copy of the example's own files, as the machine would get them, with what its Dockerfile begins from."""
     from cvl_ci.commands.deploy.image_step import ImageContent
     from cvl_ci.local.staging import LocalStaging
@@ -101,10 +119,8 @@ def _content(plan: RunPlan, checkout: Checkout) -> Iterator[ImageContent]:
     with LocalStaging().staged(files) as root:
         folder = root / directory
         recipe = (folder / dockerfile.FILE_NAME).read_text(encoding="utf-8", errors="replace")[:_LARGEST_FILE]
-        script = folder / "build.sh"
-        text = script.read_text(encoding="utf-8", errors="replace")[:_LARGEST_FILE] if script.is_file() else ""
         try:
-            arguments = dockerfile.build_arguments(text)
+            arguments = build_script.build_arguments(_build_text(folder, build)) if build else {}
             bases = dockerfile.bases(recipe, arguments)
         except Wrong as wrong:
             problem = f"{wrong.problem}: build it with its own script, push it, and give --image"
@@ -112,9 +128,17 @@ def _content(plan: RunPlan, checkout: Checkout) -> Iterator[ImageContent]:
         yield ImageContent(example=name, folder=folder, arguments=arguments, bases=bases)
 
 
+def _build_text(folder: Path, build: Preset) -> str:
+    """Return what the preset runs: its script, else its command."""
+    if build.script is None:
+        return " ".join([build.command or "", *build.args])
+    return (folder / build.script).read_text(encoding="utf-8", errors="replace")[:_LARGEST_FILE]
+
+
 def _ports(
     content: ImageContent, repository: ImageName, environ: Mapping[str, str], tell: Callable[[str], None]
 ) -> ImagePorts:
+    from cvl_ci.clouds.child_environment import for_programs
     from cvl_ci.clouds.container_registry import logins
     from cvl_ci.clouds.container_registry.oci import OciRegistry
     from cvl_ci.commands.deploy.image_step import ImagePorts
@@ -126,7 +150,7 @@ def _ports(
     hosts = {name.host for base in content.bases if (name := image_name(base))} - {repository.host}
     own = {host: logins.find(host, without, config=config, sources=sources) for host in hosts}
     return ImagePorts(
-        builder=DockerImages(without, config=config),
+        builder=DockerImages(for_programs(environ), config=config),
         registry=OciRegistry(),
         login={**own, repository.host: login},
         tell=tell,

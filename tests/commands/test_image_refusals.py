@@ -19,6 +19,16 @@ FILES = {
     "examples/odd/serve.sh": "PORT=8123 exec python3 server.py\n",
     "examples/odd/build.sh": "docker build --target small .\n",
     "examples/odd/Dockerfile": "FROM scratch\n",
+    "examples/loads/example.yaml": "name: loads\npresets: {build: make.sh, serve: serve.sh}\n"
+    "resources: {gpu: 0, downloads: [{url: 'https://example.test/w', dest: w}]}\n",
+    "examples/loads/make.sh": "docker build .\n",
+    "examples/loads/serve.sh": "PORT=8123 docker run x\n",
+    "examples/loads/Dockerfile": "FROM scratch\n",
+    "examples/makes/example.yaml": "name: makes\nresources: {gpu: 0}\npresets: {build: make.sh, serve: serve.sh}\n",
+    "examples/makes/make.sh": "make image\n",
+    "examples/makes/build.sh": "docker build .\n",
+    "examples/makes/serve.sh": "PORT=8123 docker run x\n",
+    "examples/makes/Dockerfile": "FROM scratch\n",
     "examples/own/example.yaml": f"name: own\nresources: {{gpu: 0}}\n{SERVE}"
     "service: {ports: 9000, readiness_probe: /own}\n",
     "examples/own/serve.sh": "PORT=8123 exec python3 server.py\n",
@@ -48,7 +58,9 @@ HERE = ("--registry", "127.0.0.1:5000/cvl/images")
     ("words", "problem"),
     [
         (("bare", "--cloud", "sandbox", *HERE), "has no Dockerfile"),
-        (("odd", "--cloud", "sandbox", *HERE), "builds the stage small alone"),
+        (("odd", "--cloud", "sandbox", *HERE), "builds with --target"),
+        (("loads", "--cloud", "sandbox", *HERE), "has downloads before its build"),
+        (("makes", "--cloud", "sandbox", *HERE), "no `docker build` in its build"),
         (("odd", "--cloud", "aws", *HERE), "machines of a cloud cannot reach"),
         (("odd", "--cloud", "sandbox", *HERE, "--image", "a/b:1"), "is an image that exists"),
         (("--command", "python3 x", "--port", "80", "--cloud", "sandbox", *HERE), "goes with an example"),

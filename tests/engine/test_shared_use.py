@@ -44,7 +44,8 @@ def test_another_secret_repository_or_lease_has_another_pair(secret: Secret, use
 
 
 def test_no_program_gets_the_secret() -> None:
-    environ = {SECRET_VARIABLE: SECRET.reveal(), "INPUT_REUSE_KEY": SECRET.reveal(), "PATH": "/bin"}
+    own = {SECRET_VARIABLE: "s", "CVL_CI_REGISTRY_USER": "u", "CVL_CI_REGISTRY_PASSWORD": "p"}
+    environ = {**own, "INPUT_REUSE_KEY": SECRET.reveal(), "PATH": "/bin"}
     assert for_programs(environ) == {"PATH": "/bin"}
 
 

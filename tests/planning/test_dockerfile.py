@@ -1,11 +1,11 @@
-"""What a Dockerfile begins from, and what its build script adds."""
+"""What a Dockerfile begins from."""
 
 from __future__ import annotations
 
 import pytest
 
 from cvl_ci.inputs.parsers import Wrong
-from cvl_ci.planning.dockerfile import bases, build_arguments
+from cvl_ci.planning.dockerfile import bases
 
 DIGEST = "sha256:" + "a" * 64
 
@@ -31,34 +31,3 @@ def test_the_base_images_of_a_dockerfile(text: str, arguments: dict[str, str], e
 def test_a_base_without_a_value_is_named() -> None:
     with pytest.raises(Wrong, match="BASE has no value"):
         bases("ARG BASE\nFROM $BASE\n", {})
-
-
-@pytest.mark.parametrize(
-    ("script", "expected"),
-    [
-        ('docker build -t "${CVL_IMAGE:-x}" "$(dirname "$0")"\n', {}),
-        (
-            'docker build --tag x --build-arg A=1 --build-arg="B=two words" "$SCRIPT_DIR"\n',
-            {"A": "1", "B": "two words"},
-        ),
-        ('docker build \\\n  -t x \\\n  -f "$SCRIPT_DIR/Dockerfile" \\\n  "${SCRIPT_DIR}"\n', {}),
-        ("docker buildx build --progress plain -t x .\n", {}),
-        ("echo no build\n", {}),
-    ],
-)
-def test_a_build_script_adds_its_plain_arguments(script: str, expected: dict[str, str]) -> None:
-    assert build_arguments(script) == expected
-
-
-@pytest.mark.parametrize(
-    ("script", "problem"),
-    [
-        ('docker build --build-arg V="$(date)" .', "whose value its script computes"),
-        ("docker build -f Dockerfile.gpu .", "not its Dockerfile"),
-        ("docker build --target small .", "the stage small alone"),
-        ('docker build "$REPO_ROOT"', "not its own folder"),
-    ],
-)
-def test_another_kind_of_build_is_named(script: str, problem: str) -> None:
-    with pytest.raises(Wrong, match=problem):
-        build_arguments(script)

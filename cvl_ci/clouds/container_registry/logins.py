@@ -13,12 +13,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cvl_ci.clouds.child_environment import for_programs
 from cvl_ci.clouds.programs import programs
 from cvl_ci.errors import CredentialsError
-from cvl_ci.model.container_image import DOCKER_HUB, RegistryLogin
+from cvl_ci.model.container_image import DOCKER_HUB, PASSWORD_VARIABLE, USER_VARIABLE, RegistryLogin
 from cvl_ci.model.secret import Secret
 
-USER, PASSWORD = "CVL_CI_REGISTRY_USER", "CVL_CI_REGISTRY_PASSWORD"
+USER, PASSWORD = USER_VARIABLE, PASSWORD_VARIABLE
 ECR = re.compile(r"\d{12}\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(?:\.cn)?")
 GOOGLE = re.compile(r"[a-z0-9-]+-docker\.pkg\.dev|(?:[a-z]+\.)?gcr\.io")
 ACR = re.compile(r"[a-z0-9]+\.azurecr\.(?:io|cn|us)")
@@ -91,7 +92,7 @@ def token_sources(environ: Mapping[str, str]) -> TokenSources:
     def azure() -> str:
         from cvl_ci.clouds.azure.inventory import token_from
 
-        return token_from(programs(environ)).text
+        return token_from(programs(for_programs(environ))).text
 
     return TokenSources(ecr=ecr, google=google, azure=azure, acr=exchanged)
 
@@ -164,7 +165,13 @@ def _of_helper(name: str, key: str, environ: Mapping[str, str]) -> RegistryLogin
     words: Sequence[str] = (f"docker-credential-{name}", "get")
     try:
         answer = subprocess.run(
-            words, input=key, env=dict(environ), capture_output=True, text=True, timeout=_HELPER_SECONDS, check=False
+            words,
+            input=key,
+            env=for_programs(environ),
+            capture_output=True,
+            text=True,
+            timeout=_HELPER_SECONDS,
+            check=False,
         )
         document = json.loads(answer.stdout) if answer.returncode == 0 else {}
     except (OSError, ValueError, subprocess.TimeoutExpired):

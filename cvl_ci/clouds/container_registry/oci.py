@@ -27,7 +27,8 @@ MANIFESTS = (
 LARGEST_MANIFEST = 4 << 20
 """The specification's own bound of a manifest."""
 TIMEOUT = (5.0, 20.0)
-_PARAMETER = re.compile(r'(\w+)="([^"]*)"')
+_PARAMETER = re.compile(r'\b(\w{1,32})="([^"]*)"')
+LONGEST_CHALLENGE = 4096
 
 
 class OciRegistry:
@@ -65,7 +66,7 @@ class OciRegistry:
             )
         computed = f"sha256:{hashlib.sha256(answer.content).hexdigest()}"
         claimed = answer.headers.get("Docker-Content-Digest", computed)
-        if not DIGEST.fullmatch(claimed) or claimed != computed:
+        if not DIGEST.fullmatch(claimed) or claimed != computed or name.digest not in {"", computed}:
             raise ImageError(f"The registry {name.host} answered with a manifest whose digest is another.")
         return claimed
 
@@ -96,10 +97,8 @@ def _authorization(refused: Response, name: ImageName, login: RegistryLogin | No
         basic = f"Basic {base64.b64encode(pair).decode()}"
     if kind.lower() == "basic":
         return basic
-    parameters = dict(_PARAMETER.findall(rest))
-    realm = urlsplit(parameters.get("realm", ""))
-    is_safe = realm.scheme == "https" or (realm.scheme == "http" and is_loopback(realm.netloc))
-    if kind.lower() != "bearer" or not is_safe:
+    parameters = dict(_PARAMETER.findall(rest[:LONGEST_CHALLENGE]))
+    if kind.lower() != "bearer" or not _is_safe(parameters.get("realm", ""), name.host):
         return ""
     scope = f"repository:{name.path}:pull"
     answer = _get(parameters["realm"], basic, service=parameters.get("service", ""), scope=scope)
@@ -110,3 +109,14 @@ def _authorization(refused: Response, name: ImageName, login: RegistryLogin | No
     document = parsed(answer.content)
     token = document.get("token") or document.get("access_token") if isinstance(document, dict) else None
     return f"Bearer {token}" if isinstance(token, str) and token.isascii() and token.isprintable() else ""
+
+
+def _is_safe(realm: str, host: str) -> bool:
+    """Return whether a login may go to the realm that a host names: by HTTPS, or from this computer to itself."""
+    try:
+        parts = urlsplit(realm)
+    except ValueError:
+        return False
+    if "@" in parts.netloc or not parts.hostname:
+        return False
+    return parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host) and is_loopback(parts.netloc))

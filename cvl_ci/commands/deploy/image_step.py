@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cvl_ci.errors import ImageError
-from cvl_ci.model.container_image import ImageName, RegistryLogin, image_name
+from cvl_ci.model.container_image import PLATFORM, ImageName, RegistryLogin, image_name
 from cvl_ci.ports.images import ImageBuild, ImageBuilder, Registry, Tell
 
 TAG_DIGITS = 32
@@ -60,7 +60,7 @@ class TaggedImage:
 def find(repository: ImageName, content: ImageContent, ports: ImagePorts) -> TaggedImage:
     """Return the image of this content, and whether the registry has it. Build nothing. Raise ImageError."""
     bases = {base: _base(base, ports) for base in content.bases}
-    tag = content_tag(content, {base: digest for base, (digest, _) in bases.items()}, ports.builder.architecture())
+    tag = content_tag(content, {base: digest for base, (digest, _) in bases.items()})
     name = replace(repository, tag=tag)
     digest = ports.registry.digest(name, ports.login.get(name.host))
     return TaggedImage(name=name, digest=digest, pulls=all(is_remote for _, is_remote in bases.values()))
@@ -109,9 +109,9 @@ def require_readable(image: ImageName, registry: Registry, *, has_login: bool) -
     )
 
 
-def content_tag(content: ImageContent, bases: Mapping[str, str], architecture: str) -> str:
+def content_tag(content: ImageContent, bases: Mapping[str, str]) -> str:
     """Return the tag of a content: the example's name, and a digest of files, arguments, base images and platform."""
-    digest = hashlib.sha256(f"cvl-ci image 1\0{architecture}\0".encode())
+    digest = hashlib.sha256(f"cvl-ci image 2\0{PLATFORM}\0".encode())
     for base, identity in sorted(bases.items()):
         digest.update(f"base\0{base}\0{identity}\0".encode())
     for key, value in sorted(content.arguments.items()):

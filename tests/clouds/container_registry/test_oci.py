@@ -6,12 +6,14 @@ import base64
 import http.server
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from cvl_ci.clouds.container_registry import oci
 from cvl_ci.clouds.container_registry.oci import OciRegistry
 from cvl_ci.errors import ImageError
 from cvl_ci.model.container_image import ImageName, RegistryLogin, image_name
@@ -105,6 +107,8 @@ def test_a_token_is_asked_at_the_named_realm_for_this_repository_alone() -> None
         ((302, {"Location": "http://127.0.0.1:1/"}, b""), "did not answer"),
         ((200, {}, b"x" * (5 << 20)), "did not answer"),
         ((401, {"WWW-Authenticate": 'Bearer realm="http://203.0.113.1/token"'}, b""), "refuses"),
+        ((401, {"WWW-Authenticate": 'Bearer realm="http://127.0.0.1:80@evil.example/t"'}, b""), "refuses"),
+        ((401, {"WWW-Authenticate": 'Bearer realm="https://[x"'}, b""), "refuses"),
         ((401, {"WWW-Authenticate": "Negotiate"}, b""), "refuses"),
         ((403, {}, b""), "refuses"),
     ],
@@ -112,6 +116,38 @@ def test_a_token_is_asked_at_the_named_realm_for_this_repository_alone() -> None
 def test_an_answer_that_proves_nothing_is_an_error(answer: Answer, problem: str) -> None:
     with answering(lambda *_: answer) as host, pytest.raises(ImageError, match=problem):
         OciRegistry().digest(named(f"{host}/cvl/images:one"), LOGIN)
+
+
+@pytest.mark.parametrize(
+    ("host", "realm", "is_safe"),
+    [
+        ("registry.test", "https://auth.test/t", True),
+        ("127.0.0.1:5000", "http://127.0.0.1:5001/t", True),
+        ("registry.test", "http://127.0.0.1:8080/t", False),
+        ("127.0.0.1:5000", "http://127.0.0.1:80@evil.example/t", False),
+        ("registry.test", "https://user@auth.test/t", False),
+        ("registry.test", "https://", False),
+        ("registry.test", "https://[x", False),
+    ],
+)
+def test_a_login_goes_to_no_plain_http_but_this_computer_s(host: str, realm: str, is_safe: bool) -> None:
+    assert oci._is_safe(realm, host) is is_safe
+
+
+def test_a_long_challenge_costs_no_more_than_its_bound() -> None:
+    """By the same search with and without the length that a head may have: a ratio within one process."""
+    times = []
+    for length in (oci.LONGEST_CHALLENGE, 16 * oci.LONGEST_CHALLENGE):
+        begin = time.process_time()
+        for _ in range(20):
+            oci._PARAMETER.findall("a" * length)
+        times.append(time.process_time() - begin)
+    assert times[1] < 80 * times[0] + 0.05
+
+
+def test_a_digest_s_manifest_is_that_digest() -> None:
+    with answering(lambda *_: (200, {}, b"{}")) as host, pytest.raises(ImageError, match="digest is another"):
+        OciRegistry().digest(named(f"{host}/cvl/images@sha256:{'0' * 64}"), None)
 
 
 @pytest.mark.parametrize(
