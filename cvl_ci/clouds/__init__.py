@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     from cvl_ci.clouds.aws.clients import account_regions, ec2_clients, service_clients
     from cvl_ci.clouds.aws.inventory import AwsInventory
     from cvl_ci.clouds.composite import Inventories
+    from cvl_ci.clouds.contents import EveryStore
     from cvl_ci.clouds.registry import all_inventories, all_stores, provable_clouds
 
 __all__ = [
     "AwsBuckets",
     "AwsInventory",
+    "EveryStore",
     "Inventories",
     "account_regions",
     "all_inventories",
@@ -34,6 +36,7 @@ _MODULES = {
     "AwsBuckets": "aws.buckets",
     "service_clients": "aws.clients",
     "AwsInventory": "aws.inventory",
+    "EveryStore": "contents",
     "Inventories": "composite",
     "all_inventories": "registry",
     "all_stores": "registry",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from cvl_ci.errors import EngineError
+from cvl_ci.errors import CvlError, EngineError
 from cvl_ci.model.bucket import BucketAddress
 from cvl_ci.model.storage import StoredBytes
 from cvl_ci.ports.storage import BucketContents
@@ -41,5 +41,10 @@ class EveryStore:
         if address.scheme not in self._openers:
             raise EngineError(f"cvl-ci cannot list {address} here")
         if address.scheme not in self._opened:
-            self._opened[address.scheme] = self._openers[address.scheme]()
+            try:
+                self._opened[address.scheme] = self._openers[address.scheme]()
+            except CvlError:
+                raise
+            except Exception as error:
+                raise EngineError(f"cvl-ci cannot list {address} here: {error}"[:300]) from error
         return self._opened[address.scheme].content(address, seconds=seconds)

@@ -6,16 +6,17 @@ name, size and byte of it is the machine's claim: a checkpoint counts here when 
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from cvl_ci.engine import node_commands
+from cvl_ci.engine.checkpoint_connection import CheckpointConnection, CopyIsOver, Tell
 from cvl_ci.engine.machine.checkpoints import sync
 from cvl_ci.engine.machine.checkpoints.local_folder import Folder
 
@@ -25,48 +26,47 @@ RESERVE_BYTES = 1 << 30
 """So much stays free on the runner's disk."""
 MOST_FILES, LARGEST_MANIFEST = 1000, 4 << 20
 LOOK_SECONDS, END_SECONDS = 10.0, 5.0
-SLACK_BYTES = 2 << 20
-"""Bytes next to the files: a login shell may print first."""
-WATCH_SECONDS, STALL_SECONDS = 0.5, 120.0
 KEPT = 1
-_LISTED = re.compile(r"manifest (?P<size>[0-9]{1,12}) (?P<sha256>[0-9a-f]{64}) (?P<name>[A-Za-z0-9._=-]{1,120})")
+TORN_TRIES = 3
+"""So often a checkpoint that does not come whole is tried."""
+LARGEST_NUMBER = 1 << 50
+"""No real size or step is larger. Python cannot print every number that a manifest may hold."""
+_LISTED = re.compile(
+    r"manifest (?P<size>[0-9]{1,12}) (?P<sha256>[0-9a-f]{64}) (?P<name>[A-Za-z0-9._=-]{1,100}-[0-9a-f]{12})"
+)
 _LIST = (
     'cd {place}/manifests 2> /dev/null && for one in *; do [ -f "$one" ] && '
     'echo "manifest $(wc -c < "$one") $(sha256sum < "$one" | cut -c 1-64) $one"; done | head -n 200; true'
 )
 
-Tell = Callable[..., None]
-
-
-class Machine(NamedTuple):
-    """A machine's folder of checkpoints. `ask`: run a command there, and return what it prints.
-
-    `bring`: copy files, by name below `place` and size, to a folder here; return the problems.
-    """
-
-    place: str
-    ask: Callable[[str], str]
-    bring: Callable[[Sequence[tuple[str, int]], Path], Sequence[str]]
-
 
 class CheckpointCopy:
     """The copy in `folder`, in the layout of the machine's. `tell(kind, **values)`: messages for the run's process."""
 
-    def __init__(self, folder: Path, machine: Machine, *, tell: Tell, room: Callable[[], int] | None = None) -> None:
+    def __init__(
+        self, folder: Path, machine: CheckpointConnection, *, tell: Tell, room: Callable[[], int] | None = None
+    ) -> None:
         self._folder, self._machine, self._tell = folder, machine, tell
         self.store = Folder(str(folder / "place"))
         self._room = room or self._free
         self._manifests: dict[tuple[str, str], dict[str, Any]] = {}
         self._refused: set[tuple[str, str]] = set()
+        self._torn: dict[tuple[str, str], int] = {}
 
     def look(self) -> None:
         """Copy the newest checkpoint if it is not here. Raises what SkyPilot's connection raises."""
         listing = self._listing()
         self._manifests = {key: one for key, one in self._manifests.items() if key in listing}
         self._refused &= listing.keys()
+        self._torn = {key: tries for key, tries in self._torn.items() if key in listing}
         for key, size in listing.items():
-            if key not in self._manifests and (one := self._manifest(key, size)) is not None:
+            if key in self._manifests:
+                continue
+            one = self._manifest(key, size)
+            if one is not None:
                 self._manifests[key] = one
+            elif self._is_given_up(key, f"the manifest {key[0]} did not come whole"):
+                self._manifests[key] = {}
         readable = {key: one for key, one in self._manifests.items() if one}
         newest = max(readable, key=lambda key: _age(readable[key]), default=None)
         if newest is None or newest in self._refused:
@@ -77,7 +77,8 @@ class CheckpointCopy:
         self._copy(newest, readable[newest])
 
     def _listing(self) -> dict[tuple[str, str], int]:
-        lines = self._machine.ask(_LIST.format(place=self._machine.place)).splitlines()
+        with self._arriving() as incoming:
+            lines = self._machine.printed(_LIST.format(place=self._machine.place), incoming).splitlines()
         matches = [match for line in lines if (match := _LISTED.fullmatch(line.strip()))]
         return {(match["name"], match["sha256"]): int(match["size"]) for match in matches}
 
@@ -92,9 +93,7 @@ class CheckpointCopy:
             if not path.is_file() or sync.fingerprint(str(path)) != (size, digest):
                 return None
             manifest = next(iter(sync.stored(Folder(str(incoming)))), None)
-            if manifest is None or sync.manifest_key(manifest["name"]) != f"{sync.MANIFESTS}{name}":
-                return {}
-            return manifest if all(entry["size"] >= 0 for entry in manifest["files"]) else {}
+            return manifest if manifest is not None and _is_sound(manifest, key=f"{sync.MANIFESTS}{name}") else {}
 
     def _copy(self, key: tuple[str, str], manifest: Mapping[str, Any]) -> None:
         files = {str(entry["key"]): entry for entry in manifest["files"]}
@@ -105,11 +104,13 @@ class CheckpointCopy:
             self._tell("checkpoint_refused", name=manifest["name"], bytes=total, files=len(files), room=room)
             return
         with self._arriving() as incoming:
-            self._machine.bring([(name, int(entry["size"])) for name, entry in files.items()], incoming)
-            arrived = sum(path.stat().st_size for path in incoming.rglob("*") if path.is_file())
-            self._tell("checkpoint_bytes", bytes=arrived)
+            problems = self._machine.bring([(name, int(entry["size"])) for name, entry in files.items()], incoming)
             if not all(_is_whole(incoming / name, entry) for name, entry in files.items()):
-                return  # the machine has a newer one, or is gone: the next look tells
+                text = " ".join(problems) or f"the files of {manifest['name']} are not as its manifest names them"
+                if self._is_given_up(key, text):
+                    self._refused.add(key)
+                    self._tell("checkpoint_torn", name=manifest["name"], tries=TORN_TRIES, text=text[:300])
+                return
             for name in files:
                 target = self._folder / "place" / name
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -117,6 +118,14 @@ class CheckpointCopy:
         self.store.put(sync.manifest_key(manifest["name"]), sync.packed(manifest))
         sync.prune(self.store, keep=KEPT)
         self._tell("checkpoint_here", name=manifest["name"], bytes=total)
+
+    def _is_given_up(self, key: tuple[str, str], text: str) -> bool:
+        """Count a try that brought no whole file. Return whether it was the last one, and tell of each other."""
+        self._torn[key] = self._torn.get(key, 0) + 1
+        if self._torn[key] >= TORN_TRIES:
+            return True
+        self._tell("checkpoint_trouble", text=text[:300])
+        return False
 
     @contextmanager
     def _arriving(self) -> Iterator[Path]:
@@ -137,41 +146,24 @@ def _age(manifest: Mapping[str, Any]) -> tuple[float, int, str]:
     return float(manifest["at"]), int(manifest["step"]), str(manifest["name"])
 
 
+def _is_sound(manifest: Mapping[str, Any], *, key: str) -> bool:
+    """Return whether cvl-ci can name, add up and store the values of a manifest. A machine chose them."""
+    files, name = manifest["files"], manifest["name"]
+    try:
+        for text in (name, *(entry["path"] for entry in files)):
+            text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return False
+    return (
+        sync.manifest_key(name) == key
+        and math.isfinite(manifest["at"])
+        and abs(manifest["step"]) <= LARGEST_NUMBER
+        and all(0 <= entry["size"] <= LARGEST_NUMBER for entry in files)
+    )
+
+
 def _is_whole(path: Path, entry: Mapping[str, Any]) -> bool:
     return path.is_file() and sync.fingerprint(str(path)) == (entry["size"], entry["sha256"])
-
-
-@contextmanager
-def _bounded(folder: Path, *, most: int, place: str) -> Iterator[None]:
-    """End the transfer if it brings more bytes than `most`, or none for some time: a machine may send without end."""
-    over = threading.Event()
-
-    def watch() -> None:
-        arrived, moved_at = 0, time.monotonic()
-        while not over.wait(WATCH_SECONDS):
-            now = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-            if now > arrived:
-                arrived, moved_at = now, time.monotonic()
-            if now > most or time.monotonic() - moved_at > STALL_SECONDS:
-                _end_connections(place)
-
-    watcher = threading.Thread(target=watch, daemon=True, name="checkpoint-bounds")
-    watcher.start()
-    try:
-        yield
-    finally:
-        over.set()
-
-
-def _end_connections(place: str) -> None:
-    """End each program of this process whose command line names the place, with its children."""
-    import psutil  # type: ignore[import-untyped]  # SkyPilot brings it
-
-    for child in psutil.Process().children(recursive=True):
-        with suppress(psutil.Error):
-            if place in " ".join(child.cmdline()):
-                for one in (*child.children(recursive=True), child):  # a shell's own child would write on without it
-                    one.kill()
 
 
 @contextmanager
@@ -184,21 +176,16 @@ def during(request: Mapping[str, Any] | None, *, runners: Callable[[], Sequence[
         yield
         return
 
-    def ask(command: str) -> str:
-        return str(node_commands.ask(runners()[:1], command)[0]["out"])
-
-    def bring(files: Sequence[tuple[str, int]], into: Path) -> Sequence[str]:
-        most = sum(size for _, size in files) + SLACK_BYTES
-        with _bounded(into.parent, most=most, place=request["place"]):
-            return node_commands.bring(runners()[:1], remote=request["place"], files=[files], into=into.parent)
-
-    copy = CheckpointCopy(Path(request["into"]), Machine(request["place"], ask, bring), tell=send)
+    machine = CheckpointConnection(request["place"], runners=runners, tell=send)
+    copy = CheckpointCopy(Path(request["into"]), machine, tell=send)
     over = threading.Event()
 
     def work() -> None:
         while not over.wait(min(LOOK_SECONDS, float(request["every"]))):
             try:
                 copy.look()
+            except CopyIsOver:
+                return
             except Exception as error:  # noqa: BLE001  SkyPilot raises many kinds, and a machine chose the files
                 send("checkpoint_trouble", text=f"{type(error).__name__}: {error}"[:300])
 
@@ -208,4 +195,7 @@ def during(request: Mapping[str, Any] | None, *, runners: Callable[[], Sequence[
         yield
     finally:
         over.set()
-        thread.join(END_SECONDS)
+        end = time.monotonic() + END_SECONDS
+        while thread.is_alive() and time.monotonic() < end:  # the job's outputs have the connection now
+            machine.end()
+            thread.join(0.2)

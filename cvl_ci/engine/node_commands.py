@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +32,18 @@ def check(answers: Sequence[dict[str, Any]]) -> None:
             raise RuntimeError(f"Node {rank} could not do its part: {why}")
 
 
-def bring(runners: Sequence[Any], *, remote: str, files: Sequence[Sequence[tuple[str, int]]], into: Path) -> list[str]:
+def bring(
+    runners: Sequence[Any],
+    *,
+    remote: str,
+    files: Sequence[Sequence[tuple[str, int]]],
+    into: Path,
+    dropped: Callable[[int], None] = lambda _: None,
+) -> list[str]:
     """Copy files of a remote directory, by name and size, from every node to `into`/RANK/.
 
     Return the problems. The files come as bytes on stdout and not by rsync: rsync would create links, devices and names
-    as the machine has them.
+    as the machine has them. `dropped` gets the number of bytes that came and were removed again.
     """
     problems = []
     for rank, (runner, files_of_node) in enumerate(zip(runners, files, strict=False)):
@@ -44,16 +51,18 @@ def bring(runners: Sequence[Any], *, remote: str, files: Sequence[Sequence[tuple
         for name, size in files_of_node:
             target = into / str(rank) / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            problem = next((None for _ in range(TRIES) if _came(runner, f"{remote}/{name}", target, size)), "")
+            problem = next((None for _ in range(TRIES) if _came(runner, f"{remote}/{name}", target, size, dropped)), "")
             if problem is not None:
                 arrived = target.stat().st_size if target.is_file() else 0
                 problems.append(f"Of {name} of node {rank}, {arrived:,} of {size:,} bytes arrived.")
     return problems
 
 
-def _came(runner: Any, source: str, target: Path, size: int) -> bool:
+def _came(runner: Any, source: str, target: Path, size: int, dropped: Callable[[int], None]) -> bool:
     """Return whether the whole file arrived. cvl-ci chose the name; the machine's shell replaces `~`."""
+    before = target.stat().st_size if target.is_file() else 0
     target.unlink(missing_ok=True)
+    dropped(before)
     code = runner.run(
         f"head -c {size} {source}",
         log_path=str(target),
@@ -66,6 +75,7 @@ def _came(runner: Any, source: str, target: Path, size: int) -> bool:
         return False
     if arrived > size:
         _cut_front(target, arrived - size)
+        dropped(arrived - size)
     return True
 
 

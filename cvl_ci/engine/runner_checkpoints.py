@@ -17,7 +17,7 @@ from cvl_ci.ports import Progress, Watch
 from cvl_ci.result.units import size
 
 MOST_TROUBLES = 3
-"""So many failed copies in a row are shown."""
+"""So many failed copies in a row are shown, and so many refused checkpoints of a run."""
 
 
 class RunnerCheckpoints:
@@ -26,8 +26,15 @@ class RunnerCheckpoints:
     def __init__(self) -> None:
         self._folder = transfer.folder()
         self.bytes = 0
-        self.warnings: list[str] = []
-        self._troubles = 0
+        self._refusal, self._refusals, self._troubles = "", 0, 0
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Return the last refusal, and the number of those before: a job may write any number of checkpoints."""
+        if not self._refusal:
+            return ()
+        earlier_count = self._refusals - 1
+        return (self._refusal + (f" The same happened to {earlier_count:,} before it." if earlier_count else ""),)
 
     @property
     def path(self) -> Path:
@@ -42,7 +49,13 @@ class RunnerCheckpoints:
         return {"place": _place(cluster), "into": str(self.path), "every": interval}
 
     def note(self, event: Mapping[str, Any], watch: Watch) -> None:
-        """Note and show the worker's message about a copy."""
+        """Note and show the worker's message about a copy. A machine chose its values, so no value ends a run."""
+        try:
+            self._note(event, watch)
+        except (ArithmeticError, ValueError) as error:
+            watch(Progress(text=f"a message about a checkpoint could not be read ({type(error).__name__})"))
+
+    def _note(self, event: Mapping[str, Any], watch: Watch) -> None:
         kind = event["kind"]
         if kind == "checkpoint_bytes":
             self.bytes += int(event["bytes"])
@@ -55,12 +68,22 @@ class RunnerCheckpoints:
                 f"{event['files']:,} files, and {size(event['room'])} fit here. A loss of the machine loses it. "
                 "Give checkpoint_to a bucket, or save less."
             )
-            self.warnings.append(text)
-            watch(Progress(text=text))
+            self._refuse(text, watch)
+        elif kind == "checkpoint_torn":
+            self._refuse(
+                f"The checkpoint {_path(event)} did not come whole in {event['tries']} tries, so it stays on its "
+                f"machine: {event['text']} A loss of the machine loses it.",
+                watch,
+            )
         elif kind == "checkpoint_trouble":
             self._troubles += 1
             if self._troubles <= MOST_TROUBLES:
                 watch(Progress(text=f"the checkpoint could not be copied now, trying again: {event['text']}"))
+
+    def _refuse(self, text: str, watch: Watch) -> None:
+        self._refusal, self._refusals = text, self._refusals + 1
+        if self._refusals <= MOST_TROUBLES:
+            watch(Progress(text=text))
 
     def newest(self) -> StoredCheckpoint | None:
         """Return the checkpoint from which new machines go on; None: there is none."""

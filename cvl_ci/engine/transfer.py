@@ -100,14 +100,14 @@ class TransferLimit:
         if now - self._looked_at < LOOK_SECONDS:
             return self.until
         self._looked_at = now
-        arrived, files = _arrived(self.archives)
-        if arrived < self._fast_bytes:  # a file begins again after its connection broke
-            self._fast_at, self._fast_bytes = now, arrived
-        if arrived > self.most:
+        count, files = arrived(self.archives)
+        if count < self._fast_bytes:  # a file begins again after its connection broke
+            self._fast_at, self._fast_bytes = now, count
+        if count > self.most:
             self.why = "a machine sent more than it had packed"
             self.until = -math.inf
-        elif arrived - self._fast_bytes >= STALL_BYTES or files > self._fast_files:
-            self._fast_at, self._fast_bytes, self._fast_files = now, arrived, files
+        elif count - self._fast_bytes >= STALL_BYTES or files > self._fast_files:
+            self._fast_at, self._fast_bytes, self._fast_files = now, count, files
         elif now - self._fast_at > STALL_SECONDS:
             self.why = f"a machine sent less than {STALL_BYTES >> 20} MiB in {STALL_SECONDS:.0f} s"
             self.until = -math.inf
@@ -124,7 +124,7 @@ def packing(archives: Path, *, end: float) -> TransferLimit:
     )
 
 
-def _arrived(archives: Path) -> tuple[int, int]:
+def arrived(archives: Path) -> tuple[int, int]:
     """Return the number of bytes that arrived, and the number of files. A file may vanish when it begins again."""
     sizes = []
     for parent, _, names in os.walk(archives):

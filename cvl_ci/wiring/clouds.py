@@ -135,7 +135,7 @@ class OpenClouds:
             billed=False,
             named=SANDBOX,
             storage=buckets,
-            contents=buckets,
+            contents=inventory.EveryStore({"s3": lambda: buckets}),
             results=StoredResults(partial(_bucket, _keys_of(access), is_local=True), environment=session.environment),
         )
 

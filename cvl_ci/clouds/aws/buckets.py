@@ -106,10 +106,10 @@ class AwsBuckets:
 
     def content(self, address: BucketAddress, *, seconds: float) -> StoredBytes | None:
         until = self._clock() + seconds
-        pages = self._s3().get_paginator("list_objects_v2")
-        lists = pages.paginate(Bucket=address.bucket, Prefix=address.prefix)
-        sizes = ({entry["Key"]: entry["Size"] for entry in page.get("Contents", [])} for page in lists)
         try:
+            pages = self._s3().get_paginator("list_objects_v2")
+            lists = pages.paginate(Bucket=address.bucket, Prefix=address.prefix)
+            sizes = ({entry["Key"]: entry["Size"] for entry in page.get("Contents", [])} for page in lists)
             return stored_bytes(sizes, address, is_late=lambda: self._clock() > until)
         except Exception as error:
             if _code(error) in _ABSENT:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 API = "https://storage.googleapis.com"
 _KIND = "storage#objects"
+_ABSENT = ("404", "NOT_FOUND")
+"""The codes in Google's own JSON. A proxy or a portal answers 404 without it."""
 
 
 class GoogleBuckets:
@@ -45,9 +47,12 @@ class GoogleBuckets:
         params = {"prefix": address.prefix, "maxResults": str(contents.PAGE), "fields": fields}
         session, pages, token = self._new_session(), http.Pages(str(address)), "first"
         while token:
-            page = http.ask(session, "GET", url, params=params, absent_is_fine=True)
-            if page is None:
-                raise _Absent
+            try:
+                page = http.ask(session, "GET", url, params=params)
+            except http.ProviderRefused as refusal:
+                if refusal.status == 404 and refusal.code in _ABSENT:
+                    raise _Absent from None
+                raise
             if http.has(page, "kind", of=str(address)) != _KIND:
                 raise http.Unproved(f"the answer about {address} is of another kind")
             entries = list(http.entries(page.get("items", []), of=str(address)))

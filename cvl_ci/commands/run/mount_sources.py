@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from cvl_ci.errors import CvlError, InputProblem, RequestError
 from cvl_ci.inputs import bucket_address
 from cvl_ci.model.bucket import BucketAddress
 from cvl_ci.model.mount import MountMode
 from cvl_ci.model.plan import RunPlan
+from cvl_ci.model.storage import StoredBytes
 from cvl_ci.planning.storage_rules import file_mounts
 from cvl_ci.ports import BucketContents, Storage
 from cvl_ci.result.units import size
 
 SECONDS = 5.0
 """For the list of one mount; a longer list gives its least size."""
+ALL_SECONDS = 15.0
+"""For all lists together. The list of a store that is busy, or that a login delays, can wait longer than its bound."""
 MOST = 10
 """Mounts that are looked at."""
 
@@ -24,12 +28,14 @@ def require(plan: RunPlan, stores: BucketContents | None, tell: Callable[[str], 
 
     A bucket that does not answer here may answer the machines, whose rights are others. So silence is a line only.
     """
+    if stores is None:
+        return
     mistakes = []
-    for field, target, address, is_copy in list(_addresses(plan))[:MOST] if stores is not None else ():
-        try:
-            content = stores.content(address, seconds=SECONDS) if stores is not None else None
-        except CvlError as error:
-            tell(f"{target}: its size is not known here. {error.what}")
+    sources = list(_addresses(plan))[:MOST]
+    contents = _contents(stores, [address for _, _, address, _ in sources])
+    for (field, target, address, is_copy), content in zip(sources, contents, strict=True):
+        if isinstance(content, str):
+            tell(f"{target}: its size is not known here. {content}")
             continue
         value = f"{target}={address}"
         if content is None:
@@ -51,16 +57,34 @@ def require_results(place: BucketAddress | None, storage: Storage | None, warn: 
     """
     if place is None or storage is None:
         return
-    try:
-        content = storage.content(place, seconds=SECONDS)
-    except CvlError as error:
-        warn(
-            f"This computer cannot look at the bucket of the results. The machine tries it before the job. {error.what}"
-        )
+    [content] = _contents(storage, [place])
+    if isinstance(content, str):
+        warn(f"This computer cannot look at the bucket of the results. The machine tries it before the job. {content}")
         return
     if content is None:
         problem = "names a bucket that does not exist"
         raise RequestError([InputProblem(field="detach_to", value=f"s3://{place.bucket}", problem=problem)])
+
+
+def _contents(stores: BucketContents, addresses: Sequence[BucketAddress]) -> list[StoredBytes | str | None]:
+    """Return each content: None for a missing bucket, and a text for no answer within ALL_SECONDS."""
+    answers: list[StoredBytes | str | None] = []
+
+    def work() -> None:
+        for address in addresses:
+            try:
+                answers.append(stores.content(address, seconds=SECONDS))
+            except CvlError as error:
+                answers.append(error.what)
+            except Exception as error:  # noqa: BLE001  a cloud's library raises many kinds, and silence ends no run
+                answers.append(f"{type(error).__name__}: {error}"[:300])
+
+    thread = threading.Thread(target=work, daemon=True, name="bucket-contents")
+    thread.start()
+    thread.join(ALL_SECONDS)
+    in_time = list(answers)
+    late = f"It did not answer within {ALL_SECONDS:.0f} s."
+    return [*in_time, *[late] * (len(addresses) - len(in_time))]
 
 
 def _addresses(plan: RunPlan) -> Iterator[tuple[str, str, BucketAddress, bool]]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 import socket
+import threading
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
@@ -16,7 +18,9 @@ import pytest
 import requests
 import responses
 
-from cvl_ci.clouds import all_stores, contents, http
+from cvl_ci.clouds import all_stores, contents
+from cvl_ci.clouds import http as cloud_http
+from cvl_ci.clouds.aws.buckets import AwsBuckets
 from cvl_ci.clouds.azure.containers import STORAGE, AzureContainers
 from cvl_ci.clouds.cloudflare import buckets as r2
 from cvl_ci.clouds.contents import EveryStore
@@ -24,6 +28,7 @@ from cvl_ci.clouds.gcp.buckets import GoogleBuckets
 from cvl_ci.commands.run import mount_sources
 from cvl_ci.errors import CredentialsError, EngineError, RequestError
 from cvl_ci.inputs import bucket_address, mounts
+from cvl_ci.model.bucket import BucketAddress
 from cvl_ci.model.plan import FilePlan, RunPlan, WorkPlan
 from cvl_ci.model.storage import StoredBytes
 from cvl_ci.ports import BucketContents
@@ -66,9 +71,21 @@ def google() -> Iterator[Callable[[], BucketContents]]:
             bucket.blob(name).upload_from_string(b"x" * size)
         assert {blob.name: blob.size for blob in client.list_blobs("filled")} == SIZES
         client.close()
-        yield lambda: GoogleBuckets(http.session, api=api)
+
+        def session() -> requests.Session:
+            made = cloud_http.session()
+            made.hooks["response"].append(_with_google_s_words)
+            return made
+
+        yield lambda: GoogleBuckets(session, api=api)
     finally:
         server.stop()
+
+
+def _with_google_s_words(answer: requests.Response, **_: Any) -> None:
+    """Add the body of Google's 404 (Cloud Storage JSON API, "HTTP status and error codes"): the emulator's has none."""
+    if answer.status_code == 404:
+        answer._content = b'{"error": {"code": 404, "message": "The specified bucket does not exist."}}'
 
 
 @contextmanager
@@ -82,7 +99,7 @@ def azure(folder: Path, certificate: tuple[Path, Path]) -> Iterator[Callable[[],
         assert listed == SIZES
         variables.setenv("REQUESTS_CA_BUNDLE", str(certificate[0]))
         yield lambda: AzureContainers(
-            lambda: http.session(f"Bearer {entra_token(STORAGE)}"),
+            lambda: cloud_http.session(f"Bearer {entra_token(STORAGE)}"),
             place=lambda account: f"https://127.0.0.1:{port}/{account}",
         )
 
@@ -166,6 +183,67 @@ def test_a_bucket_that_does_not_exist_ends_a_run_before_a_machine(store: tuple[s
     ]
 
 
+class Busy:
+    """A store that is busy, and a library that is not installed."""
+
+    def __init__(self, go_on: threading.Event) -> None:
+        self.go_on = go_on
+
+    def content(self, address: BucketAddress, *, seconds: float) -> StoredBytes:
+        if address.bucket == "broken":
+            raise ModuleNotFoundError("No module named 'boto3'")
+        if address.bucket == "busy":
+            self.go_on.wait(60)
+        return StoredBytes(files=1, bytes=2)
+
+
+def test_a_store_that_gives_no_answer_in_time_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mount_sources, "ALL_SECONDS", 0.2)
+    lines: list[str] = []
+    go_on = threading.Event()
+    text = "/a=s3://broken\n/b=s3://fast\n/c=s3://busy\n/d=s3://fast"
+    plan = RunPlan(title="t", files=FilePlan(mounts=mounts.read(text)))
+    mount_sources.require(plan, Busy(go_on), lines.append)
+    go_on.set()
+    assert lines == [
+        "/a: its size is not known here. ModuleNotFoundError: No module named 'boto3'",
+        "/b has 1 file, 2 B, in s3://fast.",
+        "/c: its size is not known here. It did not answer within 0 s.",
+        "/d: its size is not known here. It did not answer within 0 s.",
+    ]
+
+
+def test_a_store_that_cannot_be_opened_gives_no_answer() -> None:
+    def broken(*_: Any) -> Any:
+        raise ModuleNotFoundError("No module named 'boto3'")
+
+    for stores in (EveryStore({"s3": broken}), AwsBuckets(clients=broken)):
+        with pytest.raises(EngineError, match="No module named 'boto3'"):
+            content(stores, "s3://weights")
+
+
+def test_a_404_of_another_server_does_not_prove_that_a_bucket_is_absent() -> None:
+    class Portal(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(404)
+            self.end_headers()
+            self.wfile.write(b"<html>Sign in</html>")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Portal) as portal:
+        thread = threading.Thread(target=portal.serve_forever)
+        thread.start()
+        try:
+            stores = GoogleBuckets(cloud_http.session, api=f"http://127.0.0.1:{portal.server_port}")
+            with pytest.raises(EngineError, match="did not list gs://absent: HTTP 404"):
+                content(stores, "gs://absent")
+        finally:
+            portal.shutdown()
+            thread.join()
+
+
 @pytest.mark.parametrize(
     ("text", "address"),
     [
@@ -223,7 +301,7 @@ def test_an_answer_that_azure_does_not_give_proves_nothing(case: str) -> None:
 @pytest.mark.parametrize("status", [401, 403, 404, 409, 503])
 def test_a_refusal_is_no_answer(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Azure answers 404 of an account's own too; the code alone tells that the container does not exist."""
-    monkeypatch.setattr(http, "BACKOFF", replace(http.BACKOFF, sleep=lambda _: None))
+    monkeypatch.setattr(cloud_http, "BACKOFF", replace(cloud_http.BACKOFF, sleep=lambda _: None))
     stores = EveryStore(
         {"gs": lambda: GoogleBuckets(requests.Session), "az": lambda: AzureContainers(requests.Session)}
     )

@@ -98,7 +98,7 @@ def measure(group: Group, *, nccl: Any = None, driver: Any = None) -> dict[str, 
     seconds = 0.0
     is_right = True
     for number in range(WARM_ROUNDS + ROUNDS):
-        gpu("cuMemcpyHtoD_v2", memory, own.buffer_info()[0], size)
+        gpu("cuMemcpyHtoD_v2", memory, ctypes.c_void_p(own.buffer_info()[0]), size)
         gpu("cuCtxSynchronize")
         start = time.monotonic()
         address = ctypes.c_void_p(memory.value)
