@@ -111,7 +111,7 @@ def with_image(plan: RunPlan, request: DeployStep, step: Step, environ: Mapping[
         plan,
         registry,
         step_plan.checkout_of(inputs),
-        images.with_login(environ, user=user, password=password),
+        images.with_login(environ, user=user, password=password, github_token=step.github_token),
         tell=step.reporter.progress,
         builds=True,
         spelling=Spelling.INPUT,

@@ -165,6 +165,8 @@ def _announce(
         f"{duration(drain)} more: {', '.join(replaced)}."
     )
     publication.set_outputs(outputs.outputs(outcome))
+    publication.comment(outcome)
+    publication.flush()
 
 
 def _skipped(

@@ -271,14 +271,20 @@ def _on_signals(step: Step, environ: Mapping[str, str]) -> None:
         try:
             for name in {step.owner.name, step.state.now.lease, *step.state.now.leases}:
                 records.revoke(name)
-            goes_on = f"Cancelled. The job runs on, until {step.state.now.kept_until} at most."
-            words = "Cancelled. The post step takes the machine down and proves it."
-            step.reporter.last_words(goes_on if step.state.now.done and step.state.now.kept_until else words)
+            step.reporter.last_words(_last_words(step.state.now))
         finally:
             os._exit(128 + signal.SIGINT)
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, hand_over)
+
+
+def _last_words(now: StepState) -> str:
+    if now.done and now.kept_until:
+        return f"Cancelled. The job runs on, until {now.kept_until} at most."
+    if now.kept_until and now.leases and now.lease not in now.leases:
+        return "Cancelled. The new service stays. The post step ends the older one and proves it."
+    return "Cancelled. The post step takes the machine down and proves it."
 
 
 # ---- post ---------------------------------------------------------------------------------------------------

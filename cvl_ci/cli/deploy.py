@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from cvl_ci import wiring
 from cvl_ci.cli import deploy_steps
-from cvl_ci.cli.stopping import Stopping
+from cvl_ci.cli.stopping import Stopping, interruptible
 from cvl_ci.errors import EngineError, InputProblem, RequestError
 from cvl_ci.inputs import verb_options
 from cvl_ci.inputs.deploy_inputs import DeployInputs
@@ -56,7 +56,8 @@ def deploy(
     checkout = open_checkout(Path.cwd(), at=str(parsed.workdir or "."))
     is_shown = parsed.dry_run or parsed.yaml
     plan = services.with_service(plan, inputs, checkout, token=token, starts=steps.starts and not is_shown)
-    plan = deploy_steps.prepare(plan, steps, checkout, environ, console, owner=owner)
+    with interruptible():
+        plan = deploy_steps.prepare(plan, steps, checkout, environ, console, owner=owner)
     if is_shown:
         _show(plan, wiring.prices(environ), console, as_yaml=parsed.yaml)
         return 0

@@ -46,3 +46,14 @@ class Stopping:
             yield
         finally:
             self._may_stop = False
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """End a block by KeyboardInterrupt on each signal that ends a program, so that it removes what it wrote."""
+    before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

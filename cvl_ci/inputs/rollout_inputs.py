@@ -14,6 +14,7 @@ from cvl_ci.model.secret import Secret
 
 IMAGE, MODELS, YAML, UP, SMOKE = STEPS = ("image", "models", "yaml", "up", "smoke")
 """The steps of a deployment, in their order."""
+MOST_DRAIN_MINUTES = 15.0
 
 
 def read_registry(value: object) -> ImageName:
@@ -23,6 +24,15 @@ def read_registry(value: object) -> ImageName:
     if name is None or "/" not in text or name.tag or name.digest:
         raise Wrong("is not HOST/PATH, such as ghcr.io/owner/images, in small letters and without a tag")
     return name
+
+
+def read_drain(value: object) -> float:
+    """Return minutes. Raise Wrong for a time above the limit: the cloud bills two services for all of it."""
+    minutes = parsers.minutes(value)
+    if minutes > MOST_DRAIN_MINUTES:
+        problem = f"is more than {MOST_DRAIN_MINUTES:g}m, for which two services are billed; a number alone is minutes"
+        raise Wrong(problem)
+    return minutes
 
 
 def read_steps(value: object) -> tuple[str, ...]:
@@ -97,9 +107,9 @@ class StepRolloutInputs:
         verbs=("deploy",),
     )
     drain: float | None = option(
-        parsers.minutes,
+        read_drain,
         help="The time for which an older service of the environment still answers, after cvl-ci tells the new "
-        "address. The cloud bills both.",
+        "address. The cloud bills both. At most 15m. A number alone is minutes.",
         metavar="TIME",
         example="2m",
         default="30s",

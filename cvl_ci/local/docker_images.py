@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import stat
 import subprocess
 import tempfile
 import threading
@@ -25,6 +26,10 @@ LONGEST_LINE = 2000
 _PUSHED = re.compile(r"\bdigest: (sha256:[0-9a-f]{64})\b")
 _HUB_KEY = "https://index.docker.io/v1/"
 """Docker Hub's name in Docker's config.json (docker/cli, cli/config/configfile)."""
+_LOGINS = frozenset({"auths", "credsStore", "credHelpers"})
+"""Keys of that file with logins of all registries, or with the way to them."""
+_FOLDERS = ("contexts", "cli-plugins")
+"""Parts of that folder that lead to the engine and to `docker build`."""
 
 
 class DockerImages:
@@ -32,6 +37,7 @@ class DockerImages:
 
     def __init__(self, environ: Mapping[str, str], *, config: Mapping[str, Any]) -> None:
         self._environ, self._config = {**environ, "DOCKER_CLI_HINTS": "false"}, config
+        self._own_folder = _own_folder(environ)
 
     def local_image(self, name: str) -> LocalImage | None:
         try:
@@ -67,16 +73,20 @@ class DockerImages:
 
     @contextmanager
     def _logged_in(self, logins: Mapping[str, RegistryLogin | None]) -> Iterator[str]:
-        """Yield a folder with Docker's settings and these logins, which only this user can read; then remove it."""
+        """Yield a folder with Docker's settings and these logins alone, which only this user can read; then remove it.
+
+        It has no other login of the user, because SIGKILL leaves the folder.
+        """
         with tempfile.TemporaryDirectory(prefix="cvl-ci-docker-") as folder:
-            settings = json.loads(json.dumps(dict(self._config)))
-            for host, login in logins.items():
-                if login is not None:
-                    key = _HUB_KEY if host == DOCKER_HUB else host
-                    pair = f"{login.user}:{login.password.reveal()}".encode()
-                    settings.setdefault("auths", {})[key] = {"auth": base64.b64encode(pair).decode()}
-                    settings.get("credHelpers", {}).pop(host, None)
-                    settings.pop("credsStore", None)
+            settings = {key: value for key, value in self._config.items() if key not in _LOGINS}
+            own = self._config.get("auths")
+            auths = dict(own) if isinstance(own, dict) else {}
+            keys = {_HUB_KEY if host == DOCKER_HUB else host: login for host, login in logins.items()}
+            auths |= {key: {"auth": _pair(login)} for key, login in keys.items() if login is not None}
+            settings["auths"] = {key: value for key, value in auths.items() if key in keys}
+            for name in _FOLDERS:
+                if (self._own_folder / name).is_dir():
+                    (Path(folder) / name).symlink_to((self._own_folder / name).resolve())
             (Path(folder) / "config.json").write_text(json.dumps(settings), encoding="utf-8")
             yield folder
 
@@ -131,12 +141,27 @@ class DockerImages:
 
 def own_config(environ: Mapping[str, str]) -> dict[str, Any]:
     """Return the user's own settings of Docker; empty: there are none that can be read."""
-    folder = environ.get("DOCKER_CONFIG") or str(Path(environ.get("HOME") or "/") / ".docker")
     try:
-        settings = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
+        settings = json.loads((_own_folder(environ) / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}
     return settings if isinstance(settings, dict) else {}
+
+
+def make_modes_plain(folder: Path) -> None:
+    """Give files and folders the modes that git knows: a Dockerfile copies modes, and each umask has its own."""
+    for path in folder.rglob("*"):
+        if not path.is_symlink():
+            is_executable = path.is_dir() or bool(path.stat().st_mode & stat.S_IXUSR)
+            path.chmod(0o755 if is_executable else 0o644)
+
+
+def _own_folder(environ: Mapping[str, str]) -> Path:
+    return Path(environ.get("DOCKER_CONFIG") or Path(environ.get("HOME") or "/") / ".docker")
+
+
+def _pair(login: RegistryLogin) -> str:
+    return base64.b64encode(f"{login.user}:{login.password.reveal()}".encode()).decode()
 
 
 def _indented(lines: Sequence[str]) -> str:

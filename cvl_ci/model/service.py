@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
 
 from cvl_ci.model.replicas import ReplicaPlan
@@ -65,6 +65,8 @@ class ServicePlan:
     token_digest: str = ""
     replicas: ReplicaPlan | None = None
     """Several machines behind `sky serve`. None: one machine."""
+    balancing: Mapping[str, object] = field(default_factory=dict)
+    """The policy of `service:` for requests to several replicas, for its task alone."""
     smokes: bool = True
     """Whether smoke requests follow the first answer."""
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 from cvl_ci.inputs.parsers import Wrong
 
 FILE_NAME = "Dockerfile"
 _INSTRUCTION = re.compile(r"^\s*(?P<word>[A-Za-z]+)\s+(?P<rest>.*)$")
+_COPIED = re.compile(r"(?:^|\s)--from=[\"']?([^\s\"']+)")
+_MOUNTED = re.compile(r"--mount=(?:[^\s,]*,)*?[\"']?from=([^\s,\"']+)")
+_HERE_DOCUMENT = re.compile(r"^\s*(?:RUN|COPY|ADD)\b.*<<-?[\"']?(?P<end>\w+)", re.IGNORECASE)
 _VARIABLE = re.compile(r"\$\{(?P<braced>\w+)(?P<rest>:?[-+][^}]*)?\}|\$(?P<plain>\w+)")
 
 
@@ -27,15 +31,15 @@ def bases(text: str, arguments: Mapping[str, str]) -> tuple[str, ...]:
         match = _INSTRUCTION.match(line)
         word = match["word"].upper() if match else ""
         if match and word == "ARG" and not has_stage:
-            values |= _declared(match["rest"], arguments)
+            values |= _declared(match["rest"], arguments, values)
         elif match and word == "FROM":
             has_stage = True
             words = [one for one in match["rest"].split() if not one.startswith("--")]
             name = _expanded(words[0] if words else "", values)
-            names += [name] if name not in stages and name != "scratch" and not name.isdecimal() else []
+            names += [name] if name.lower() not in stages and name != "scratch" and not name.isdecimal() else []
             stages |= {words[2].lower()} if len(words) > 2 and words[1].upper() == "AS" else set()
         elif match and word in {"COPY", "ADD", "RUN"}:
-            sources = re.findall(r"(?:--from=|,from=)([^\s,]+)", match["rest"])
+            sources = (_MOUNTED if word == "RUN" else _COPIED).findall(match["rest"])
             names += [one for one in sources if one.lower() not in stages and not one.isdecimal() and "$" not in one]
     return tuple(dict.fromkeys(names))
 
@@ -48,16 +52,26 @@ def _words(text: str) -> Sequence[str]:
 
 
 def _logical_lines(text: str) -> list[str]:
-    lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
+    lines: list[str] = []
+    until = ""
+    for line in text.splitlines():
+        if until:
+            until = "" if line.strip() == until else until
+        elif not line.lstrip().startswith("#"):
+            lines.append(line)
+            document = _HERE_DOCUMENT.search(line)
+            until = document["end"] if document else ""
     return re.sub(r"[\\`]\s*\n", " ", "\n".join(lines)).splitlines()
 
 
-def _declared(rest: str, arguments: Mapping[str, str]) -> dict[str, str]:
-    values = {}
+def _declared(rest: str, arguments: Mapping[str, str], known: Mapping[str, str]) -> dict[str, str]:
+    """Return the values of one ARG. Leave out a default that needs an argument without a value."""
+    values: dict[str, str] = {}
     for word in _words(rest):
         name, sign, default = word.partition("=")
-        if name in arguments or sign:
-            values[name] = arguments.get(name, default)
+        with suppress(Wrong):
+            if name in arguments or sign:
+                values[name] = arguments[name] if name in arguments else _expanded(default, {**known, **values})
     return values
 
 

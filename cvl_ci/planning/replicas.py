@@ -16,7 +16,7 @@ from cvl_ci.model.replicas import ReplicaPlan
 from cvl_ci.model.service import ServicePlan
 
 BALANCING = ("least_load", "round_robin")
-_KEYS = ("load_balancing_policy", "ports", "readiness_probe", "replica_policy", "replicas")
+_KEYS = ("load_balancing_policy", "port", "ports", "readiness_probe", "replica_policy", "replicas")
 _COUNTS = ("min_replicas", "max_replicas", "num_overprovision")
 _DELAYS = ("upscale_delay_seconds", "downscale_delay_seconds")
 _POLICY_KEYS = (*_COUNTS, "target_qps_per_replica", *_DELAYS)
@@ -28,6 +28,8 @@ def read(section: object, *, requested: int | None = None) -> ReplicaPlan | None
 
     `requested`: the input `replicas`, which comes before the section's own number.
     """
+    if isinstance(section, Mapping):
+        balancing(section)
     if requested is not None:
         return _fixed(requested, section if isinstance(section, Mapping) else {})
     if not isinstance(section, Mapping):
@@ -49,7 +51,7 @@ def section_of(service: ServicePlan) -> dict[str, object]:
             "initial_delay_seconds": _plain(probe.initial_delay_seconds),
             "timeout_seconds": _plain(probe.timeout_seconds),
         },
-        **(service.replicas.policy if service.replicas else {"replicas": 1}),
+        **(service.replicas.policy if service.replicas else {"replicas": 1, **service.balancing}),
         "ports": service.port,
     }
 
@@ -61,7 +63,7 @@ def _plain(seconds: float) -> float:
 def _fixed(count: int, section: Mapping[str, Any]) -> ReplicaPlan | None:
     if count == 1:
         return None
-    return ReplicaPlan(least=count, most=count, policy={"replicas": count, **_balancing(section)})
+    return ReplicaPlan(least=count, most=count, policy={"replicas": count, **balancing(section)})
 
 
 def _scaled(policy: object, section: Mapping[str, Any]) -> ReplicaPlan | None:
@@ -90,12 +92,12 @@ def _scaled(policy: object, section: Mapping[str, Any]) -> ReplicaPlan | None:
     if (least, most, spare) == (1, 1, 0):
         return None
     return ReplicaPlan(
-        least=least + spare, most=most + spare, policy={"replica_policy": read_policy, **_balancing(section)}
+        least=least + spare, most=most + spare, policy={"replica_policy": read_policy, **balancing(section)}
     )
 
 
-def _balancing(section: Mapping[str, Any]) -> dict[str, object]:
-    """Return the other key that SkyPilot needs for several replicas. Raise Wrong for a key that would be lost."""
+def balancing(section: Mapping[str, Any]) -> dict[str, object]:
+    """Return the key about requests to several replicas. Raise Wrong for a key that would be lost."""
     _refuse_unknown(section, _KEYS, "`service:`")
     name = section.get("load_balancing_policy")
     if name is None:

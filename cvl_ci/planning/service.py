@@ -121,7 +121,8 @@ def find_service(
     kind = server.kind if server else ServerKind.OTHER
     sources = (f"port {chosen} from {source}", f"probe {probe.path} from {origin}")
     replica_plan = replicas.read(files.service, requested=requested_replicas)
-    return ServicePlan(port=chosen, probe=probe, kind=kind, sources=sources, replicas=replica_plan)
+    balancing = replicas.balancing(files.service) if isinstance(files.service, Mapping) else {}
+    return ServicePlan(port=chosen, probe=probe, kind=kind, sources=sources, replicas=replica_plan, balancing=balancing)
 
 
 def _port(files: ServerFiles, server: KnownServer | None, *, port: int | None, declared: _Declared) -> tuple[int, str]:

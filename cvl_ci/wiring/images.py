@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cvl_ci.errors import ImageError, InputProblem, RequestError
+from cvl_ci.errors import CredentialsError, ImageError, InputProblem, RequestError
 from cvl_ci.inputs.parsers import Wrong
 from cvl_ci.inputs.reader import Spelling
 from cvl_ci.model.container_image import ImageName, image_name, is_loopback
@@ -16,6 +16,7 @@ from cvl_ci.planning import build_script, dockerfile, pushed_image, shell
 
 if TYPE_CHECKING:
     from cvl_ci.commands.deploy.image_step import ImageContent, ImagePorts
+    from cvl_ci.model.container_image import RegistryLogin
     from cvl_ci.model.plan import RunPlan
     from cvl_ci.planning.presets import Preset
     from cvl_ci.ports import Checkout
@@ -103,6 +104,9 @@ def _require_possible(plan: RunPlan, repository: ImageName, checkout: Checkout, 
     if is_loopback(repository.host) and not plan.machines.is_on_sandbox:
         problem = "is a registry of this computer, which machines of a cloud cannot reach"
         mistakes.append(InputProblem(field=registry, value=str(repository), problem=problem))
+    elif is_loopback(repository.host) and ":" not in repository.host:
+        problem = f"names no port of this computer, such as {repository.host}:5000"
+        mistakes.append(InputProblem(field=registry, value=str(repository), problem=problem))
     if mistakes:
         raise RequestError(mistakes)
     return build
@@ -112,12 +116,14 @@ def _require_possible(plan: RunPlan, repository: ImageName, checkout: Checkout, 
 def _content(plan: RunPlan, checkout: Checkout, build: Preset | None) -> Iterator[ImageContent]:
     """Yield a copy of the example's own files, as the machine would get them, with what its Dockerfile begins from."""
     from cvl_ci.commands.deploy.image_step import ImageContent
+    from cvl_ci.local.docker_images import make_modes_plain
     from cvl_ci.local.staging import LocalStaging
 
     directory, name = plan.work.directory, plan.work.example or plan.title
     files = [StagedFile(path=entry.path, source=entry.source, bytes=entry.bytes) for entry in checkout.files(directory)]
     with LocalStaging().staged(files) as root:
         folder = root / directory
+        make_modes_plain(folder)
         recipe = (folder / dockerfile.FILE_NAME).read_text(encoding="utf-8", errors="replace")[:_LARGEST_FILE]
         try:
             arguments = build_script.build_arguments(_build_text(folder, build)) if build else {}
@@ -148,7 +154,12 @@ def _ports(
     login = logins.find(repository.host, environ, config=config, sources=sources)
     without = {name: value for name, value in environ.items() if name not in {logins.USER, logins.PASSWORD}}
     hosts = {name.host for base in content.bases if (name := image_name(base))} - {repository.host}
-    own = {host: logins.find(host, without, config=config, sources=sources) for host in hosts}
+    own: dict[str, RegistryLogin | None] = {}
+    for host in hosts:
+        try:
+            own[host] = logins.find(host, without, config=config, sources=sources)
+        except CredentialsError:
+            own[host] = None  # A public base image needs none; the registry refuses a private one.
     return ImagePorts(
         builder=DockerImages(for_programs(environ), config=config),
         registry=OciRegistry(),
@@ -157,11 +168,14 @@ def _ports(
     )
 
 
-def with_login(environ: Mapping[str, str], *, user: str, password: str) -> Mapping[str, str]:
-    """Return the environment with the login of a workflow's inputs, for `with_image` alone."""
+def with_login(environ: Mapping[str, str], *, user: str, password: str, github_token: str) -> Mapping[str, str]:
+    """Return the environment with the login of a workflow's inputs, for `with_image` alone.
+
+    `github_token`: for `ghcr.io`, if there is no other login.
+    """
     from cvl_ci.clouds.container_registry import logins
 
-    named = {logins.USER: user, logins.PASSWORD: password}
+    named = {logins.USER: user, logins.PASSWORD: password, "GITHUB_TOKEN": github_token}
     return {**environ, **{name: value for name, value in named.items() if value}}
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from cvl_ci.action import deploy_verb
+from cvl_ci.action import deploy_verb, main
 from cvl_ci.action.publication import StepPublication
 from cvl_ci.action.shown_deployment import ShownDeployment
 from cvl_ci.action.state import StepState
@@ -75,3 +75,22 @@ def test_post_shows_the_end_of_what_it_ended(  # noqa: PLR0917
     )
     assert deploy_verb.undo(saved, StepPublication(step), step, environment) == 0
     assert states(api) == expected
+
+
+def test_the_comment_has_the_new_address_before_the_older_service_ends(api: Api, step: Step) -> None:
+    outcome = replace(SUCCEEDED, machines=replace(SUCCEEDED.machines, service=SERVICE))
+    deploy_verb._announce(outcome, ("cvl-1-00000000",), step, StepPublication(step), 30)
+    assert [text for text in map(str, api.comments.values()) if SERVICE.url in text]
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        (StepState(lease="new"), "takes the machine down"),
+        (StepState(lease="new", kept_until="12:00", leases=("new", "old")), "takes the machine down"),
+        (StepState(lease="new", kept_until="12:00", leases=("old",)), "The new service stays"),
+        (StepState(lease="new", kept_until="12:00", done=True), "The job runs on"),
+    ],
+)
+def test_a_cancelled_step_says_what_post_will_end(state: StepState, words: str) -> None:
+    assert words in main._last_words(state)

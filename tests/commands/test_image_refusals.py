@@ -64,6 +64,7 @@ HERE = ("--registry", "127.0.0.1:5000/cvl/images")
         (("odd", "--cloud", "aws", *HERE), "machines of a cloud cannot reach"),
         (("odd", "--cloud", "sandbox", *HERE, "--image", "a/b:1"), "is an image that exists"),
         (("--command", "python3 x", "--port", "80", "--cloud", "sandbox", *HERE), "goes with an example"),
+        (("odd", "--cloud", "sandbox", "--registry", "localhost/cvl/images"), "names no port of this computer"),
         (("odd", "--cloud", "sandbox", "--registry", "no-path"), "is not HOST/PATH"),
         (("odd", "--cloud", "sandbox", "--registry", "ghcr.io/Owner/x"), "is not HOST/PATH"),
         (("odd", "--cloud", "sandbox", "--steps", "image"), "the step image pushes to it"),

@@ -137,6 +137,15 @@ def test_a_base_of_a_registry_is_pulled_again_and_one_of_this_computer_alone_is_
     assert [name for name in bench.registry.asked if "base" in name] == []
 
 
+def test_with_one_own_base_each_base_is_that_of_this_computer_as_the_engine_takes_it(bench: Bench) -> None:
+    bench.registry.digests["registry.test/base:2"] = OTHER
+    bench.builder.local["registry.test/base:2"] = LocalImage(id="sha256:stale", is_made_here=False)
+    content = replace(bench.content, bases=("base:1", "registry.test/base:2"))
+    found = find(REPOSITORY, content, bench.ports)
+    expected = content_tag(content, {"base:1": "sha256:base", "registry.test/base:2": "sha256:stale"})
+    assert (found.pulls, found.name.tag) == (False, expected)
+
+
 @pytest.mark.parametrize(
     ("fault", "problem"),
     [

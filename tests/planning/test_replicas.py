@@ -11,6 +11,7 @@ from cvl_ci.inputs.parsers import Wrong
 from cvl_ci.model.replicas import ReplicaPlan
 from cvl_ci.model.service import Probe, ServicePlan
 from cvl_ci.planning.replicas import read, section_of
+from cvl_ci.planning.service import ServerFiles, find_service
 
 SCALED = {"min_replicas": 1, "max_replicas": 4, "target_qps_per_replica": 2.5}
 
@@ -42,7 +43,7 @@ def test_replicas_are_counted_spare_ones_included(section: Any, asked: int | Non
         ({"replicas": 1}, None),
         ({"replica_policy": {"min_replicas": 1, "max_replicas": 1}}, None),
         ({"replicas": 5}, 1),
-        ({"replica_policy": SCALED, "pool": {}}, 1),
+        ({"replica_policy": SCALED, "port": 80}, 1),
     ],
 )
 def test_one_replica_is_one_machine(section: Any, asked: int | None) -> None:
@@ -74,6 +75,9 @@ WRONG: list[tuple[Any, str]] = [
     ({"replicas": 2, "tls": {"keyfile": "a", "certfile": "b"}}, "tls"),
     ({"replicas": 2, "pool": {"workers": 3}}, "pool"),
     ({"replicas": 2, 7: 1}, "'7'"),
+    ({"tls": {"keyfile": "a", "certfile": "b"}}, "tls"),
+    ({"replicas": 1, "pool": {}}, "pool"),
+    ({"load_balancing_policy": "instance_aware_least_load"}, "least_load or round_robin"),
 ]
 
 
@@ -99,6 +103,9 @@ def test_the_section_has_the_probe_the_port_and_the_user_s_own_policy() -> None:
         "ports": 8000,
     }
     assert section_of(ServicePlan(port=8000))["replicas"] == 1
+    one = find_service(ServerFiles(script="", service={"port": 80, "load_balancing_policy": "round_robin"}))
+    assert section_of(one)["load_balancing_policy"] == "round_robin"
+    assert read({"port": 80, "replicas": 2}) is not None
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "2.5", "two", "", "101", "9" * 5000, "２"])

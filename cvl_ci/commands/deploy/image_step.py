@@ -60,10 +60,15 @@ class TaggedImage:
 def find(repository: ImageName, content: ImageContent, ports: ImagePorts) -> TaggedImage:
     """Return the image of this content, and whether the registry has it. Build nothing. Raise ImageError."""
     bases = {base: _base(base, ports) for base in content.bases}
-    tag = content_tag(content, {base: digest for base, (digest, _) in bases.items()})
+    pulls = all(is_remote for _, is_remote in bases.values())
+    identities = {base: digest for base, (digest, _) in bases.items()}
+    if not pulls:  # The engine then takes its own image of each base that it has, and asks no registry.
+        here = {base: ports.builder.local_image(base) for base in bases if "@" not in base}
+        identities |= {base: local.id for base, local in here.items() if local is not None}
+    tag = content_tag(content, identities)
     name = replace(repository, tag=tag)
     digest = ports.registry.digest(name, ports.login.get(name.host))
-    return TaggedImage(name=name, digest=digest, pulls=all(is_remote for _, is_remote in bases.values()))
+    return TaggedImage(name=name, digest=digest, pulls=pulls)
 
 
 def ensure(repository: ImageName, content: ImageContent, ports: ImagePorts) -> ImageName:
