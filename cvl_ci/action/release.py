@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 
 from cvl_ci import wiring
 from cvl_ci.errors import CvlError, NotProvedGone, explain_while_running
-from cvl_ci.model.lease_name import LABEL_SHARED, LABEL_USE, SHARED
-from cvl_ci.model.reuse import UseMark, UseState
 
 if TYPE_CHECKING:
     from cvl_ci.action.publication import StepPublication
@@ -17,6 +15,9 @@ if TYPE_CHECKING:
     from cvl_ci.model.location import Location
     from cvl_ci.model.release import Release
     from cvl_ci.ports import LeaseRecord
+
+LOOK_SECONDS = 60.0
+"""Seconds of repeated queries whether another run has the machine of a key. GitHub gives post only a few minutes."""
 
 
 def releases_of(
@@ -49,14 +50,14 @@ def releases_of(
 def undo_run(saved: StepState | None, publication: StepPublication, step: Step, environ: Mapping[str, str]) -> int:
     """Release the one lease of a step, publish its end, and return post's exit code."""
     from cvl_ci.action.saved_outcome import outcome_from
+    from cvl_ci.commands.run.shared_machines import is_offered
     from cvl_ci.local.clock import SystemClock
     from cvl_ci.model.release import Release
 
     name = saved.lease if saved else step.owner.name
     record = wiring.records(environ, step.reporter).read(name)
-    if record is not None and waits_for_next_run(record, now=SystemClock().now()):
-        return _leave_waiting(record, saved, publication, step)
-    release = releases_of([name], saved, step, environ).get(name)
+    waiting = _left_to_others(record, step, environ) if record is not None and is_offered(record) else None
+    release = waiting or releases_of([name], saved, step, environ).get(name)
     if saved is None:
         step.reporter.warning(
             f"The state of this step is lost, so post looked for the lease {name} alone. The leases of other legs, and "
@@ -67,25 +68,41 @@ def undo_run(saved: StepState | None, publication: StepPublication, step: Step, 
         return 0
     release = release or Release(gone=True, at=SystemClock().now(), needed=False)
     publication.publish(outcome_from(saved, release, name=name, folder=step.outputs), saved=saved)
-    return 0 if release.gone else NotProvedGone.exit_code
+    return 0 if release.gone or release.kept is not None else NotProvedGone.exit_code
 
 
-def waits_for_next_run(record: LeaseRecord, *, now: float) -> bool:
-    """Return whether main let the machine of a key wait: clean, and with an end of its own. Another run may have it."""
-    use = UseMark.parse(record.labels.get(LABEL_USE, ""))
-    is_shared = record.labels.get(LABEL_SHARED) == SHARED
-    return is_shared and use is not None and use.state is UseState.IDLE and record.deadline > now
+def _left_to_others(record: LeaseRecord, step: Step, environ: Mapping[str, str]) -> Release | None:
+    """Return the end of a run that began to let its machine wait: its release would end another run's machine.
 
-
-def _leave_waiting(record: LeaseRecord, saved: StepState | None, publication: StepPublication, step: Step) -> int:
-    """Publish the end of a run whose machine waits for the next one. Its release would end another run's machine."""
-    from cvl_ci.action.saved_outcome import outcome_from
+    None: the provider shows that no other run can have it. Without an answer, its end is not proved.
+    """
     from cvl_ci.local.clock import SystemClock
     from cvl_ci.model.release import KeptMachines, Release
 
-    waiting = Release(gone=False, at=SystemClock().now(), kept=KeptMachines(until=record.deadline))
-    publication.publish(outcome_from(saved, waiting, name=record.name, folder=step.outputs), saved=saved)
-    return 0
+    clock = SystemClock()
+    start = clock.monotonic()
+    environ = _known_to_clouds(record.locations, step, environ)
+    while True:
+        try:
+            may_be_taken = _may_be_taken(record, step, environ)
+        except CvlError as error:
+            if clock.monotonic() - start < LOOK_SECONDS:
+                clock.sleep(5.0)
+                continue
+            step.reporter.warning(f"{explain_while_running(error)} So post does not end it.")
+            places = record.regions or tuple(map(str, record.locations))
+            return Release(gone=False, at=clock.now(), unproved=places)
+        return Release(gone=False, at=clock.now(), kept=KeptMachines(until=record.deadline)) if may_be_taken else None
+
+
+def _may_be_taken(record: LeaseRecord, step: Step, environ: Mapping[str, str]) -> bool:
+    from cvl_ci.commands.run import shared_machines
+
+    opened = wiring.OpenClouds(environ, to_end=True).open(
+        record.locations, user_id=step.owner.user_id, watch=lambda _: None
+    )
+    with opened as cloud:
+        return shared_machines.may_be_taken(cloud.inventory, record)
 
 
 def _known_to_clouds(locations: Sequence[Location], step: Step, environ: Mapping[str, str]) -> Mapping[str, str]:

@@ -58,6 +58,8 @@ def _cost(state: StepState, release: Release, *, fetched_bytes: int) -> Cost | N
         fetched_bytes=fetched_bytes,
         buckets=release.billed_buckets(spending.attempts),
     )
+    if spending.attempts:  # the earlier runs of a warm machine have counted it until this run entered it
+        ledger = ledger.since(min(attempt.requested_at for attempt in spending.attempts))
     return Cost(ledger=ledger, hourly_usd=spending.hourly_usd, billed=spending.billed) if ledger.entries else None
 
 

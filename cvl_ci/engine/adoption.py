@@ -32,10 +32,18 @@ _NO_WHEEL = "none"
 def adopt(_send: Send, *, cluster: str, task: dict[str, Any], region: str, nodes: int, key: dict[str, str]) -> None:
     """Record a running cluster of this name in SkyPilot's state. `key`: its key pair, `private` and `public`.
 
-    Raises ClusterDoesNotExist unless the cloud shows all nodes, running and of one kind.
+    Raises ClusterDoesNotExist unless the cloud shows all nodes, running and of one kind. Its key stays on no disk then.
     """
     private_channels.use_key(cluster, **key)
     private_channels.give_a_key_of_its_own(cluster)
+    try:
+        _record(cluster, task, region=region, nodes=nodes)
+    except Exception:
+        private_channels.forget_key(cluster)
+        raise
+
+
+def _record(cluster: str, task: dict[str, Any], *, region: str, nodes: int) -> None:
     cloud = clouds.AWS()
     on_cloud = common_utils.make_cluster_name_on_cloud(cluster, max_length=cloud.max_cluster_name_length())
     resources = _resources(task, _machines(on_cloud, region), region=region, cluster=cluster, nodes=nodes)

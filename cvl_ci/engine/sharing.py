@@ -50,7 +50,8 @@ class SkyPilotSharing:
         command = script.change_use(before, after)
         answer = self._call("ask_head", seconds=USE_SECONDS, cluster=cluster, command=command)
         last = (answer["out"].rstrip().splitlines() or [""])[-1]
-        if answer["code"] == 0 and last == f"{script.HAS_USE}{after}":
+        # The answer to an earlier request may have been lost: then the machine notes this use already.
+        if answer["code"] == 0 and last in {f"{script.HAS_USE}{after}", f"{script.HAS_OTHER_USE}{after}"}:
             return True
         if answer["code"] == 0 and last.startswith(script.HAS_OTHER_USE):
             return False

@@ -261,10 +261,11 @@ def down(_send: Send, *, cluster: str) -> bool:
     beating.rest()
     try:
         core.down(cluster)
+        is_known = True
     except exceptions.ClusterDoesNotExist:
-        return False
+        is_known = False
     private_channels.forget_key(cluster)
-    return True
+    return is_known
 
 
 def _end_in(minutes: int, *, cluster: str) -> None:

@@ -106,7 +106,7 @@ class KeepInputs:
     )
     max_age: float | None = option(
         parsers.minutes,
-        help="With reuse: the longest life of the machine. No run makes it longer.",
+        help="With reuse: the longest life of the machine. A later run with a larger value can make it longer.",
         metavar="TIME",
         example="4h",
         default="8h",

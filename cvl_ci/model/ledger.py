@@ -167,6 +167,11 @@ class Ledger:
     def of_kind(self, *kinds: CostKind) -> tuple[LedgerEntry, ...]:
         return tuple(entry for entry in self.entries if entry.kind in kinds)
 
+    def since(self, moment: float) -> Ledger:
+        """Return the part of the ledger after a moment, where earlier runs have counted their machines until then."""
+        going_on = [entry for entry in self.entries if entry.end > moment or entry.kind is CostKind.TRAFFIC]
+        return Ledger(entries=tuple(replace(entry, start=max(entry.start, moment)) for entry in going_on))
+
     def until(self, moment: float) -> Ledger:
         """Return the ledger as it stood at a moment: later entries are absent, longer ones are cut there."""
         begun = [entry for entry in self.entries if entry.start < moment or entry.kind is CostKind.TRAFFIC]

@@ -66,6 +66,10 @@ class UseMark:
         match = _MARK.fullmatch(text)
         return cls(state=UseState(match[1]), number=int(match[2]), since=float(match[3])) if match else None
 
+    def is_before_end_of(self, number: int) -> bool:
+        """Return whether the run with this use has not let the machine wait yet. Each use belongs to one run alone."""
+        return self.number < number or (self.number == number and self.state is UseState.BUSY)
+
 
 @dataclass(frozen=True, kw_only=True)
 class MachineUse:

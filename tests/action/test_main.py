@@ -255,6 +255,42 @@ def test_post_leaves_a_machine_that_a_killed_main_has_already_let_wait(job: Job)
     assert job.outputs()["released"].startswith("kept until 2")
 
 
+def killed_at(job: Job, step: str, **environ: str) -> None:
+    """Kill the next main at a step."""
+    before = job.steps().count(step)
+    main = job.start("/entrypoint", STAGE_HANG=step, **environ)
+    while job.steps().count(step) == before:
+        time.sleep(0.02)
+    main.kill()
+    main.communicate()
+
+
+def test_post_leaves_a_machine_to_the_run_that_entered_it_also_after_the_wait_of_its_own_run(job: Job) -> None:
+    """The record of this run knows nothing of the other one. Only the provider's labels do."""
+    killed_at(job, "unpack", **SHARED)
+    killed_at(job, "follow", **another_runner(job, "123456790"))
+    for file in (job.folder / "home").rglob("cvl-*.json"):
+        if '"deadline"' in (text := file.read_text()):
+            file.write_text(json.dumps({**json.loads(text), "deadline": time.time() - 60}))
+    code, said = job.run("/post-entrypoint", **SHARED)
+    assert code == 0 and len(job.alive()) == 1, said
+    assert job.outputs()["released"].startswith("kept until 2")
+
+
+def test_post_ends_a_machine_that_main_began_to_let_wait_and_whose_label_lets_nobody_in(job: Job) -> None:
+    killed_at(job, "keep", **SHARED)
+    assert len(job.alive()) == 1
+    code, said = job.run("/post-entrypoint", **SHARED)
+    assert (code, job.alive()) == (0, []), said
+
+
+def test_post_without_an_answer_neither_ends_a_waiting_machine_nor_tells_that_it_waits(job: Job) -> None:
+    killed_at(job, "unpack", **SHARED)
+    code, said = job.run("/post-entrypoint", STAGE_SILENT="", **SHARED)
+    assert code == 79 and len(job.alive()) == 1, said
+    assert "So post does not end it" in said and job.outputs()["released"] == "false"
+
+
 def test_a_fork_that_may_run_shares_no_machine(job: Job) -> None:
     fork = {**SHARED, "GITHUB_EVENT_NAME": "pull_request", "INPUT_FORK": "run", **a_fork(job, "pull_request")}
     code, said = job.run("/entrypoint", **fork)

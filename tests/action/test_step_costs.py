@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from cvl_ci.action.publication import StepPublication
-from cvl_ci.action.state import load
+from cvl_ci.action.saved_outcome import outcome_from
+from cvl_ci.action.state import StepState, load
 from cvl_ci.action.step import Step
 from cvl_ci.action.step_costs import StepCosts
 from cvl_ci.commands.reap.reap import Reaped, Suspect
 from cvl_ci.model.billing import UnitPrice
-from cvl_ci.model.ledger import CostKind, Ledger, LedgerEntry
+from cvl_ci.model.ledger import CostKind, Ledger, LedgerEntry, Life, Memory
 from cvl_ci.model.location import Location
 from cvl_ci.model.outcome import Outcome
 from cvl_ci.model.plan import RunPlan, WorkPlan
@@ -120,6 +121,20 @@ def test_post_tells_the_cost_of_a_killed_job_from_what_main_saved(
     assert (by_name["train"].key.example, by_name["train"].key.preset) == ("digits", "train")
     assert by_name["train"].cost.usd == pytest.approx(dollars["cvl-train"], abs=0.0001)
     post.reporter.close()
+
+
+def test_post_counts_a_machine_of_earlier_runs_from_the_request_of_its_own_run(tmp_path: Path) -> None:
+    saved = StepState(lease="cvl-warm", spending=spending(3.0, billed=True))
+    entered_at = saved.spending.attempts[0].requested_at
+    life = Life(
+        id="i-0", cloud="aws", region="us-east-1", instance_type="m6i.large", start=entered_at - 3600, is_gone=True
+    )
+    release = replace(
+        GONE, at=entered_at + 300, removed_at=entered_at + 300, memory=Memory(lives=(life,), clouds=frozenset({"aws"}))
+    )
+    outcome = outcome_from(saved, release, name="cvl-warm", folder=tmp_path / "none")
+    assert outcome.cost is not None and outcome.cost.seconds == pytest.approx(300)
+    assert outcome.cost.usd == pytest.approx(3.0 * 300 / 3600, rel=0.05)
 
 
 def test_a_sweep_tells_the_cost_of_the_runs_that_could_not(

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
+from cvl_ci.commands.reap.waiting import free_machines
 from cvl_ci.commands.run import run as running
+from cvl_ci.errors import EngineError
 from cvl_ci.model.lease_name import LABEL_DEADLINE, LABEL_FINGERPRINT, LABEL_REUSER, LABEL_SHARED, LABEL_USE
+from cvl_ci.model.location import Location
 from cvl_ci.model.outcome import Ending, Outcome
 from cvl_ci.model.owner import Owner
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.model.resource import Resource
 from cvl_ci.model.reuse import IfBusy, UseMark, UseState
 from cvl_ci.model.secret import Secret
+from cvl_ci.ports import LeaseRecord
 from cvl_ci.result.text import accounted_for
 from tests.commands.test_reuse import PLAN, with_reuse
 from tests.support.fakes import (
@@ -44,6 +48,11 @@ class Runners:
     engines: list[FakeEngine] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
     leases: list[str] = field(default_factory=list)
+    recorded: list[str] = field(default_factory=list)
+    """The mark in the record of each of these leases, at the moment at which post gets its name."""
+    records: list[FakeRecords] = field(default_factory=list)
+    known: list[LeaseRecord] = field(default_factory=list)
+    """Records of earlier runs in the home folder of the next runner."""
 
     def __post_init__(self) -> None:
         self.cloud = FakeCloud(self.clock)
@@ -60,15 +69,22 @@ class Runners:
         self.engines.append(FakeEngine(self.cloud, at=at, **engine))  # type: ignore[arg-type]
         home, reporter = self.folder / f"home-{number}", FakeReporter()
         home.mkdir()
+        self.records.append(FakeRecords(home, kept={one.name: one for one in self.known}))
+
+        def note(lease: str) -> None:
+            record = self.records[-1].read(lease)
+            self.leases.append(lease)
+            self.recorded.append(record.labels.get(LABEL_USE, "") if record else "")
+
         tools = running.RunPorts(
             clouds=FakeClouds(self.engines[-1]),
-            records=FakeRecords(home),
+            records=self.records[-1],
             staging=FakeStaging(home),
             reporter=reporter,
             prices=FakePrices(),
             clock=self.clock,
             locks=FakeKeyLocks(),
-            note_lease=self.leases.append,
+            note_lease=note,
         )
         owner = Owner(repository=repository, run=str(number + 1))
         try:
@@ -163,13 +179,112 @@ def test_one_of_another_repository_is_left_alone(runners: Runners) -> None:
     assert len({runners.cloud.machines[name].labels[LABEL_REUSER] for name in runners.cloud.running()}) == 2
 
 
-def test_one_that_does_not_answer_is_ended_with_proof(runners: Runners) -> None:
+def test_one_that_does_not_answer_is_left_alone_until_nobody_can_have_it(runners: Runners) -> None:
+    """Another run may have taken it since the list: then the machine lets nobody else in."""
     runners.run()
     old = runners.machine().id
-    outcome = runners.run(unreachable=True, ends=())
-    assert any("it cannot be entered: The machine does not answer." in line for line in runners.told)
-    assert old not in runners.cloud.running()
-    assert outcome.machines.cluster != runners.cloud.machines[old].labels["cvl-ci-lease"]
+    outcome = runners.run(unreachable=True)
+    assert outcome.ending is Ending.SUCCEEDED
+    (told,) = [line for line in runners.told if "is left alone" in line]
+    assert "it cannot be entered: The machine does not answer." in told and "it ends itself by 2" in told
+    assert old in runners.cloud.running()
+    runners.cloud.uses.clear()
+    runners.clock.sleep(900 + 300)
+    runners.run(unreachable=True)
+    assert old not in runners.cloud.running(), "long after its deadline it is a machine of nobody"
+
+
+def test_one_past_its_deadline_is_asked_too_since_another_run_may_have_just_taken_it(runners: Runners) -> None:
+    first = runners.run()
+    old = runners.machine().id
+    runners.cloud.uses[first.machines.cluster] = "busy-2-other"
+    runners.relabel(**{LABEL_DEADLINE: str(int(runners.clock.now()) - 1)})
+    runners.run(with_reuse(secret=SECRET, if_busy=IfBusy.NEW))
+    assert old in runners.cloud.running()
+
+
+def test_of_two_that_wait_post_knows_the_one_that_is_entered(runners: Runners) -> None:
+    """The other one ends meanwhile. A stop in the middle of that ends the one that is entered."""
+    runners.run()
+    (older,) = runners.cloud.running()
+    runners.cloud.hidden[older] = 2
+    runners.run()
+    (newer,) = set(runners.cloud.running()) - {older}
+    seen: list[str] = []
+
+    def at(step: str) -> None:
+        if step == "down" and not seen:
+            seen.append(runners.leases[-1])
+            raise KeyboardInterrupt
+
+    outcome = runners.run(at=at)
+    entered = runners.cloud.machines[newer].labels["cvl-ci-lease"]
+    assert seen == [entered] and runners.leases[-1] == entered
+    assert outcome.ending is Ending.CANCELLED and accounted_for(outcome)
+    assert outcome.machines.cluster == entered and newer not in runners.cloud.running()
+
+
+def test_post_can_read_whose_machine_it_is_before_the_run_touches_it(runners: Runners) -> None:
+    runners.run()
+    runners.run()
+    assert runners.was_warm() and runners.recorded[-1].startswith("busy-2-")
+    runners.relabel(**{LABEL_FINGERPRINT: "another"})
+    runners.run()
+    assert not runners.was_warm() and runners.recorded[-2].startswith("busy-3-"), "the machine that it ended"
+
+
+@pytest.mark.parametrize("is_taken", [False, True])
+@pytest.mark.parametrize("stop", [KeyboardInterrupt(), EngineError("the list is incomplete")])
+def test_a_stop_after_the_offer_ends_it_only_if_no_other_run_has_it(
+    runners: Runners, stop: BaseException, is_taken: bool
+) -> None:
+    label, stops = runners.cloud.label, [stop]
+
+    def label_and_stop(resources: Sequence[Resource], labels: Mapping[str, str]) -> None:
+        label(resources, labels)
+        if labels.get(LABEL_USE, "").startswith("idle") and stops:
+            if is_taken:
+                runners.cloud.uses.update(dict.fromkeys(runners.cloud.uses, "busy-2-other"))
+            raise stops.pop()
+
+    runners.cloud.label = label_and_stop  # type: ignore[method-assign]
+    outcome = runners.run()
+    assert accounted_for(outcome)
+    assert len(runners.cloud.running()) == is_taken
+    assert is_taken == any("so this run does not end it" in text for text in outcome.warnings)
+    assert outcome.release is not None and outcome.release.gone is not is_taken
+
+
+def test_a_stop_before_the_label_ends_it_without_a_word_of_the_machine(runners: Runners) -> None:
+    """The label still says that this run uses it, so no other run takes it. The machine may be the reason."""
+
+    def at(step: str) -> None:
+        if step == "keep":
+            runners.engines[-1].unreachable = True
+            raise EngineError("The machine does not answer.")
+
+    outcome = runners.run(at=at)
+    assert outcome.release is not None and outcome.release.gone and runners.cloud.running() == []
+
+
+def test_one_of_the_key_in_another_place_is_left_to_the_run_that_may_use_it(runners: Runners) -> None:
+    """The list of the plan's places lacks it, and that is no sign of its end."""
+    runners.run()
+    (old,) = runners.cloud.running()
+    record = next(runners.records[-1].all())
+    elsewhere = replace(
+        SHARED, machines=replace(SHARED.machines, locations=(Location(cloud="aws", region="eu-west-1"),))
+    )
+    runners.known = [record]
+    runners.run(elsewhere)
+    assert old in runners.cloud.running()
+
+
+def test_a_program_that_ends_leaves_it_since_its_own_records_tell_nothing_of_other_computers(runners: Runners) -> None:
+    name, told = runners.run().machines.cluster, list[str]()
+    with free_machines({name: 1}, records=runners.records[-1], locks=FakeKeyLocks(), say=told.append) as free:
+        assert free == []
+    assert f"cvl-ci down {name}" in told[0]
 
 
 def test_while_another_runner_uses_it_a_run_waits_and_then_enters_it(runners: Runners) -> None:
@@ -202,6 +317,25 @@ def test_a_run_that_does_not_wait_has_a_machine_of_its_own(runners: Runners) -> 
     second = runners.run(with_reuse(secret=SECRET, if_busy=IfBusy.NEW))
     assert second.ending is Ending.SUCCEEDED and second.machines.cluster != first.machines.cluster
     assert len(runners.cloud.running()) == 1, "its own machine ended with its run, and the other one stays"
+
+
+def test_one_that_cannot_be_entered_leaves_no_trace_in_a_run_that_does_not_wait(runners: Runners) -> None:
+    """Its own machine is new, so it is launched and pays from its beginning."""
+    runners.run()
+    (idle,) = runners.cloud.running()
+    busy = runners.cloud.create(
+        lease="cvl-9-0badcafe",
+        region="us-east-1",
+        labels={**runners.cloud.machines[idle].labels, LABEL_USE: runners.mark(UseState.BUSY, 2)},
+    )
+
+    def at(step: str) -> None:
+        if step == "enter":
+            raise EngineError("The machine did not answer.")
+
+    outcome = runners.run(with_reuse(secret=SECRET, if_busy=IfBusy.NEW), at=at)
+    assert (outcome.ending, outcome.machines.use) == (Ending.SUCCEEDED, None)
+    assert runners.cloud.running() == [busy]
 
 
 def test_of_two_that_see_it_wait_the_machine_lets_one_in(runners: Runners) -> None:

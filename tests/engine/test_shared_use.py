@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cvl_ci.clouds.child_environment import for_programs
 from cvl_ci.engine import entry_key, script
+from cvl_ci.engine.sharing import SkyPilotSharing
 from cvl_ci.model.reuse import SECRET_VARIABLE
 from cvl_ci.model.secret import Secret
 
@@ -71,6 +74,50 @@ def test_of_twenty_that_take_a_use_at_once_one_gets_it(tmp_path: Path) -> None:
     others = {text for _, text in answers if text.startswith(script.HAS_OTHER_USE)}
     assert len(taken) == 1 and len(answers) == 20
     assert others == {script.HAS_OTHER_USE + taken[0].removeprefix(script.HAS_USE)}
+
+
+def test_an_answer_that_was_lost_can_be_requested_again(tmp_path: Path) -> None:
+    (tmp_path / ".cvl-ci-birth").mkdir()
+
+    class Machine:
+        """The worker's side of a session: it runs the command on the machine."""
+
+        def worker(self) -> Machine:
+            return self
+
+        def call(self, verb: str, *, command: str, **_: object) -> dict[str, object]:
+            assert verb == "ask_head"
+            home = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
+            done = subprocess.run(["bash", "-c", command], env=home, capture_output=True, text=True, check=False)
+            return {"code": done.returncode, "out": done.stdout, "err": done.stderr}
+
+    machines = SkyPilotSharing(Machine())  # type: ignore[arg-type]
+    assert machines.change_use("cvl-7-0badcafe", before="", after="idle-1")
+    assert [machines.change_use("cvl-7-0badcafe", before="idle-1", after="busy-2-own") for _ in range(2)] == [True] * 2
+    assert not machines.change_use("cvl-7-0badcafe", before="idle-1", after="busy-2-other")
+
+
+def test_a_key_stays_on_no_disk_without_its_machines(monkeypatch: pytest.MonkeyPatch) -> None:
+    adoption: Any = importlib.import_module("cvl_ci.engine.adoption")
+    sky_local: Any = importlib.import_module("cvl_ci.engine.sky_local")
+    keys: set[str] = set()
+    monkeypatch.setattr(adoption.private_channels, "use_key", lambda cluster, **_: keys.add(cluster))
+    monkeypatch.setattr(adoption.private_channels, "forget_key", keys.discard)
+    monkeypatch.setattr(adoption.private_channels, "give_a_key_of_its_own", lambda _: None)
+
+    def gone(*_: object) -> None:
+        raise adoption.exceptions.ClusterDoesNotExist("The cloud shows 0 of 1 machines.")
+
+    monkeypatch.setattr(adoption, "_machines", gone)
+    task = {"resources": {}, "run": "true"}
+    with pytest.raises(adoption.exceptions.ClusterDoesNotExist):
+        adoption.adopt(None, cluster="c", task=task, region="r", nodes=1, key={"private": "", "public": ""})
+    assert keys == set()
+    keys.add("c")
+    monkeypatch.setattr(sky_local.core, "down", gone)
+    monkeypatch.setattr(sky_local.beating, "rest", lambda: None)
+    assert sky_local.down(None, cluster="c") is False
+    assert keys == set()
 
 
 def test_a_machine_without_its_folder_gives_no_answer(tmp_path: Path) -> None:

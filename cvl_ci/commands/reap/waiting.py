@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
-from cvl_ci.model.lease_name import LABEL_REUSE, LABEL_REUSER, LABEL_USE
+from cvl_ci.model.lease_name import LABEL_REUSE, LABEL_REUSER, LABEL_SHARED, LABEL_USE, SHARED
 from cvl_ci.model.reuse import UseMark, UseState, lock_name
 from cvl_ci.ports import KeyLocks, Records
 from cvl_ci.result.units import moment
@@ -32,6 +32,12 @@ def _is_own(
     first = records.read(name)
     if first is None or not (key := first.labels.get(LABEL_REUSE)):
         return True
+    if first.labels.get(LABEL_SHARED) == SHARED:
+        say(
+            f"A run on another computer may use machine {name} of reuse {key}, so it stays, and is billed. It ends "
+            f"itself: unless a run uses it, by {moment(first.deadline)}. To end it now: cvl-ci down {name}"
+        )
+        return False
     lock = locks.take(lock_name(first.labels.get(LABEL_REUSER, ""), key))
     if lock is not None:
         stack.callback(lock.release)

@@ -31,6 +31,8 @@ from cvl_ci.ports import Cloud, LaunchRequest, LeaseRecord
 from cvl_ci.result.units import dollars, duration
 
 LOOK_AT_PROVIDER_SECONDS = 10.0
+ENTRY_SECONDS = 300.0
+"""A run that takes a machine has moved its deadline by then. cvl-ci waits 240 s at most for the machine's answers."""
 SUBMIT_SECONDS = 300.0
 """A live machine has this long to get the files of its next job."""
 
@@ -91,9 +93,11 @@ def enter(state: RunState, cloud: Cloud, *, lease_of: Callable[[LeaseRecord], Le
     uncounted_usd = state.facts.uncounted_usd or None
     if entered is not None and state.sharing is not None and state.sharing.use is not None:
         state.sharing = replace(state.sharing, use=replace(state.sharing.use, uncounted_usd=uncounted_usd))
-    elif state.plan.machines.reuse is not None:
+    else:
         use = MachineUse(key=reuse.key, entered_at=state.tools.clock.now(), uncounted_usd=uncounted_usd)
-        state.sharing = MachineSharing(limits=state.plan.limits, is_further=False, use=use)
+        is_alone = state.plan.machines.reuse is None
+        new = MachineSharing(limits=state.plan.limits, is_further=False, use=use)
+        state.sharing = None if is_alone else new
         state.launches.current, state.launches.attempts = None, []
     return entered
 
@@ -104,6 +108,7 @@ def _enter_first(
     """Enter the first of these machines that fits, and end the others. Each one comes with its problem, or none."""
     entered: Lease | None = None
     for lease, known_problem in candidates:
+        last_use = UseMark.parse(lease.record.labels.get(LABEL_USE, ""))
         problem = "another machine of the key is newer" if entered else known_problem
         if not problem:
             try:
@@ -113,9 +118,18 @@ def _enter_first(
             else:
                 entered = lease
         if problem:
-            _end(state, lease, reuse, problem)
+            if entered is None:  # a stop in the middle of its release releases it again, and names it
+                _hold(state, lease, last_use)
+            _end(state, lease, reuse, problem, last_use=last_use)
             state.lease = entered
     return entered
+
+
+def _hold(state: RunState, lease: Lease, last_use: UseMark | None) -> None:
+    """Let any end of this run release the machine. Of a shared one, the record says first that this run has it."""
+    if shared_machines.is_shared(lease.record):
+        shared_machines.note_own(state, lease, number=last_use.number + 1 if last_use is not None else 1)
+    state.hold(lease)
 
 
 def _enter_shared(
@@ -125,17 +139,11 @@ def _enter_shared(
     wait = Wait(state, reuse, look_seconds=LOOK_AT_PROVIDER_SECONDS)
     while True:
         records, is_complete = shared_machines.records(state, cloud, reuse)
-        candidates, is_busy = [], False
-        for record in records:
-            lease = lease_of(record)
-            problem = _problem_after_taking(state, cloud, reuse, lease)
-            if problem is None:
-                is_busy = True
-            else:
-                candidates.append((lease, problem))
+        candidates, is_busy = _take_machines(state, cloud, reuse, map(lease_of, records))
         names = {record.name for record in records}
         vanished = [one for one in _records(state, reuse) if one.name not in names] if is_complete else []
-        candidates += [(lease_of(one), "the provider does not show it any more") for one in vanished]
+        absent = [one for one in vanished if not shared_machines.may_live(cloud.inventory, one)]
+        candidates += [(lease_of(one), "the provider does not show it any more") for one in absent]
         entered = _enter_first(state, cloud, reuse, candidates)
         if entered is not None or not is_busy:
             wait.end()
@@ -144,22 +152,31 @@ def _enter_shared(
             return None
 
 
-def _problem_after_taking(state: RunState, cloud: Cloud, reuse: ReusePlan, lease: Lease) -> str | None:
-    """Take a machine, so that no other run enters it. Return why it cannot take this run; empty: it can.
+def _take_machines(
+    state: RunState, cloud: Cloud, reuse: ReusePlan, leases: Iterable[Lease]
+) -> tuple[list[tuple[Lease, str]], bool]:
+    """Take each machine that waits, so that no other run enters it. Return those that this run enters or ends.
 
-    None: another run uses it. A run that did not end in order has a machine until its deadline.
+    Each one comes with its problem, or none. Return too whether another run uses a machine. A run that did not end in
+    order has its machine until the deadline. A machine without an answer may have a run, so it ends itself.
     """
-    record, use = lease.record, UseMark.parse(lease.record.labels.get(LABEL_USE, ""))
-    problem = _problem(state, reuse, record)
-    if use is None or record.deadline <= state.tools.clock.now():
-        return problem
-    if use.state is not UseState.IDLE:
-        return None
-    try:
-        is_taken = shared_machines.take(state, cloud, lease, number=use.number)
-    except CvlError as error:
-        return problem or f"it cannot be entered: {error.what}"
-    return problem if is_taken else None
+    own, is_busy = list[tuple[Lease, str]](), False
+    for lease in leases:
+        use, problem = UseMark.parse(lease.record.labels.get(LABEL_USE, "")), _problem(state, reuse, lease.record)
+        is_over = lease.record.deadline + ENTRY_SECONDS <= state.tools.clock.now()
+        is_own = use is None or is_over
+        if use is not None and use.state is UseState.IDLE:
+            try:
+                is_own = shared_machines.take(state, cloud, lease, number=use.number)
+            except CvlError as error:
+                problem = problem or f"it cannot be entered: {error.what}"
+                if not is_over:
+                    shared_machines.leave(state, lease, problem)
+                    continue
+        if is_own:
+            own.append((lease, problem))
+        is_busy = is_busy or not is_own
+    return own, is_busy
 
 
 def _records(state: RunState, reuse: ReusePlan) -> list[LeaseRecord]:
@@ -197,7 +214,7 @@ def _enter(state: RunState, cloud: Cloud, lease: Lease, reuse: ReusePlan) -> Non
         raise EngineError("Its record does not tell who used it.")
     use = MachineUse(key=reuse.key, number=idle.number + 1, entered_at=now, idle_seconds=max(0.0, now - idle.since))
     state.sharing = MachineSharing(limits=state.plan.limits, is_further=True, use=use)
-    state.hold(lease)  # from here on, any end of this run releases it
+    _hold(state, lease, idle)
     oldest = record.taken_at + reuse.max_age_minutes * 60
     until = min(now + SUBMIT_SECONDS + needed_seconds(state.plan), oldest)
     busy = UseMark(state=UseState.BUSY, number=use.number, since=now)
@@ -227,13 +244,12 @@ def _enter(state: RunState, cloud: Cloud, lease: Lease, reuse: ReusePlan) -> Non
     )
 
 
-def _end(state: RunState, lease: Lease, reuse: ReusePlan, problem: str) -> None:
+def _end(state: RunState, lease: Lease, reuse: ReusePlan, problem: str, *, last_use: UseMark | None) -> None:
     """End a machine of the key, with proof, before another one can be requested.
 
-    Note the dollars that no run counts, as far as they are known.
+    `last_use`: of the run before. Note the dollars that no run counts, as far as they are known.
     """
     state.tools.reporter.show(f"reuse {reuse.key}: machine {lease.name} is not used again: {problem}")
-    state.hold(lease)  # a stop in the middle of its release releases it again, and names it
     release = lease.release(maybe_created=True)
     if not release.gone:
         raise NotProvedGone(
@@ -242,10 +258,9 @@ def _end(state: RunState, lease: Lease, reuse: ReusePlan, problem: str) -> None:
             next_step=f"End it with proof: cvl-ci down {lease.name}",
         )
     state.tools.reporter.show(f"reuse {reuse.key}: the provider shows that machine {lease.name} is gone")
-    use = UseMark.parse(lease.record.labels.get(LABEL_USE, ""))
-    if use is not None and use.state is UseState.IDLE:  # the run before counted its longest wait
+    if last_use is not None and last_use.state is UseState.IDLE:  # the run before counted its longest wait
         return
-    since = use.since if use else lease.record.taken_at
+    since = last_use.since if last_use else lease.record.taken_at
     usd = spending.cost_since(state, release, since=since)
     amount = "an unknown price" if usd is None else f"about {dollars(usd)}"
     state.facts.warnings.append(
@@ -257,7 +272,18 @@ def _end(state: RunState, lease: Lease, reuse: ReusePlan, problem: str) -> None:
 
 
 def let_wait(state: RunState, lease: Lease) -> Release | None:
-    """Let the machine wait for the next run, clean. None: it is not fit for one, and is released."""
+    """Let the machine wait for the next run, clean. None: it is not fit for one, and is released.
+
+    A stop or an error after the offer needs the machine back first: another run may have it by then.
+    """
+    release = None if shared_machines.is_offered(lease.record) else _offered(state, lease)
+    use = state.sharing.use if state.sharing is not None else None
+    if release is None and shared_machines.is_offered(lease.record) and state.cloud is not None and use is not None:
+        return shared_machines.withdraw(state, state.cloud, lease, number=use.number)
+    return release
+
+
+def _offered(state: RunState, lease: Lease) -> Release | None:
     reuse, launch, sharing = state.plan.machines.reuse, state.launches.current, state.sharing
     if reuse is None or launch is None or state.cloud is None or sharing is None or sharing.use is None:
         return None

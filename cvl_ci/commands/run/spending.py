@@ -54,7 +54,7 @@ def cost(state: RunState) -> Cost | None:
     if state.facts.release is None or not (entries := ledger(state, state.facts.release)).entries:
         return None
     if state.sharing is not None and state.sharing.use is not None and state.sharing.is_entered:
-        entries = _from(entries, state.sharing.use.entered_at)
+        entries = entries.since(state.sharing.use.entered_at)
     last = state.launches.attempts[-1] if state.launches.attempts else None
     sums = Cost(
         ledger=entries,
@@ -64,12 +64,6 @@ def cost(state: RunState) -> Cost | None:
         kept_usd=entries.usd - entries.until(state.facts.release.at).usd if state.facts.release.kept else None,
     )
     return replace(sums, on_demand_hourly_usd=_on_demand(state, last)) if last and last.spot else sums
-
-
-def _from(bill: Ledger, moment: float) -> Ledger:
-    """Return the part of a bill after a moment: earlier runs have counted the machine until then, its wait too."""
-    entries = [replace(entry, start=max(entry.start, moment)) for entry in bill.entries if entry.end > moment]
-    return Ledger(entries=tuple(entries))
 
 
 def shares(states: Sequence[RunState], ended_at: Sequence[float], release: Release | None) -> list[Cost | None]:
