@@ -436,19 +436,6 @@ def test_a_runner_leaves_a_machine_alone_that_another_process_uses(tmp_path: Pat
     assert seen.running() == [], "its last user ends it"
 
 
-def test_a_queue_leaves_a_machine_alone_that_another_process_uses(tmp_path: Path, seen: Seen) -> None:
-    work = checkout(tmp_path / "work")
-    words = {"checkout": work, "outputs": tmp_path / "outputs", "cloud": "aws", "reuse": "trainer"}
-    other = SkyPilotRunner(**words)  # type: ignore[arg-type]
-    with SkyPilotRunner(**words) as runner:  # type: ignore[arg-type]
-        assert int(runner.queue([{"id": "a", "command": "true"}])) == 0
-        (name,) = seen.running()
-        assert other.run(command="true").cluster == name
-    assert seen.running() == [name]
-    other.close()
-    assert seen.running() == []
-
-
 def test_a_budget_without_a_price_is_refused(runner: SkyPilotRunner, seen: Seen) -> None:
     with pytest.raises(RequestError, match="no price is known for 0"):
         runner.queue([{"command": "true", "cloud": "kubernetes", "image": "ubuntu"}], budget=3)

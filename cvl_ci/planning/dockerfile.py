@@ -64,14 +64,14 @@ def _logical_lines(text: str) -> list[str]:
     return re.sub(r"[\\`]\s*\n", " ", "\n".join(lines)).splitlines()
 
 
-def _declared(rest: str, arguments: Mapping[str, str], known: Mapping[str, str]) -> dict[str, str]:
+def _declared(rest: str, arguments: Mapping[str, str], outer: Mapping[str, str]) -> dict[str, str]:
     """Return the values of one ARG. Leave out a default that needs an argument without a value."""
     values: dict[str, str] = {}
     for word in _words(rest):
         name, sign, default = word.partition("=")
         with suppress(Wrong):
             if name in arguments or sign:
-                values[name] = arguments[name] if name in arguments else _expanded(default, {**known, **values})
+                values[name] = arguments[name] if name in arguments else _expanded(default, {**outer, **values})
     return values
 
 

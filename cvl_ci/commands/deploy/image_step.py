@@ -63,8 +63,8 @@ def find(repository: ImageName, content: ImageContent, ports: ImagePorts) -> Tag
     pulls = all(is_remote for _, is_remote in bases.values())
     identities = {base: digest for base, (digest, _) in bases.items()}
     if not pulls:  # The engine then takes its own image of each base that it has, and asks no registry.
-        here = {base: ports.builder.local_image(base) for base in bases if "@" not in base}
-        identities |= {base: local.id for base, local in here.items() if local is not None}
+        local_images = {base: ports.builder.local_image(base) for base in bases if "@" not in base}
+        identities |= {base: local.id for base, local in local_images.items() if local is not None}
     tag = content_tag(content, identities)
     name = replace(repository, tag=tag)
     digest = ports.registry.digest(name, ports.login.get(name.host))
