@@ -139,7 +139,8 @@ class CheckpointCopy:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _free(self) -> int:
-        return max(0, shutil.disk_usage(self._folder).free - RESERVE_BYTES)
+        """Return a third of the disk: at the end a checkpoint lies here, in an archive, and among the outputs."""
+        return max(0, shutil.disk_usage(self._folder).free - RESERVE_BYTES) // 3
 
 
 def _age(manifest: Mapping[str, Any]) -> tuple[float, int, str]:

@@ -118,6 +118,9 @@ class SkyPilotJobs:
             return ending.cut_short()
         except WorkerFailed as failure:
             return JobEnd(lost=ending.loss(f"SkyPilot lost the machine: {failure.error}: {failure.text}"))
+        finally:
+            if copy is not None:
+                copy.tell_bytes(watch)
         return ending.by_itself()
 
     def cancel(self) -> None:
@@ -164,16 +167,18 @@ class SkyPilotJobs:
     def unpack(self, *, into: Path, within: float = math.inf) -> Fetched:
         session = self._session
         brought, session.archives = session.archives, None
-        copy, is_copy = session.checkpoints, False
-        if brought is None and copy is not None:
-            brought = copy.as_outputs(directory=session.job_plan.work.directory)
-            is_copy = brought is not None
-        environment = session.environment
+        environment, end = session.environment, time.monotonic() + within
         fetched = brought.unpacked(into, environment=environment, within=within) if brought else Fetched()
+        copy = session.checkpoints
         if copy is None:
             return fetched
-        warnings = (*copy.warnings, *fetched.warnings)
-        return replace(fetched, copied_bytes=copy.bytes, is_copy=is_copy, warnings=warnings)
+        if not fetched.files and (brought is None or fetched.problem):
+            seconds = max(0.0, end - time.monotonic())
+            directory = session.job_plan.work.directory
+            other = copy.unpacked(into, directory=directory, environment=environment, within=seconds)
+            problem = " ".join(filter(None, [fetched.problem, other.problem])) or None
+            fetched = replace(other, problem=problem, states_after=fetched.states_after)
+        return replace(fetched, warnings=(*copy.warnings, *fetched.warnings))
 
     def newest_checkpoint(self) -> StoredCheckpoint | None:
         copy = self._session.checkpoints

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import tarfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +14,22 @@ from cvl_ci.engine.fetched_archives import Brought
 from cvl_ci.engine.machine.checkpoints import sync
 from cvl_ci.engine.machine.checkpoints.local_folder import Folder
 from cvl_ci.model.checkpoint_plan import StoredCheckpoint
-from cvl_ci.ports import Progress, Watch
+from cvl_ci.ports import CheckpointBytes, Fetched, Progress, Watch
 from cvl_ci.result.units import size
 
 MOST_TROUBLES = 3
 """So many failed copies in a row are shown, and so many refused checkpoints of a run."""
 
+TOLD_BYTES = 64 << 20
+"""So many bytes are one event, which saves the state of the step."""
+
 
 class RunnerCheckpoints:
-    """The copy. `bytes`: everything that came for it, which clouds bill as traffic. `warnings`: for the report."""
+    """The copy of a run's checkpoints. Every byte that comes for it is traffic, which clouds bill."""
 
     def __init__(self) -> None:
         self._folder = transfer.folder()
-        self.bytes = 0
+        self._untold_bytes = 0
         self._refusal, self._refusals, self._troubles = "", 0, 0
 
     @property
@@ -58,7 +62,9 @@ class RunnerCheckpoints:
     def _note(self, event: Mapping[str, Any], watch: Watch) -> None:
         kind = event["kind"]
         if kind == "checkpoint_bytes":
-            self.bytes += int(event["bytes"])
+            self._untold_bytes += int(event["bytes"])
+            if self._untold_bytes >= TOLD_BYTES:
+                self.tell_bytes(watch)
         elif kind == "checkpoint_here":
             self._troubles = 0
             watch(Progress(text=f"the checkpoint {_path(event)}, {size(event['bytes'])}, is on this computer"))
@@ -79,6 +85,12 @@ class RunnerCheckpoints:
             self._troubles += 1
             if self._troubles <= MOST_TROUBLES:
                 watch(Progress(text=f"the checkpoint could not be copied now, trying again: {event['text']}"))
+
+    def tell_bytes(self, watch: Watch) -> None:
+        """Tell of the bytes that no event has counted yet."""
+        if self._untold_bytes:
+            watch(CheckpointBytes(count=self._untold_bytes))
+            self._untold_bytes = 0
 
     def _refuse(self, text: str, watch: Watch) -> None:
         self._refusal, self._refusals = text, self._refusals + 1
@@ -102,7 +114,25 @@ class RunnerCheckpoints:
         if manifest is None:
             return None
         brought = Brought(globs=(), directory=directory)
-        node = brought.path / "0"
+        try:
+            self._pack(manifest, brought.path / "0")
+        except BaseException:
+            brought.drop()
+            raise
+        return brought
+
+    def unpacked(self, into: Path, *, directory: str, environment: Mapping[str, str], within: float) -> Fetched:
+        """Unpack the newest checkpoint as outputs; nothing without one. Raise UnpackStopped. `within`: seconds."""
+        try:
+            brought = self.as_outputs(directory=directory)
+            if brought is None:
+                return Fetched()
+            fetched = brought.unpacked(into, environment=environment, within=within)
+        except (OSError, ValueError, tarfile.TarError) as error:
+            return Fetched(problem=f"The newest checkpoint on this computer could not be unpacked: {error}"[:500])
+        return replace(fetched, is_copy=True, is_whole_copy=bool(fetched.files) and fetched.problem is None)
+
+    def _pack(self, manifest: Mapping[str, Any], node: Path) -> None:
         node.mkdir()
         for base in ("root", "work"):
             entries = [entry for entry in manifest["files"] if entry["path"].startswith(f"{base}/")]
@@ -111,7 +141,6 @@ class RunnerCheckpoints:
                     for entry in entries:
                         name = entry["path"].partition("/")[2]
                         archive.add(self.path / "place" / entry["key"], arcname=f"./{name}", recursive=False)
-        return brought
 
     def drop(self) -> None:
         self._folder.cleanup()

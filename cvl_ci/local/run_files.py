@@ -143,8 +143,9 @@ def _take_artifact(folder: Path, legs_: list[Leg], troubles: list[str], *, forge
 
 
 def _refuse(file: Path, forgeable: Container[Path]) -> None:
-    """Raise ValueError for a file that came with a commit."""
-    if Path(os.path.realpath(file)) in forgeable:
+    """Raise ValueError for a file that came with a commit, also with that of a submodule: git tracks its folder."""
+    real = Path(os.path.realpath(file))
+    if any(one in forgeable for one in (real, *real.parents)):
         raise ValueError(COMMITTED)
 
 

@@ -26,6 +26,8 @@ class Attempt:
     ended_at: float | None = None
     machines: int = 0
     is_bound: bool = False
+    copied_bytes: int = 0
+    """Bytes of checkpoints that came from its machines during the job."""
 
     @property
     def where(self) -> str:

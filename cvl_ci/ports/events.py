@@ -55,5 +55,12 @@ class MakingBucket:
     bucket: Bucket
 
 
-Event = Progress | Line | Began | Attempting | AttemptNamed | AttemptFailed | MakingBucket
+@dataclass(frozen=True, kw_only=True)
+class CheckpointBytes:
+    """Bytes that came from the machines of the latest attempt for copies of checkpoints: traffic of its cloud."""
+
+    count: int
+
+
+Event = Progress | Line | Began | Attempting | AttemptNamed | AttemptFailed | MakingBucket | CheckpointBytes
 Watch = Callable[[Event], None]

@@ -56,15 +56,15 @@ class Fetched:
     problem: str | None = None
     """The files that did not come, with the reason."""
     warnings: tuple[str, ...] = ()
-    copied_bytes: int = 0
-    """Bytes of checkpoints that came during the job."""
     is_copy: bool = False
-    """Whether the files are the newest of those checkpoints: the job's own outputs could not be fetched."""
+    """Whether the files come from a checkpoint that was copied during the job: its own outputs could not be fetched."""
+    is_whole_copy: bool = False
+    """Whether they are the whole of that checkpoint."""
 
     @property
     def traffic_bytes(self) -> int:
-        """Return all bytes that came from the machines."""
-        return self.copied_bytes + (0 if self.is_copy else sum(file.bytes for file in self.files))
+        """Return the bytes of outputs that came from the machines. CheckpointBytes has counted those of a copy."""
+        return 0 if self.is_copy else sum(file.bytes for file in self.files)
 
 
 class UnpackStopped(KeyboardInterrupt):

@@ -24,6 +24,8 @@ NAMES = {
     CostKind.BUCKET: "buckets",
     CostKind.TRAFFIC: "traffic",
 }
+FETCHED_FILES = "fetched files"
+"""The traffic of outputs, which belongs to the last attempt."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,8 +85,11 @@ def build(
             count = attempt.machines if attempt.error is not None else nodes
             spans += [_own_span(attempt, ends)] * (count - len(spans))
         entries += _entries(attempt, number, spans, disk_gb=disk_gb, price_source=price_source)
+    for number, attempt in enumerate(attempts, 1):
+        if attempt.copied_bytes:
+            entries.append(_traffic(attempt, number, attempt.copied_bytes, item="copied checkpoints", at=ends.gone_at))
     if fetched_bytes and attempts and entries:
-        entries.append(_traffic(attempts[-1], len(attempts), fetched_bytes, at=ends.gone_at))
+        entries.append(_traffic(attempts[-1], len(attempts), fetched_bytes, item=FETCHED_FILES, at=ends.gone_at))
     entries += [_bucket(bucket, attempts, until=ends.gone_at) for bucket in buckets]
     return Ledger(entries=tuple(entries))
 
@@ -253,15 +258,15 @@ def _entries(
         )
 
 
-def _traffic(attempt: Attempt, number: int, fetched_bytes: float, *, at: float) -> LedgerEntry:
+def _traffic(attempt: Attempt, number: int, traffic_bytes: float, *, item: str, at: float) -> LedgerEntry:
     return LedgerEntry(
         kind=CostKind.TRAFFIC,
-        item="fetched files",
+        item=item,
         place=_place(attempt),
         attempt=number,
         start=at,
         end=at,
-        quantity=fetched_bytes / 1e9,
+        quantity=traffic_bytes / 1e9,
         price=rules_of(attempt.cloud).traffic,
         note="an estimate of what left the cloud",
     )

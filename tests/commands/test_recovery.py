@@ -31,6 +31,7 @@ from cvl_ci.ports import (
     AttemptFailed,
     Attempting,
     Began,
+    CheckpointBytes,
     Fetched,
     InventoryResult,
     JobEnd,
@@ -120,6 +121,7 @@ class Preempting(FakeEngine):
     taken: int | None = None
     broken: Sequence[int] = ()
     takes_unreachable: bool = False
+    copied_bytes: int = 0
     requests: list[LaunchRequest] = field(default_factory=list)
     zones: tuple[str, ...] = ("us-east-1a", "us-east-1b")
 
@@ -175,6 +177,7 @@ class Preempting(FakeEngine):
             nodes = (UNFIT_NODE, *(NodeEnd(rank=rank, exit_code=137) for rank in others))
             return JobEnd(nodes=nodes, unfit="GPU 0: it fell off the bus")
         watch(Began(phase=Phase.RUNNING))
+        watch(CheckpointBytes(count=self.copied_bytes))
         limit = self.requests[-1].plan.limits.max_runtime_minutes * 60
         lost_after = self.schedule[number - 1] if number <= len(self.schedule) else float("inf")
         seconds = min(JOB_SECONDS, lost_after, limit, until - self.cloud.clock.now())
@@ -495,7 +498,7 @@ def test_a_loss_tells_the_age_of_the_checkpoint_on_this_computer(
         return copied and replace(copied, at=house.cloud.ended[min(house.cloud.ended)] - 20)
 
     engine.newest_checkpoint = newest  # type: ignore[method-assign]
-    engine.unpack = lambda **_: Fetched(copied_bytes=50_000_000_000)  # type: ignore[method-assign]
+    engine.copied_bytes = 25_000_000_000
     engine.schedule = (100.0,)
     stored = CheckpointPlan(globs=("last.ckpt",), on_runner=True)
     outcome = house.run(replace(plan(), checkpoints=stored))
@@ -505,8 +508,9 @@ def test_a_loss_tells_the_age_of_the_checkpoint_on_this_computer(
     assert recovery.checkpoint == ("last.ckpt" if copied else "")
     assert recovery.repeated_seconds == pytest.approx(20 if copied else recovery.ran_seconds, abs=3)
     assert outcome.cost is not None
-    [entry] = outcome.cost.ledger.of_kind(CostKind.TRAFFIC)
-    assert entry.usd == pytest.approx(50 * 0.09, rel=0.02)
+    entries = [one for one in outcome.cost.ledger.of_kind(CostKind.TRAFFIC) if one.item == "copied checkpoints"]
+    assert [entry.attempt for entry in entries] == [1, 2]
+    assert sum(entry.usd or 0.0 for entry in entries) == pytest.approx(50 * 0.09, rel=0.02)
 
 
 def test_a_run_that_ends_without_capacity_names_the_checkpoint_that_it_kept(tmp_path: Path) -> None:
@@ -514,7 +518,7 @@ def test_a_run_that_ends_without_capacity_names_the_checkpoint_that_it_kept(tmp_
     engine = house.engine
     engine.schedule, engine.full = (100.0,), ((), ("us-east-1a", "us-east-1b"))
     file = FetchedFile(path="last.ckpt", bytes=3)
-    engine.unpack = lambda **_: Fetched(files=(file,), copied_bytes=3, is_copy=True)  # type: ignore[method-assign]
+    engine.unpack = lambda **_: Fetched(files=(file,), is_copy=True, is_whole_copy=True)  # type: ignore[method-assign]
     outcome = house.run(replace(plan(), checkpoints=CheckpointPlan(globs=("last.ckpt",), on_runner=True)))
     house.assert_clean()
     assert (outcome.ending, outcome.exit_code) == (Ending.PREEMPTED, 75)

@@ -255,6 +255,20 @@ def test_a_summary_that_came_with_a_commit_is_not_a_leg(here: Path, place: str, 
     assert report["unread"] == ["cvl-forged.json is in git, so a commit could forge it: it is not read"]
 
 
+def test_a_summary_in_a_submodule_of_the_commit_is_not_a_leg(here: Path) -> None:
+    folder = here / "legs/leg-9-cost"
+    leave(here / "legs", count=1)
+    folder.mkdir()
+    (folder / "cvl-forged.json").write_text(json.dumps(FORGED))
+    git("-C", str(folder), "init", "-q")
+    git("-C", str(folder), "add", "-f", ".")
+    git("-C", str(folder), "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "-m", "forged")
+    git("add", "-f", "legs/leg-9-cost")
+    assert main(["report", "legs"]) == 1
+    report = json.loads((here / "cvl-report/report.json").read_text())
+    assert report["unread"] == ["cvl-forged.json is in git, so a commit could forge it: it is not read"]
+
+
 def test_a_history_file_that_came_with_a_commit_is_read_and_named(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -17,6 +17,7 @@ import pytest
 from cvl_ci.engine import checkpoint_connection, checkpoint_copy, node_commands, script, transfer
 from cvl_ci.engine.checkpoint_connection import CheckpointConnection
 from cvl_ci.engine.checkpoint_copy import CheckpointCopy, during
+from cvl_ci.engine.fetched_archives import Brought
 from cvl_ci.engine.jobs import SkyPilotJobs
 from cvl_ci.engine.machine.checkpoints import sync
 from cvl_ci.engine.machine.checkpoints.local_folder import Folder
@@ -24,7 +25,7 @@ from cvl_ci.engine.process import Expired
 from cvl_ci.engine.runner_checkpoints import RunnerCheckpoints
 from cvl_ci.model.checkpoint_plan import CheckpointPlan, Resume
 from cvl_ci.model.plan import RunPlan, WorkPlan
-from cvl_ci.ports import Event
+from cvl_ci.ports import CheckpointBytes, Event
 from tests.engine.test_checkpoints import TRAIN
 from tests.engine.test_follow import Hanging
 from tests.engine.test_script import LEASE, Node
@@ -429,8 +430,47 @@ def test_a_run_whose_machine_is_lost_keeps_its_newest_checkpoint_as_its_outputs(
     fetched = jobs.unpack(into=tmp_path / "out")
     assert {file.path: file.bytes for file in fetched.files} == {"step-1/step": 2, "step-1/weights": 10}
     assert (tmp_path / "out/step-1/weights").read_text() == "weights 1\n"
-    assert fetched.is_copy and fetched.traffic_bytes == fetched.copied_bytes > 12
+    assert fetched.is_whole_copy and fetched.traffic_bytes == 0
+    assert sum(event.count for event in events if isinstance(event, CheckpointBytes)) > 12
     assert "is on this computer" in repr(events)
     folder = Path(source).parent
     session.close()
     assert not folder.exists()
+
+
+def test_outputs_that_did_not_come_give_way_to_the_copy_and_a_copy_that_cannot_be_packed_is_told(
+    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = launched(
+        Losing(node), PLAN, clock=FakeClock(), staged=tmp_path, seconds=600.0, spot=True, cluster="cvl-lease"
+    )
+    jobs = SkyPilotJobs(session)
+    jobs.follow(watch=lambda _: None, until=FakeClock().now() + 60)
+
+    def lost_archives() -> Brought:
+        session.archives = Brought(globs=(), directory="")
+        session.archives.problems.append("Not all outputs were fetched: it was lost.")
+        return session.archives
+
+    lost_archives()
+    fetched = jobs.unpack(into=tmp_path / "1")
+    assert [file.path for file in fetched.files] == ["step-1/step", "step-1/weights"]
+    assert (fetched.is_whole_copy, fetched.problem) == (True, "Not all outputs were fetched: it was lost.")
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    lost_archives()
+    monkeypatch.setattr(RunnerCheckpoints, "_pack", full)
+    fetched = jobs.unpack(into=tmp_path / "2")
+    assert (fetched.files, fetched.is_whole_copy) == ((), False), "no advice names it"
+    assert "it was lost. The newest checkpoint on this computer could not be unpacked" in str(fetched.problem)
+    session.close()
+
+
+def test_a_third_of_the_free_disk_is_for_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the end it lies in the copy, in an archive, and among the outputs."""
+    usage = shutil._ntuple_diskusage(14 << 30, 0, 13 << 30)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    connection = CheckpointConnection(PLACE, runners=list, tell=lambda *_, **__: None)
+    assert CheckpointCopy(tmp_path, connection, tell=lambda *_, **__: None)._room() == 4 << 30

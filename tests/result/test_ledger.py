@@ -113,6 +113,19 @@ def test_each_attempt_has_its_own_price() -> None:
     ]
 
 
+def test_copied_checkpoints_have_the_price_of_the_cloud_that_they_came_from() -> None:
+    first = replace(ON_AWS, copied_bytes=1_000_000_000, ended_at=100.0, error="preempted")
+    second = replace(ON_AWS, cloud="lambda", region="us-west-1", zone=None, copied_bytes=2_000_000_000)
+    ledger = build([first, second], nodes=1, disk_gb=1, ends=Ends(removed_at=200.0, gone_at=200.0), fetched_bytes=1e9)
+    entries = ledger.of_kind(CostKind.TRAFFIC)
+    assert [(one.item, one.attempt, one.place.cloud, one.quantity) for one in entries] == [
+        ("copied checkpoints", 1, "aws", 1.0),
+        ("copied checkpoints", 2, "lambda", 2.0),
+        ("fetched files", 2, "lambda", 1.0),
+    ]
+    assert entries[0].price == rules_of("aws").traffic and entries[1].price == rules_of("lambda").traffic
+
+
 def test_of_two_nodes_the_lost_one_is_billed_until_it_was_lost() -> None:
     lives = [life(START, START + 300, number=1), life(START, START + 900, number=2)]
     assert [

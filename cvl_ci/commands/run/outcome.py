@@ -112,7 +112,7 @@ def outcome(state: RunState) -> Outcome:
 def _with_place(conclusion: Conclusion, state: RunState) -> str:
     """Return the advice, with the place of the checkpoints after a run that a later one may go on from."""
     release = state.facts.release
-    if state.facts.fetched.is_copy and conclusion.ending is not Ending.SUCCEEDED:
+    if state.facts.fetched.is_whole_copy and conclusion.ending is not Ending.SUCCEEDED:
         return "\n".join(filter(None, [conclusion.advice, f"Its newest checkpoint is in {state.outputs}."]))
     staying = release.checkpoints if release else None
     has_none = staying is not None and staying.stored is not None and staying.stored.newest is None

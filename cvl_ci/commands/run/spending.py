@@ -14,7 +14,7 @@ from cvl_ci.model.ledger import Cost, CostKind, Ledger, Memory
 from cvl_ci.model.location import Location
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.model.release import Release
-from cvl_ci.result.ledger import Ends, build, divided
+from cvl_ci.result.ledger import FETCHED_FILES, Ends, build, divided
 from cvl_ci.result.machine_lives import named
 
 UNSEEN = (
@@ -79,6 +79,7 @@ def shares(states: Sequence[RunState], ended_at: Sequence[float], release: Relea
     for state, part in zip(states, divided(bill, ended_at[:-1]), strict=True):
         fetched_bytes = state.facts.fetched.traffic_bytes
         traffic = _ledger(first, release, fetched_bytes=fetched_bytes).of_kind(CostKind.TRAFFIC)
+        traffic = tuple(entry for entry in traffic if entry.item == FETCHED_FILES)
         sums.append(
             Cost(
                 ledger=Ledger(entries=(*part.entries, *traffic)),

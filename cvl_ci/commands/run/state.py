@@ -21,11 +21,13 @@ from cvl_ci.model.plan import RunPlan
 from cvl_ci.model.release import Release
 from cvl_ci.model.reuse import MachineUse
 from cvl_ci.model.service import ServiceResult
+from cvl_ci.model.storage import Bucket
 from cvl_ci.ports import (
     AttemptFailed,
     Attempting,
     AttemptNamed,
     Began,
+    CheckpointBytes,
     Clock,
     Cloud,
     Clouds,
@@ -231,11 +233,10 @@ class RunState:
                 self.launches.attempts[-1:] = [self._failed(attempt)]
                 self._tell_price()
                 reporter.show(f"{attempt.where} refused: {attempt.error}")
+            case CheckpointBytes(count=count):
+                self._note_copied(count)
             case MakingBucket(bucket=bucket):
-                if self.lease is not None:
-                    self.lease.record_bucket(bucket)
-                end = "stays after the run" if bucket.stays else "ends with the run"
-                reporter.show(f"making the bucket {bucket} in {bucket.region}, which {end}")
+                self._note_bucket(bucket)
 
     def note_launch(self, launch: Launch) -> None:
         """Note the machines, which have the job. An API server names them and their price only now."""
@@ -249,6 +250,19 @@ class RunState:
             names = ("cloud", "region", "zone", "instance_type", "spot", "hourly_usd")
             facts = {name: getattr(machine, name) for name in names}
             self.launches.attempts[-1] = replace(self.launches.attempts[-1], is_bound=False, **facts)
+            self._tell_price()
+
+    def _note_bucket(self, bucket: Bucket) -> None:
+        if self.lease is not None:
+            self.lease.record_bucket(bucket)
+        end = "stays after the run" if bucket.stays else "ends with the run"
+        self.tools.reporter.show(f"making the bucket {bucket} in {bucket.region}, which {end}")
+
+    def _note_copied(self, count: int) -> None:
+        """Save the traffic at once: after a killed main, post has only the saved facts."""
+        if self.launches.attempts:
+            last = self.launches.attempts[-1]
+            self.launches.attempts[-1] = replace(last, copied_bytes=last.copied_bytes + count)
             self._tell_price()
 
     def _tell_price(self) -> None:
