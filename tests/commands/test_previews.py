@@ -261,6 +261,7 @@ def trial(world: World, *, event_is_lost: bool, runner_is_lost: bool) -> bool:
     return in_the_middle
 
 
+@pytest.mark.timeout(600)  # fifty lives: half a minute of a processor, and many times that on a busy machine
 @pytest.mark.parametrize("quarter", range(4))
 def test_no_preview_outlives_its_request_by_ten_minutes_and_none_ends_before(
     api: Api, tmp_path: Path, quarter: int
