@@ -62,9 +62,7 @@ def find(
     if match := ECR.fullmatch(host):
         return _login_of(host, "AWS", lambda: _of_ecr(sources.ecr(match["region"])))
     if GOOGLE.fullmatch(host):
-        return _login_of(
-            host, "Google Cloud", lambda: RegistryLogin(user=GOOGLE_USER, password=Secret(sources.google()))
-        )
+        return _login_of(host, "Google Cloud", lambda: _of_google(sources.google()))
     if ACR.fullmatch(host):
         return _login_of(host, "Azure", lambda: _of_acr(sources.acr(host, sources.azure())))
     if host == GHCR and environ.get("GITHUB_TOKEN"):
