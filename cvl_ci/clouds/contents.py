@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from time import monotonic
 
 from cvl_ci.errors import CvlError, EngineError
 from cvl_ci.model.bucket import BucketAddress
@@ -27,6 +28,26 @@ def stored_bytes(
         files += len(sizes)
         total += sum(sizes)
     return StoredBytes(files=files, bytes=total)
+
+
+class BucketAbsent(Exception):
+    """The store's own answer says that the bucket does not exist."""
+
+
+def content_within(
+    seconds: float, pages: Iterable[Mapping[str, int]], address: BucketAddress, *, store: str
+) -> StoredBytes | None:
+    """Return the content below an address; None for a bucket that does not exist. Raise EngineError.
+
+    `pages`: as in stored_bytes; they raise BucketAbsent. `store`: its name for an error.
+    """
+    until = monotonic() + seconds
+    try:
+        return stored_bytes(pages, address, is_late=lambda: monotonic() > until)
+    except BucketAbsent:
+        return None
+    except Exception as error:
+        raise EngineError(f"{store} did not list {address}: {error}"[:300]) from error
 
 
 class EveryStore:

@@ -8,14 +8,12 @@ and `x-ms-error-code: ContainerNotFound`. The reader needs the role Storage Blob
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from cvl_ci.clouds import contents, http
 from cvl_ci.clouds.azure.inventory import token_from
 from cvl_ci.clouds.programs import programs
-from cvl_ci.errors import EngineError
 from cvl_ci.model.bucket import BucketAddress
 from cvl_ci.model.storage import StoredBytes
 
@@ -41,13 +39,7 @@ class AzureContainers:
         self._new_session, self._place = new_session, place
 
     def content(self, address: BucketAddress, *, seconds: float) -> StoredBytes | None:
-        until = monotonic() + seconds
-        try:
-            return contents.stored_bytes(self._pages(address), address, is_late=lambda: monotonic() > until)
-        except _Absent:
-            return None
-        except Exception as error:
-            raise EngineError(f"Azure did not list {address}: {error}"[:300]) from error
+        return contents.content_within(seconds, self._pages(address), address, store="Azure")
 
     def _pages(self, address: BucketAddress) -> Iterator[Mapping[str, int]]:
         account, _, container = address.bucket.partition("/")
@@ -59,17 +51,13 @@ class AzureContainers:
             answer = http.reply(session, url, params=params)
             code = answer.headers.get("x-ms-error-code", "")
             if answer.status_code == 404 and code == _ABSENT:
-                raise _Absent
+                raise contents.BucketAbsent
             if answer.status_code != 200:
                 raise http.ProviderRefused(f"HTTP {answer.status_code}: {code}", status=answer.status_code, code=code)
             page = _tree(answer.content, of=str(address))
             yield {_name(blob, of=str(address)): _size(blob, of=str(address)) for blob in page.iter("Blob")}
             marker = pages.next(page.findtext("NextMarker"))
             params = {**params, "marker": marker}
-
-
-class _Absent(Exception):
-    """The container does not exist."""
 
 
 def open_containers(environ: Mapping[str, str]) -> AzureContainers:

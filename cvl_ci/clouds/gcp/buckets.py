@@ -7,13 +7,11 @@ nextPageToken}, of which `items` is absent for none. Sizes are decimal texts. A 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from time import monotonic
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from cvl_ci.clouds import contents, http
 from cvl_ci.clouds.gcp.inventory import sign_in
-from cvl_ci.errors import EngineError
 from cvl_ci.model.bucket import BucketAddress
 from cvl_ci.model.storage import StoredBytes
 
@@ -33,13 +31,7 @@ class GoogleBuckets:
         self._new_session, self._api = new_session, api
 
     def content(self, address: BucketAddress, *, seconds: float) -> StoredBytes | None:
-        until = monotonic() + seconds
-        try:
-            return contents.stored_bytes(self._pages(address), address, is_late=lambda: monotonic() > until)
-        except _Absent:
-            return None
-        except Exception as error:
-            raise EngineError(f"Google Cloud Storage did not list {address}: {error}"[:300]) from error
+        return contents.content_within(seconds, self._pages(address), address, store="Google Cloud Storage")
 
     def _pages(self, address: BucketAddress) -> Iterator[Mapping[str, int]]:
         url = f"{self._api}/storage/v1/b/{quote(address.bucket, safe='')}/o"
@@ -51,7 +43,7 @@ class GoogleBuckets:
                 page = http.ask(session, "GET", url, params=params)
             except http.ProviderRefused as refusal:
                 if refusal.status == 404 and refusal.code in _ABSENT:
-                    raise _Absent from None
+                    raise contents.BucketAbsent from None
                 raise
             if http.has(page, "kind", of=str(address)) != _KIND:
                 raise http.Unproved(f"the answer about {address} is of another kind")
@@ -61,10 +53,6 @@ class GoogleBuckets:
             }
             token = pages.next(page.get("nextPageToken"))
             params = {**params, "pageToken": token}
-
-
-class _Absent(Exception):
-    """The bucket does not exist."""
 
 
 def open_buckets(environ: Mapping[str, str]) -> GoogleBuckets:
