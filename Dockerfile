@@ -41,9 +41,14 @@ RUN apt-get update \
 COPY --from=dependencies /opt/cvl-ci /opt/cvl-ci
 # Compiled is what a run loads, the standard library's part included; all of it would be half as much again.
 RUN HOME=/tmp/warm /opt/cvl-ci/bin/python3 -I -c \
-      'import actions_toolkit.core, boto3, github, sky.core, sky.execution, sky.provision.aws, \
+      'import actions_toolkit.core, boto3, github, grpc._channel, grpc._simple_stubs, sky.core, sky.execution, sky.provision.aws, \
+       sky.schemas.generated.autostopv1_pb2_grpc, sky.schemas.generated.jobsv1_pb2_grpc, \
+       sky.schemas.generated.managed_jobsv1_pb2_grpc, sky.schemas.generated.servev1_pb2_grpc, \
        moto.moto_server.werkzeug_app, moto.ec2.responses, moto.iam.responses, moto.s3.responses, moto.sts.responses' \
- && rm -rf /tmp/warm
+ # SkyPilot's own wheel, built by the locked setuptools (pip reads 0 as "no isolation"): cvl_ci/engine/skypilot_wheel.py.
+ && HOME=/tmp/warm PIP_NO_BUILD_ISOLATION=0 /opt/cvl-ci/bin/python3 -I -c \
+      'from sky.backends import wheel_utils; wheel_utils.build_sky_wheel()' \
+ && mv /tmp/warm/.sky/wheels /opt/cvl-ci/wheels && rm -rf /tmp/warm /tmp/*
 COPY entrypoint /entrypoint
 # The workspace belongs to the runner's user and we are root: git has to be told that this is meant.
 ENV GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=safe.directory GIT_CONFIG_VALUE_0=/github/workspace

@@ -221,10 +221,10 @@ def parsed(content: bytes) -> Any:
     try:
         return json.loads(content)
     except (ValueError, RecursionError, MemoryError):
-        raise NoJson(f"the answer is {_kind(content)}") from None
+        raise NoJson(f"the answer is {_describe(content)}") from None
 
 
-def _kind(content: bytes) -> str:
+def _describe(content: bytes) -> str:
     """Describe the kind of content, and quote nothing of it: it may hold a token."""
     head = content[:200].lstrip()
     return "empty" if not head else "a web page and no JSON" if head.startswith(b"<") else "no JSON"

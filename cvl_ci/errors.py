@@ -31,7 +31,9 @@ NOTHING_STARTED = "Nothing was started and nothing is billed."
 _LAUNCHES_NONE = "Nothing was started."
 _ENDED_NONE = "Nothing was ended: a machine that was running still is, and is billed."
 _MAY_RUN = "A machine that was running may still be, and is billed."
-_STORED = "No machine was started. The next upload continues with the parts in the bucket, which are billed until then."
+_STORED = (
+    "No machine was started. Parts that an upload stored are billed until the next upload, which continues with them."
+)
 _OF_VERBS = {
     "": (_LAUNCHES_NONE, _LAUNCHES_NONE),
     "down": (_ENDED_NONE, _MAY_RUN),

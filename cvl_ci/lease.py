@@ -127,6 +127,14 @@ class Lease:
             return None
         return sum(kind in {ResourceKind.MACHINE, ResourceKind.TPU} for kind in living)
 
+    def dates(self) -> Memory:
+        """Return the machines that the provider dates, ended ones too. A silent provider dates none."""
+        try:
+            return self._inventory.lives(lease=self.name, locations=self._locations())
+        except Exception as error:  # noqa: BLE001  dates are a matter of money, so no fault here may change the proof
+            self._say(f"The provider told no dates of the machines, so their cost is an estimate: {error}"[:300])
+            return Memory()
+
     def keep(
         self, *, until: float, public_key: str | None, labels: Mapping[str, str] | None = None, heartbeat: float = 0
     ) -> Release:
@@ -161,7 +169,7 @@ class Lease:
             asked=result.asked,
             unproved=result.unproved,
             kept=machines,
-            memory=self._memory(self._locations(), living),
+            memory=self._memory(living),
             buckets=kept_buckets(self._storage, self.record, resources, say=self._say),
             ended_buckets=tuple(KeptBucket(bucket=one, since=self.record.taken_at) for one in temporary),
             checkpoints=kept_checkpoints(self._storage, self.record.checkpoints, is_over=False, say=self._say),
@@ -186,7 +194,7 @@ class Lease:
             asked=result.asked,
             unproved=result.unproved,
             removed_at=removed_at,
-            memory=self._memory(locations, (*first, *resources)),
+            memory=self._memory((*first, *resources)),
             buckets=kept_buckets(self._storage, self.record, resources, say=self._say),
             ended_buckets=tuple(self._ending_buckets.values()),
             checkpoints=kept_checkpoints(self._storage, self.record.checkpoints, is_over=is_gone, say=self._say),
@@ -212,11 +220,8 @@ class Lease:
             self._remove(resources)
             self._clock.sleep(min(5.0, 0.5 + waited / 4, max(0.1, rest)))
 
-    def _memory(self, locations: Sequence[Location], resources: Sequence[Resource]) -> Memory:
-        """Return the machines' dates for the ledger. A machine that only the first answer showed is in it too.
-
-        They are only a matter of money, so no fault here may change the proof.
-        """
+    def _memory(self, resources: Sequence[Resource]) -> Memory:
+        """Return the machines' dates for the ledger. A machine that only the first answer showed is in it too."""
         first = {
             resource.id: Life(
                 id=resource.id,
@@ -228,11 +233,7 @@ class Lease:
             for resource in resources
             if resource.kind is ResourceKind.MACHINE and resource.created_at is not None
         }
-        try:
-            memory = self._inventory.lives(lease=self.name, locations=locations)
-        except Exception as error:  # noqa: BLE001
-            self._say(f"The provider told no dates of the machines, so their cost is an estimate: {error}"[:300])
-            memory = Memory()
+        memory = self.dates()
         lives = first | {life.id: life for life in memory.lives}
         return replace(memory, lives=tuple(lives.values()))
 

@@ -23,7 +23,7 @@ from cvl_ci.inputs.option import by_own_name
 from cvl_ci.inputs.reader import from_keywords
 from cvl_ci.inputs.table import RUN_OPTIONS
 from cvl_ci.local.awaiting import awaited
-from cvl_ci.local.console.callback_reporter import Listener
+from cvl_ci.local.console.callback_reporter import CallbackReporter
 from cvl_ci.local.git.checkout import open_checkout
 from cvl_ci.local.interruption import Interruption, RunsUnderWay
 from cvl_ci.model.location import Location
@@ -220,7 +220,7 @@ class SkyPilotRunner:
         """
         keywords = {"repo_id": repo_id, "storage": storage, "revision": revision, "model_files": list(files)}
         masks = self._pool.masks()
-        tell = self._listener(masks).notice
+        tell = self._reporter(masks).notice
         caller = models.ModelsCaller(folder=self._checkout, environ=self._environment, say=tell, tell=tell)
         with masked_errors(masks):
             return models.upload_by_keywords(keywords, caller)
@@ -249,7 +249,7 @@ class SkyPilotRunner:
         `on_notice` hears of the others. Raises RequestError for a name that is not of a detached run on record here.
         """
         masks, leases = self._pool.masks(), [self._names.get(name, name) for name in names]
-        owner, reporter = self._owner("collect"), self._listener(masks)
+        owner, reporter = self._owner("collect"), self._reporter(masks)
         with masked_errors(masks):
             outcomes = collecting.for_library(leases, self._environment, owner, reporter, outputs=self._outputs)
         return {name: RunResult(masks.cleaned(outcome)) for name, outcome in outcomes.items()}
@@ -277,7 +277,7 @@ class SkyPilotRunner:
     ) -> Mapping[str, Release]:
         masks, user_id, environ = self._pool.masks(), self._owner("down").user_id, self._environment
         with masked_errors(masks):
-            tell = self._listener(masks)
+            tell = self._reporter(masks)
             proofs = wiring.end(leases, environ=environ, locations=at, user_id=user_id, reporter=tell, uses=uses)
         for name in proofs:
             self._kept.pop(name, None)
@@ -296,7 +296,7 @@ class SkyPilotRunner:
             plan = self._prepared(request, masks=masks)
             plan = service.added_to(plan, masks, self._environment, self._on_notice) if service else plan
             owner = self._owner(secrets.token_hex(4))
-            reporter = Listener(
+            reporter = CallbackReporter(
                 on_line=print if stream_logs else self._on_line,
                 on_notice=self._on_notice,
                 on_phase=wiring.until_release(interruption),
@@ -339,8 +339,8 @@ class SkyPilotRunner:
             plan = wiring.on_usable_clouds(plan, self._environment, prices, by_inputs=False, asks_role=asks_role)
             return wiring.within_month(plan, checkout, self._environment)
 
-    def _listener(self, masks: Masks) -> Listener:
-        return Listener(on_line=self._on_line, on_notice=self._on_notice, masks=masks)
+    def _reporter(self, masks: Masks) -> CallbackReporter:
+        return CallbackReporter(on_line=self._on_line, on_notice=self._on_notice, masks=masks)
 
     def _owner(self, run: str) -> Owner:
         return Owner(repository=str(self._checkout.resolve()), run=run, step="library")

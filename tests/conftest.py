@@ -30,6 +30,10 @@ APART = (
 """Paths of tests of minutes, or of files of minutes: any process takes any of their tests, so no long file is last."""
 TOGETHER = ("tests/e2e/test_emulator.py", "tests/e2e/test_api_server.py")
 """Files among them whose tests share one fixture."""
+QUICK = ("tests/e2e/test_emulator.py", "tests/e2e/test_up_and_down.py", "tests/action/test_image.py")
+"""Files on the sandbox whose tests take seconds. They come last: no process is left with long ones."""
+A_LAUNCH = 2.0
+"""Minutes of a test that launches a machine, where it has no marker."""
 EARLY = 2
 """Number of the longest tests that begin before the quick ones: they wait while the quick ones compute."""
 
@@ -53,7 +57,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol() -> Generator[None, bool | None, bool | None]:
     """Before the test's time limit begins to count."""
-    PLACES.take()
+    PLACES.acquire()
     try:
         return (yield)
     finally:
@@ -90,9 +94,11 @@ def _cost(item: pytest.Item) -> int:
 
 
 def _minutes(item: pytest.Item) -> float:
-    """Return how long a test takes, as its marker `minutes` says; 0 where it has none."""
+    """Return how long a test takes, as its marker `minutes` says; 0 for a quick one."""
     marker = item.get_closest_marker("minutes")
-    return float(marker.args[0]) if marker else 0.0
+    if marker:
+        return float(marker.args[0])
+    return A_LAUNCH if item.get_closest_marker("sandbox") and not item.nodeid.startswith(QUICK) else 0.0
 
 
 def docker_answers() -> bool:

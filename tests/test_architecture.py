@@ -34,6 +34,10 @@ def test_no_two_classes_have_one_name() -> None:
     assert law.namesakes(HOUSE) == []
 
 
+def test_a_field_is_declared_once() -> None:
+    assert law.repeated_declarations(HOUSE) == []
+
+
 def test_nobody_inside_imports_the_package_root() -> None:
     assert broken(law.root_is_not_imported) == []
 
@@ -262,6 +266,42 @@ def test_the_law_against_rings_sees_them() -> None:
 def test_the_law_against_namesakes_sees_them() -> None:
     twins = [Module("model/a.py", "class Kind: ..."), Module("engine/b.py", "class Kind: ...\nclass _Kind: ...")]
     assert law.namesakes([*twins, Module("engine/c.py", "class _Kind: ...")]) == ["Kind: model/a.py, engine/b.py"]
+
+
+GROUP = """class FileInputs:
+    outputs: tuple[str, ...] = option(globs, help="Files to fetch.")
+    files: tuple[str, ...] = option(globs, help="Files to copy.")
+    include: str = option(text, help="More files.")
+"""
+DECLARED_TWICE: Sequence[tuple[str, str]] = [
+    ("inputs/b.py", 'class StepInputs:\n    outputs: str = option(text, help="A folder.")'),
+    ("inputs/b.py", 'class StepInputs:\n    results: str = inputs.option(text, help="Files to fetch.")'),
+    ("cli/b.py", 'class OwnInputs:\n    results: str = option(text, help="A folder.")'),
+    ("inputs/command_line.py", 'run.add_argument("--outputs", help="what to fetch")'),
+    ("cli/main.py", 'parser.add_argument("-r", "--results")'),
+    ("sandbox/command.py", 'status.add_argument("--include", metavar="FILE")'),
+    (
+        "model/b.py",
+        "class FilePlan:\n    outputs: tuple[str, ...]\n    files: tuple[str, ...]\n    include: str | None",
+    ),
+]
+DECLARED_ONCE: Sequence[tuple[str, str]] = [
+    ("inputs/b.py", 'class StepInputs:\n    results: str = option(text, help="A folder.")'),
+    ("inputs/command_line.py", "run.add_argument(*field.flags, dest=field.name, help=explained(field))"),
+    ("inputs/command_line.py", 'down.add_argument("names", nargs="*")\nparser.add_argument("--version")'),
+    ("sandbox/command.py", 'kill.add_argument("--looks-running", action="store_true")'),
+    ("model/b.py", "class FilePlan:\n    outputs: tuple[str, ...]\n    files: tuple[str, ...]\n    include: bool"),
+]
+
+
+@pytest.mark.parametrize(("path", "source"), DECLARED_TWICE)
+def test_the_law_against_second_declarations_sees_them(path: str, source: str) -> None:
+    assert law.repeated_declarations([Module("inputs/a.py", GROUP), Module(path, source)])
+
+
+@pytest.mark.parametrize(("path", "source"), DECLARED_ONCE)
+def test_the_law_against_second_declarations_leaves_others_alone(path: str, source: str) -> None:
+    assert law.repeated_declarations([Module("inputs/a.py", GROUP), Module(path, source)]) == []
 
 
 def test_the_house_is_not_empty() -> None:

@@ -46,7 +46,12 @@ def blocks(language: str) -> Iterator[tuple[str, str]]:
 
 def lines(*languages: str) -> list[str]:
     """Return each command once, without its comment."""
-    texts = [line for language in languages for _, text in blocks(language) for line in text.splitlines()]
+    texts = [
+        line
+        for language in languages
+        for _, text in blocks(language)
+        for line in text.replace("\\\n", " ").splitlines()
+    ]
     return list(dict.fromkeys(line for text in texts if (line := re.sub(r"\s+# .*$", "", text).strip())))
 
 

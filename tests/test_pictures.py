@@ -39,7 +39,7 @@ def test_a_page_is_drawn_as_high_as_it_is(tmp_path: Path) -> None:
     heights = []
     for name in ("comment_nothing_asked", "comment_succeeded"):
         comment = (ROOT / f"tests/golden/{name}.md").read_text(encoding="utf-8")
-        pictures.take(pictures.drawn(comment), tmp_path / "x.png", width=860, tallest=1000, folder=tmp_path)
+        pictures.draw(pictures.drawn(comment), tmp_path / "x.png", width=860, tallest=1000, folder=tmp_path)
         width, height = size_of(tmp_path / "x.png")
         assert width == 860
         heights.append(height)

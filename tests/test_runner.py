@@ -9,7 +9,7 @@ import pytest
 
 import cvl_ci
 from cvl_ci.errors import CredentialsError, RequestError
-from cvl_ci.local.console.callback_reporter import Listener
+from cvl_ci.local.console.callback_reporter import CallbackReporter
 from cvl_ci.runner import SkyPilotRunner
 
 ROOT = Path(__file__).parents[1]
@@ -58,7 +58,7 @@ def test_a_program_gets_no_line_no_word_and_no_error_with_a_secret() -> None:
         checkout=ROOT, cloud="sandbox", environment=environment, on_line=heard.append, on_notice=heard.append
     )
     runner.plan_example("digits_sgd", "train", env={"GH_PAT2": "another secret"})
-    listener = Listener(on_line=heard.append, on_notice=heard.append, masks=runner._pool.masks())
+    listener = CallbackReporter(on_line=heard.append, on_notice=heard.append, masks=runner._pool.masks())
     for tell in (listener.show_job_line, listener.notice, listener.warning, listener.progress):
         tell(f"{SECRET} and {quote(SECRET)} and another secret")
     assert [each.removeprefix("warning: ") for each in heard] == ["*** and *** and ***"] * 4

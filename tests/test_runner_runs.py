@@ -426,7 +426,7 @@ def test_a_runner_leaves_a_machine_alone_that_another_process_uses(tmp_path: Pat
     assert seen.running() == [name], "the other one used it last"
     assert any(f"Another run uses machine {name} of reuse trainer" in line and "cvl-ci down" in line for line in told)
     owner = first._owner("x").user_id
-    lock = directories.key_locks(os.environ).take(lock_name(owner, "trainer"))
+    lock = directories.key_locks(os.environ).acquire(lock_name(owner, "trainer"))
     assert lock is not None
     other.close()
     assert seen.running() == [name], "a third process uses it now"

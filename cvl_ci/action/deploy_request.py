@@ -50,7 +50,9 @@ def read(step: Step, environ: Mapping[str, str], inputs: Inputs, *, is_end: bool
     )
     token = own.deploy_token.reveal() if own.deploy_token is not None else ""
     password = login.registry_password.reveal() if login.registry_password is not None else ""
-    step.reporter.mask(*(text for text in (token, password) if text))
+    service = DeployInputs(**{one.name: values[one.name] for one in options_of(DeployInputs) if one.name in values})
+    key = service.tls_key.reveal() if service.tls_key is not None else ""
+    step.reporter.mask(*(text for text in (token, password, key) if text))
     if not token and not is_end:
         problem = "is missing: give a secret of the repository, which the callers of the service send"
         mistakes.append(InputProblem(field="deploy_token", value="", problem=problem))
@@ -64,7 +66,6 @@ def read(step: Step, environ: Mapping[str, str], inputs: Inputs, *, is_end: bool
         mistakes.append(InputProblem(field="skypilot_api_server_endpoint", value="***", problem=problem))
     if mistakes:
         raise RequestError(mistakes)
-    service = DeployInputs(**{one.name: values[one.name] for one in options_of(DeployInputs) if one.name in values})
     rollout = RolloutInputs(**{one.name: values[one.name] for one in options_of(RolloutInputs) if one.name in values})
     return DeployStep(
         service=service, rollout=rollout, token=token, login=(login.registry_user, password), drain=login.drain

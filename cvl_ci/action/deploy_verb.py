@@ -46,8 +46,8 @@ def carry_out(
         return 0
     from cvl_ci.result.secret_names import secrets_of
 
-    step.reporter.mask(*secrets_of(plan.variables))
-    step.require_committed(lambda: step_plan.unknown_files(inputs, plan))
+    step.reporter.mask(*secrets_of(plan.variables), *(plan.service.secrets if plan.service is not None else ()))
+    step.require_committed(lambda: step_plan.untracked_files(inputs, plan))
     plan = wiring.within_month(plan, step_plan.checkout_of(inputs), environ)
     plan = deploy_request.with_image(plan, request, step, environ, inputs)
     return _roll_out(plan, owner, step, publication, environ, request=request)
@@ -157,11 +157,13 @@ def _announce(
 ) -> None:
     """Tell the new address, before the older services end."""
     from cvl_ci.result import outputs
+    from cvl_ci.result.service_text import dns_line
     from cvl_ci.result.units import duration
 
     service = outcome.machines.service
+    dns = "".join(f" Now {line}." for line in dns_line(service.url, service.address)) if service else ""
     step.reporter.notice(
-        f"The service is now at {service.url if service else 'its new address'}. The older one answers for "
+        f"The service is now at {service.url if service else 'its new address'}.{dns} The older one answers for "
         f"{duration(drain)} more: {', '.join(replaced)}."
     )
     publication.set_outputs(outputs.outputs(outcome))
@@ -249,7 +251,7 @@ def _down_ports(step: Step, environ: Mapping[str, str]) -> DownPorts:
 
     return DownPorts(
         clouds=wiring.OpenClouds(environ, to_end=True),
-        records=wiring.records(environ, step.reporter),
+        records=wiring.open_records(environ, step.reporter),
         reporter=step.reporter,
         clock=SystemClock(),
     )

@@ -52,7 +52,7 @@ def hand_over(step: Step, outcome: Outcome, environ: Mapping[str, str]) -> None:
     A status that cannot be set is a warning: the job and its results stay.
     """
     name, context = step.owner.name, step.context
-    record = wiring.records(environ, step.reporter).read(name)
+    record = wiring.open_records(environ, step.reporter).read(name)
     if record is None or record.detached is None:
         raise CvlError("The record of the detached run is lost, so no workflow could collect it.")
     check = f"cvl-ci: {outcome.work.title} ({context.job_name})"
@@ -92,7 +92,7 @@ def carry_out(
     if mistakes:
         raise RequestError(mistakes)
     step.state.update(done=True)
-    records = wiring.records(environ, step.reporter)
+    records = wiring.open_records(environ, step.reporter)
     runs, doubt = _waiting(step, environ, records)
     if doubt:
         step.reporter.refused(doubt)

@@ -69,7 +69,7 @@ def post(environ: Mapping[str, str]) -> int:
     """Nothing to do is the usual case: told from one file, before anything is loaded."""
     from cvl_ci.action import state
 
-    saved = state.load(wiring.handover_left(environ), else_from=environ.get("STATE_handover", ""))
+    saved = state.load(wiring.post_state_path(environ), else_from=environ.get("STATE_step_state", ""))
     if saved is not None and saved.done:
         if saved.kept_until:
             print(
@@ -78,7 +78,7 @@ def post(environ: Mapping[str, str]) -> int:
         wiring.forget_credentials(environ, say=print)
         return 0
     leg = saved.leg if saved else None
-    state.claim_for_post(wiring.handover_path(environ, leg=leg))
+    state.claim_for_post(wiring.step_state_path(environ, leg=leg))
     from cvl_ci.action.publication import StepPublication
     from cvl_ci.action.step import Step
     from cvl_ci.result.secret_names import secrets_of
@@ -141,7 +141,7 @@ def _carry_out(step: Step, publication: StepPublication, environ: Mapping[str, s
     plan = step_plan.plan_of(step_plan.without_shared_machine(inputs, step), environ)
     step.reporter.mask(*secrets_of(plan.variables))
     if policy == "run" and not run_anyway:
-        step.require_committed(lambda: step_plan.unknown_files(inputs, plan))
+        step.require_committed(lambda: step_plan.untracked_files(inputs, plan))
     only_plan = "plan" in {request.verb, policy}
     plan = wiring.on_usable_clouds(plan, environ, wiring.prices(environ), by_inputs=True, asks_role=not only_plan)
     plan = wiring.within_month(plan, step_plan.checkout_of(inputs), environ)
@@ -222,7 +222,7 @@ def _run(plan: RunPlan, step: Step, publication: StepPublication, environ: Mappi
     environ = wiring.credentials(environ, [place.cloud for place in plan.machines.locations], mask=step.reporter.mask)
     tools = running.RunPorts(
         clouds=wiring.OpenClouds(environ, secrets=plan.variables.secrets),
-        records=wiring.records(environ, step.reporter),
+        records=wiring.open_records(environ, step.reporter),
         staging=LocalStaging(),
         reporter=step.reporter,
         prices=wiring.prices(environ),
@@ -265,7 +265,7 @@ def _is_handed_over(step: Step, outcome: Outcome, environ: Mapping[str, str]) ->
 
 def _on_signals(step: Step, environ: Mapping[str, str]) -> None:
     """Gone in well under a second: the engine's process dies with this one, and the fence outlives both."""
-    records = wiring.records(environ, step.reporter)
+    records = wiring.open_records(environ, step.reporter)
 
     def hand_over(_: int, __: FrameType | None) -> None:
         try:

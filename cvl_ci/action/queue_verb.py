@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING
 from cvl_ci import wiring
 from cvl_ci.action.step_costs import StepCosts
 from cvl_ci.action.workspace import give_to_owner
-from cvl_ci.errors import CvlError, InputProblem, NotProvedGone, RequestError, explain
+from cvl_ci.errors import (
+    CapacityError,
+    CvlError,
+    InputProblem,
+    NotProvedGone,
+    RequestError,
+    UntrustedCode,
+    explain,
+)
+from cvl_ci.model.outcome import EXIT_CODES, Ending
 from cvl_ci.model.queue import OVER, JobRecord, JobState
 from cvl_ci.result import queue_text
 from cvl_ci.result.queue_result import QueueResult
@@ -32,16 +41,40 @@ SANDBOX_POLICY, PLAN_POLICY = "sandbox", "plan"
 
 def carry_out(step: Step, publication: StepPublication, environ: Mapping[str, str], *, policy: tuple[str, str]) -> int:
     """Run a queue and return its exit code. `policy`: as for a run, with its reason. Raises CvlError before any job."""
+    queued, values = _queue(step, environ, on_sandbox=policy[0] == SANDBOX_POLICY)
+    costs = StepCosts(step, publication, queued=queued, outputs=OUTPUTS)
+    if policy[0] == PLAN_POLICY:
+        publication.skip(policy[1], "\n".join(job.leg or job.id for job in queued.jobs), title=_file(values) or "queue")
+        costs.add_untold({}, reason=policy[1], exit_code=UntrustedCode.exit_code)
+        costs.upload()
+        return 0
+    try:
+        return _run(step, publication, environ, queued, values, costs=costs, is_sandboxed=policy[0] == SANDBOX_POLICY)
+    except CvlError as error:
+        if not step.state.now.leases:
+            costs.add_untold({}, reason=error.what, exit_code=error.exit_code)
+            costs.upload()
+            raise
+        step.reporter.refused(explain(error, verb="queue"))  # post proves the leases
+        return error.exit_code
+
+
+def _run(
+    step: Step,
+    publication: StepPublication,
+    environ: Mapping[str, str],
+    queued: Queue,
+    values: Mapping[str, object],
+    *,
+    costs: StepCosts,
+    is_sandboxed: bool,
+) -> int:
     from cvl_ci.local.git.checkout import open_checkout
-    from cvl_ci.local.git.committed import sources_of, unknown_files
+    from cvl_ci.local.git.committed import sources_of, untracked_files
     from cvl_ci.wiring import queue as wired
     from cvl_ci.wiring.queue_runs import QueueCaller
 
-    queued, values = _queue(step, environ, on_sandbox=policy[0] == SANDBOX_POLICY)
-    if policy[0] == PLAN_POLICY:
-        publication.skip(policy[1], "\n".join(job.id for job in queued.jobs), title=str(values["queue"]))
-        return 0
-    watcher, costs = _Watcher(step, queued), StepCosts(step, publication)
+    watcher = _Watcher(step, queued)
     caller = QueueCaller(
         folder=Path.cwd(),
         outputs=OUTPUTS,
@@ -54,6 +87,7 @@ def carry_out(step: Step, publication: StepPublication, environ: Mapping[str, st
         on_lease=watcher.lease,
     )
     plans = wired.plans_of(queued, caller, by_inputs=True)
+    costs.works = {name: plan.identity for name, plan in plans.items()}
     caller = replace(
         caller,
         on_priced=lambda job, lease, spending: costs.note(job, plans[job], lease, spending),
@@ -61,18 +95,13 @@ def carry_out(step: Step, publication: StepPublication, environ: Mapping[str, st
     )
     step.reporter.mask(*_secrets(plans))
     root = open_checkout(Path.cwd(), at=".").root
-    if policy[0] != SANDBOX_POLICY:
-        step.require_committed(lambda: unknown_files(root, [str(values["queue"]), *_sources(plans, sources_of)]))
+    if not is_sandboxed:
+        own = filter(None, [_file(values)])
+        step.require_committed(lambda: untracked_files(root, [*own, *_sources(plans, sources_of)]))
     clouds = [place.cloud for plan in plans.values() for place in plan.machines.locations]
     caller = replace(caller, environ=wiring.credentials(environ, list(dict.fromkeys(clouds)), mask=step.reporter.mask))
-    try:
-        records = wired.run_planned(queued, plans, caller)
-    except CvlError as error:
-        if not step.state.now.leases:
-            costs.upload()
-            raise
-        step.reporter.refused(explain(error, verb="queue"))  # post proves the leases
-        return error.exit_code
+    records = wired.run_planned(queued, plans, caller)
+    costs.add_untold(records, reason="the queue ended before it", exit_code=CapacityError.exit_code)
     costs.upload()
     code = int(QueueResult(records, fails_on_infrastructure=values.get("infra_failures") == "fail"))
     _publish(step, publication, records, code)
@@ -99,7 +128,7 @@ def leases_on_record(step: Step, environ: Mapping[str, str]) -> Sequence[str]:
     unproved = {
         one.lease for one in records.values() if one.lease and (one.state is JobState.RUNNING or not one.is_gone)
     }
-    refuse_foreign(sorted(unproved), wiring.records(environ, step.reporter), owner=step.owner)
+    refuse_foreign(sorted(unproved), wiring.open_records(environ, step.reporter), owner=step.owner)
     return sorted(unproved)
 
 
@@ -116,14 +145,21 @@ def undo(
     from cvl_ci.commands.queue.manifest import QueueManifest
     from cvl_ci.wiring.queue import secrets_again
 
+    queued: Queue | None = None
     with suppress(CvlError):  # main masked the record's words. A file that is gone must not hide the end of the queue.
-        step.reporter.mask(*secrets_again(_queue(step, environ, on_sandbox=False)[0], Path.cwd(), environ))
+        queued = _queue(step, environ, on_sandbox=False)[0]
+        step.reporter.mask(*secrets_again(queued, Path.cwd(), environ))
     is_gone = {name: name in releases and releases[name].gone for name in leases}
     records: Mapping[str, JobRecord] = {}
     with suppress(CvlError):
         records = QueueManifest(OUTPUTS).read()
-    costs = StepCosts(step, publication)
+    costs = StepCosts(step, publication, queued=queued, outputs=OUTPUTS)
     dollars = costs.add_released(releases, saved) if saved is not None else {}
+    costs.add_untold(
+        {name: record for name, record in records.items() if record.state in OVER},
+        reason="the step was cut off",
+        exit_code=EXIT_CODES[Ending.CANCELLED],
+    )
     costs.upload()
     records = _with_costs({name: _after_proof(record, is_gone) for name, record in records.items()}, dollars)
     code = 0 if all(is_gone.values()) else NotProvedGone.exit_code
@@ -220,9 +256,20 @@ def _queue(step: Step, environ: Mapping[str, str], *, on_sandbox: bool) -> tuple
     }
     if on_sandbox:
         overrides["cloud"] = SANDBOX
-    queued = wired.read(Path(str(values["queue"])), overrides=overrides)
+    file = _file(values)
+    queued = (
+        wired.read(Path(file), overrides=overrides)
+        if file
+        else wired.of_text(str(values["queue"]), overrides=overrides)
+    )
     limits = {name: values[name] for name in ("max_parallel", "budget") if values.get(name)}
     return replace(queued, **limits), values
+
+
+def _file(values: Mapping[str, object]) -> str:
+    """Return the path of the queue's file; empty: the input holds the jobs themselves."""
+    text = str(values["queue"])
+    return "" if text.lstrip().startswith("{") else text
 
 
 def _secrets(plans: Mapping[str, RunPlan]) -> list[str]:

@@ -27,7 +27,7 @@ def releases_of(
     from cvl_ci.commands.reap import down as ending
     from cvl_ci.local.clock import SystemClock
 
-    records = wiring.records(environ, step.reporter)
+    records = wiring.open_records(environ, step.reporter)
     by_name = {name: record for name in names if (record := records.read(name)) is not None}
     for name in names:
         records.revoke(name)
@@ -55,7 +55,7 @@ def undo_run(saved: StepState | None, publication: StepPublication, step: Step, 
     from cvl_ci.model.release import Release
 
     name = saved.lease if saved else step.owner.name
-    record = wiring.records(environ, step.reporter).read(name)
+    record = wiring.open_records(environ, step.reporter).read(name)
     waiting = _left_to_others(record, step, environ) if record is not None and is_offered(record) else None
     release = waiting or releases_of([name], saved, step, environ).get(name)
     if saved is None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cvl_ci.action.state import StepState
 from cvl_ci.errors import NotProvedGone
-from cvl_ci.model.ledger import Cost
+from cvl_ci.model.ledger import Cost, Ledger
 from cvl_ci.model.outcome import EXIT_CODES, Ending, FetchedFile, FileResult, MachineResult, Outcome, Timing
 from cvl_ci.model.release import Release
 from cvl_ci.model.work_identity import WorkIdentity
@@ -59,7 +59,9 @@ def _cost(state: StepState, release: Release, *, fetched_bytes: int) -> Cost | N
         buckets=release.billed_buckets(spending.attempts),
     )
     if spending.attempts:  # the earlier runs of a warm machine have counted it until this run entered it
-        ledger = ledger.since(min(attempt.requested_at for attempt in spending.attempts))
+        # A provider may date a new machine a moment before its request: its minimum counts here in any case.
+        cut = ledger.since(min(attempt.requested_at for attempt in spending.attempts)).entries
+        ledger = Ledger(entries=tuple(replace(one, time=replace(one.time, birth=None)) for one in cut))
     return Cost(ledger=ledger, hourly_usd=spending.hourly_usd, billed=spending.billed) if ledger.entries else None
 
 

@@ -51,9 +51,9 @@ class Step:
         self._clock = SystemClock()
         self._began = self._clock.monotonic()
         self.state = SavedState(
-            wiring.handover_path(environ),
+            wiring.step_state_path(environ),
             StepState(lease=self.owner.name, leg=run_context.leg, verb=self.inputs.verb),
-            tell_runner=lambda text: self.reporter.commands.state("handover", text),
+            tell_runner=lambda text: self.reporter.commands.state("step_state", text),
         )
         self.github_token = action_variables.value(environ, "github_token")
         group = self.inputs.publication.comment_group

@@ -5,9 +5,12 @@ They are the jobs of a queue, and the leases that a sweep ended: their own step 
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cvl_ci.action.saved_outcome import outcome_from
@@ -19,9 +22,13 @@ from cvl_ci.model.lease_name import is_lease
 from cvl_ci.model.ledger import Cost, Ledger
 from cvl_ci.model.location import SANDBOX
 from cvl_ci.model.outcome import EXIT_CODES, Ending, MachineResult, Outcome
+from cvl_ci.model.queue import JobRecord
 from cvl_ci.model.release import Release
 from cvl_ci.model.resource import ResourceKind
 from cvl_ci.model.work_identity import WorkIdentity
+from cvl_ci.result.benchmark.leg_file import LAST_LINES
+from cvl_ci.result.first_errors import FirstErrors
+from cvl_ci.result.matrix import source
 
 if TYPE_CHECKING:
     from cvl_ci.action.publication import StepPublication
@@ -29,16 +36,29 @@ if TYPE_CHECKING:
     from cvl_ci.commands.reap.reap import Reaped, Suspect
     from cvl_ci.model.launch import Spending
     from cvl_ci.model.plan import RunPlan
+    from cvl_ci.model.queue import Queue
     from cvl_ci.wiring.queue_runs import EndedJob
+
+
+MOST_LOG_BYTES = 1 << 20
+"""The end of a failed leg's log in which its error is searched."""
+LONGEST_LINE = 4000
 
 
 class StepCosts:
     """The cost files of one step, next to its saved state: neither a job nor a commit can write there."""
 
-    def __init__(self, step: Step, publication: StepPublication) -> None:
+    def __init__(
+        self, step: Step, publication: StepPublication, *, queued: Queue | None = None, outputs: Path | None = None
+    ) -> None:
+        """`queued`: the queue whose jobs the step runs. `outputs`: the folder with their logs."""
         self._step, self._publication = step, publication
         self._folder = step.state.costs
         self._lock = threading.RLock()
+        self._legs = {job.id: job.leg for job in queued.jobs if job.leg} if queued is not None else {}
+        self._outputs = outputs
+        self.works: Mapping[str, WorkIdentity] = {}
+        """The work of each job, once the queue is planned."""
 
     def note(self, job: str, plan: RunPlan, lease: str, spending: Spending) -> None:
         """Save the requests of a lease, from which post computes the cost if main is killed."""
@@ -50,7 +70,56 @@ class StepCosts:
         """Write the cost of each job of a machine that was released."""
         with self._lock:
             for one in _distinct(jobs):
-                write_cost(one.outcome, self._files(one.lease, leg=one.job), tools=self._tools())
+                files = self._files(one.lease, leg=one.job)
+                if one.outcome.ending is not Ending.SUCCEEDED:
+                    first_error, last_lines = self._evidence(one)
+                    files = replace(files, facts=replace(files.facts, first_error=first_error, last_lines=last_lines))
+                write_cost(one.outcome, files, tools=self._tools())
+
+    def add_untold(self, records: Mapping[str, JobRecord], *, reason: str, exit_code: int) -> None:
+        """Write that each leg without a summary never started: a report would otherwise miss it.
+
+        `records`: the ends of the jobs, as far as they have one; the others have this reason and exit code.
+        """
+        with self._lock:
+            known_legs = self._legs_with_summary()
+            for job, leg in self._legs.items():
+                record = records.get(job, JobRecord())
+                lease = self._lease(job)
+                if leg in known_legs or record.is_reused:
+                    continue
+                code = exit_code if record.exit_code is None else record.exit_code
+                ending = Ending.CANCELLED if code == EXIT_CODES[Ending.CANCELLED] else Ending.NEVER_STARTED
+                outcome = Outcome(
+                    ending=ending,
+                    reason=record.reason or reason,
+                    exit_code=code,
+                    work=self.works.get(job) or WorkIdentity(title=leg),
+                    machines=MachineResult(cluster=lease),
+                )
+                write_cost(self._step.masks.cleaned(outcome), self._files(lease, leg=job), tools=self._tools())
+
+    def _legs_with_summary(self) -> set[str]:
+        """Return the legs that have a summary in the folder."""
+        names = set()
+        for path in self._folder.glob("*.json"):
+            with suppress(OSError, ValueError):
+                names.add(source.read(path.name, path.read_bytes()).name)
+        return names
+
+    def _lease(self, job: str) -> str:
+        """Return the name of a run of its own for a leg that has none."""
+        owner = self._step.owner
+        return replace(owner, leg="/".join(filter(None, [owner.leg, job, "untold"]))).name
+
+    def _evidence(self, job_end: EndedJob) -> tuple[str, tuple[str, ...]]:
+        """Return the line that names the job's error, and its last lines, from its log."""
+        errors = FirstErrors(tail_lines=LAST_LINES)
+        with suppress(OSError):
+            if self._outputs is not None:
+                for line in _last_lines(self._outputs / job_end.job / f"{job_end.lease}.log"):
+                    errors.line(line)
+        return errors.first_error(), errors.tail
 
     def upload(self) -> None:
         """Upload all costs of this step as one artifact, once."""
@@ -80,7 +149,7 @@ class StepCosts:
 
     def _files(self, lease: str, *, leg: str = "") -> Files:
         files = self._publication.files(uploaded={})
-        words = " ".join(filter(None, [files.facts.leg, leg]))
+        words = self._legs.get(leg) or " ".join(filter(None, [files.facts.leg, leg]))
         facts = replace(files.facts, leg=words, first_error="", last_lines=())
         return replace(files, folder=self._folder / lease, facts=facts)
 
@@ -129,3 +198,13 @@ def _of_suspect(suspect: Suspect, reaped: Reaped) -> Outcome:
 
 def _named(outcome: Outcome, name: str) -> Outcome:
     return replace(outcome, machines=replace(outcome.machines, cluster=name))
+
+
+def _last_lines(log: Path) -> Sequence[str]:
+    """Return the lines at the end of a log. Raises OSError, also for a link in its place."""
+    with open(os.open(log, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
+        start = max(0, os.fstat(file.fileno()).st_size - MOST_LOG_BYTES)
+        file.seek(start)
+        text = file.read(MOST_LOG_BYTES).decode("utf-8", errors="replace")
+    lines = text.split("\n")
+    return [line[:LONGEST_LINE] for line in (lines[1:] if start else lines) if line.strip()]

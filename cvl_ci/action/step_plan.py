@@ -46,15 +46,15 @@ def plan_of(inputs: Inputs, environ: Mapping[str, str]) -> RunPlan:
     return prepare(inputs, checkout=checkout_of(inputs), prices=wiring.prices(environ), through_server=through_server)
 
 
-def unknown_files(inputs: Inputs, plan: RunPlan) -> Sequence[str]:
+def untracked_files(inputs: Inputs, plan: RunPlan) -> Sequence[str]:
     """Return the files that a plan sends or reads, and that git does not track."""
     from cvl_ci.local.git.committed import sources_of
-    from cvl_ci.local.git.committed import unknown_files as unknown
+    from cvl_ci.local.git.committed import untracked_files as untracked
 
     checkout = checkout_of(inputs)
     task = checkout.locate(inputs.work.task) if inputs.work.task else None
     read = [str(checkout.root / task)] if task else []
-    return unknown(checkout.root, [*sources_of(plan), *read])
+    return untracked(checkout.root, [*sources_of(plan), *read])
 
 
 def as_text(plan: RunPlan, environ: Mapping[str, str]) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from cvl_ci import wiring
 from cvl_ci.cli import deploy_steps
 from cvl_ci.cli.stopping import Stopping, interruptible
-from cvl_ci.errors import EngineError, InputProblem, RequestError
+from cvl_ci.errors import InputProblem, RequestError
 from cvl_ci.inputs import verb_options
 from cvl_ci.inputs.deploy_inputs import DeployInputs
 from cvl_ci.inputs.option import options_of
@@ -19,10 +19,10 @@ from cvl_ci.local.console.streams import Console
 from cvl_ci.model.service import TOKEN_VARIABLE
 
 if TYPE_CHECKING:
-    from cvl_ci.commands.status import OpenLease
     from cvl_ci.model.outcome import Outcome
     from cvl_ci.model.owner import Owner
     from cvl_ci.model.plan import RunPlan
+    from cvl_ci.model.service import ServiceResult
     from cvl_ci.ports import Prices
 
 NOT_OF_CVL_CI = (
@@ -43,7 +43,7 @@ def deploy(
     from cvl_ci.planning.service import SERVE
     from cvl_ci.wiring import deploying
 
-    inputs, steps = _inputs(parsed), deploy_steps.read(parsed)
+    inputs, steps = _inputs(parsed, console), deploy_steps.read(parsed)
     deploying.refuse_server(environ)
     if steps.smokes_alone:
         return deploy_steps.smoke(inputs, steps, environ, console)
@@ -56,6 +56,7 @@ def deploy(
     checkout = open_checkout(Path.cwd(), at=str(parsed.workdir or "."))
     is_shown = parsed.dry_run or parsed.yaml
     plan = services.with_service(plan, inputs, checkout, token=token, starts=steps.starts and not is_shown)
+    console.masks.add(*(plan.service.secrets if plan.service is not None else ()))
     with interruptible():
         plan = deploy_steps.prepare(plan, steps, checkout, environ, console, owner=owner)
     if is_shown:
@@ -84,7 +85,7 @@ def deploy(
     if parsed.json_summary:
         _write(Path(parsed.json_summary), console, outcome)
     if outcome.exit_code == 0 and outcome.machines.service is not None:
-        console.say(*_handed_over(outcome.machines.service.url, token, environ, name=owner.name))
+        console.say(*_handed_over(outcome.machines.service, token, environ, name=owner.name))
     return outcome.exit_code
 
 
@@ -104,45 +105,15 @@ def _show(plan: RunPlan, prices: Prices, console: Console, *, as_yaml: bool) -> 
     console.say(quote_text.as_text(plan, planning.quote(plan, prices), prices), "", "Nothing was started.")
 
 
-def look(parsed: argparse.Namespace, environ: Mapping[str, str], console: Console) -> int:
-    """List the services, or ask one of them whether it answers. Raise CvlError."""
-    from cvl_ci.commands import status as overviews
-    from cvl_ci.inputs.suggest import near
-    from cvl_ci.local.http_services import HttpServices
-    from cvl_ci.ports import ServiceRequest
+def _inputs(parsed: argparse.Namespace, console: Console) -> DeployInputs:
+    """Return the inputs of the service. Somebody may give the text of a key in place of its file: it is hidden."""
+    from cvl_ci.commands.plan import tls
 
-    overview = wiring.status(environ, cloud=parsed.cloud or "")
-    open_services = {lease.name: lease for lease in overview.leases if lease.service}
-    name = parsed.service_name
-    if name and name not in open_services:
-        problem = "is not an open service by the records here; give its cloud too, such as --cloud aws"
-        mistake = InputProblem(field="--status", value=name, problem=problem, near=near(name, open_services))
-        raise RequestError([mistake])
-    leases: list[OpenLease] = [open_services[name]] if name else list(open_services.values())
-    for line in overviews.lease_lines(leases, overview):
-        console.say(line)
-    if not leases:
-        console.say("No service is open, by the records of this computer and the clouds that were asked.")
-    error = overviews.verdict(overview)
-    if error is not None:
-        raise error
-    if not name:
-        return 0
-    answer = HttpServices().ask(ServiceRequest(url=open_services[name].service, path="/"))
-    if answer.status == 401 and answer.is_from_proxy:
-        console.say("Its proxy answers, and asks for the token.")
-        return 0
-    raise EngineError(
-        f"The service does not answer as its proxy does: {answer.problem or answer.status}.",
-        money="Its machine is billed until its end.",
-        next_step=f"Look at its machine, or end it: cvl-ci deploy --down {name}",
-    )
-
-
-def _inputs(parsed: argparse.Namespace) -> DeployInputs:
     fields = options_of(DeployInputs)
     alone = argparse.Namespace(**{**vars(parsed), "words": []})
-    return DeployInputs(**verb_options.read(alone, fields))
+    inputs = DeployInputs(**verb_options.read(alone, fields))
+    console.masks.add(*tls.secret_of(inputs))
+    return inputs
 
 
 def _token(environ: Mapping[str, str]) -> str:
@@ -158,15 +129,20 @@ def _token(environ: Mapping[str, str]) -> str:
     return services.new_token()
 
 
-def _handed_over(url: str, token: str, environ: Mapping[str, str], *, name: str) -> list[str]:
+def _handed_over(service: ServiceResult, token: str, environ: Mapping[str, str], *, name: str) -> list[str]:
     """Return the lines about the URL, and the token, which is shown this one time."""
+    from cvl_ci.result.service_text import dns_line
+
     key = f"the value of {TOKEN_VARIABLE}" if environ.get(TOKEN_VARIABLE) else token
     return [
-        f"url    {url}",
+        f"url    {service.url}",
+        *(f"dns    {line}" for line in dns_line(service.url, service.address)),
         f"token  {key}",
         f"stop   cvl-ci deploy --down {name}",
         "Send the token as `Authorization: Bearer TOKEN`; a browser takes it as the password of any user.",
-        "The connection is not encrypted: whoever sees the network's traffic sees the token too.",
+        "The connection is encrypted with your certificate."
+        if service.is_encrypted
+        else "The connection is not encrypted: whoever sees the network's traffic sees the token too.",
     ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cvl_ci import wiring
@@ -64,6 +65,9 @@ def read(parsed: argparse.Namespace) -> Steps:
     if SMOKE in steps.named and not steps.starts and not steps.smokes_alone:
         problem = "has smoke without up: the other steps start no service to ask"
         mistakes.append(InputProblem(field="--steps", value=",".join(steps.named), problem=problem))
+    if getattr(parsed, "smoke_schema", None) and not steps.has(SMOKE):
+        problem = "goes with the step smoke, which sends the requests"
+        mistakes.append(InputProblem(field="--smoke-schema", value=parsed.smoke_schema, problem=problem))
     if mistakes:
         raise RequestError(mistakes)
     return steps
@@ -95,25 +99,58 @@ def smoke(inputs: DeployInputs, steps: Steps, environ: Mapping[str, str], consol
     from cvl_ci.local.clock import SystemClock
     from cvl_ci.local.http_services import HttpServices
     from cvl_ci.model.service import Probe, ServicePlan
+    from cvl_ci.ports import ServiceRequest
     from cvl_ci.result.service_text import smoke_line
 
     token = environ.get(TOKEN_VARIABLE, "")
     if not token:
         problem = "is missing: it is the token of the service"
         raise RequestError([InputProblem(field=TOKEN_VARIABLE, value="", problem=problem)])
-    service = ServicePlan(port=inputs.port or 0, probe=Probe(path=inputs.ready or "/"))
+    schema = _schema(inputs.smoke_schema) if inputs.smoke_schema else None
+    service = ServicePlan(port=inputs.port or 0, probe=Probe(path=inputs.ready or "/"), smoke_schema=schema)
     if steps.is_dry:
         console.say(f"step smoke: would send requests to {steps.url}{service.probe.path}")
         return 0
-    result = smoke_requests(service, url=steps.url, token=token, services=HttpServices(), clock=SystemClock())
+    to = ServiceRequest(url=steps.url, token=token, chain=chain_of(inputs.tls_cert))
+    result = smoke_requests(service, to=to, services=HttpServices(environ), clock=SystemClock())
     console.say(f"step smoke: {smoke_line(result)}")
-    if result.problem:
+    if result.problem or result.mismatch:
+        why = result.problem or f"an answer does not match its schema: {result.mismatch}"
         raise EngineError(
-            f"The service at {steps.url} did not answer every request: {result.problem}.",
+            f"The service at {steps.url} did not answer every request as it should: {why}.",
             money="This starts and ends nothing: the machine of the service is billed until its end.",
             next_step="Look at its log, or end it: cvl-ci deploy --list",
         )
     return 0
+
+
+def chain_of(name: str) -> str:
+    """Return the certificates of a service that runs, from this file; empty without a name. Raise RequestError."""
+    from cvl_ci.commands.plan import tls
+    from cvl_ci.inputs.parsers import Wrong
+    from cvl_ci.inputs.reader import Spelling
+    from cvl_ci.planning import certificate
+
+    if not name:
+        return ""
+    try:
+        return certificate.as_pem(certificate.read_chain(tls.text_of(name, Spelling.FLAG)))
+    except Wrong as wrong:
+        raise RequestError([InputProblem(field="--tls-cert", value=name[:80], problem=wrong.problem)]) from None
+
+
+def _schema(name: str) -> Mapping[str, object]:
+    from cvl_ci.inputs.parsers import Wrong
+    from cvl_ci.planning import answer_schema
+
+    try:
+        with Path(name).open("rb") as file:
+            return answer_schema.read(file.read(answer_schema.LARGEST_BYTES + 1))
+    except OSError:
+        mistake = InputProblem(field="--smoke-schema", value=name, problem="is no file that cvl-ci can read")
+    except Wrong as wrong:
+        mistake = InputProblem(field="--smoke-schema", value=name, problem=wrong.problem)
+    raise RequestError([mistake])
 
 
 def _models(plan: RunPlan, steps: Steps, environ: Mapping[str, str], console: Console, *, owner: Owner) -> None:

@@ -20,7 +20,7 @@ def status(parsed: argparse.Namespace, environ: Mapping[str, str], console: Cons
     """List the open leases. Raise NotProvedGone when a cloud gives no answer."""
     from cvl_ci.commands import status as overviews
 
-    overview = wiring.status(environ, cloud=parsed.cloud)
+    overview = wiring.status(environ, cloud=parsed.cloud or "")
     console.say(*([overviews.as_json(overview)] if parsed.json else overviews.lines(overview)))
     error = overviews.verdict(overview)
     if error is not None:
@@ -47,7 +47,7 @@ def logs(parsed: argparse.Namespace, environ: Mapping[str, str], console: Consol
 
 def _log(names: Sequence[str], recorded: RunLogs) -> RunLog:
     """Return the log of the one name on the command line."""
-    from cvl_ci.inputs.suggest import near
+    from cvl_ci.inputs.suggest import similar
 
     name, all_names = " ".join(names), recorded.names()
     if name in all_names and (log := recorded.find(name)) is not None:
@@ -58,7 +58,7 @@ def _log(names: Sequence[str], recorded: RunLogs) -> RunLog:
         )
     elif name:
         mistake = InputProblem(
-            field="NAME", value=name, problem="is not a lease of this computer", near=near(name, all_names)
+            field="NAME", value=name, problem="is not a lease of this computer", near=similar(name, all_names)
         )
     else:
         mistake = InputProblem(field="NAME", value="", problem="is missing: name a lease, as its run printed it")
@@ -79,13 +79,13 @@ def completion(parsed: argparse.Namespace, environ: Mapping[str, str], console: 
     """Print the script of one shell. Raise RequestError for any other word."""
     from cvl_ci.inputs import command_line
     from cvl_ci.inputs.completion.scripts import SHELLS, script
-    from cvl_ci.inputs.suggest import near
+    from cvl_ci.inputs.suggest import similar
     from cvl_ci.sandbox.command import add_arguments as add_sandbox
 
     shell = " ".join(parsed.shells)
     if shell not in SHELLS:
         problem = "is not one of bash, zsh and fish" if shell else "is missing: name bash, zsh or fish"
-        raise RequestError([InputProblem(field="SHELL", value=shell, problem=problem, near=near(shell, SHELLS))])
+        raise RequestError([InputProblem(field="SHELL", value=shell, problem=problem, near=similar(shell, SHELLS))])
     prices = wiring.prices(environ)
     regions = sorted({region for cloud in prices.clouds() for region in prices.regions(cloud)})
     parser = command_line.build(sandbox=add_sandbox)
@@ -96,11 +96,11 @@ def completion(parsed: argparse.Namespace, environ: Mapping[str, str], console: 
 def schema(parsed: argparse.Namespace, _environ: Mapping[str, str], console: Console) -> int:
     """Print the JSON Schema of one file. Raise RequestError for any other word."""
     from cvl_ci.commands import schema as schemas
-    from cvl_ci.inputs.suggest import near
+    from cvl_ci.inputs.suggest import similar
 
     name, names = " ".join(parsed.files), list(schemas.SCHEMAS)
     if name not in names:
         problem = f"is not one of {' and '.join(names)}" if name else f"is missing: name {' or '.join(names)}"
-        raise RequestError([InputProblem(field="FILE", value=name, problem=problem, near=near(name, names))])
+        raise RequestError([InputProblem(field="FILE", value=name, problem=problem, near=similar(name, names))])
     console.say(schemas.as_text(name))
     return 0

@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     console = Console(environ, out=sys.stdout, err=sys.stderr)
     line = sys.argv[1:] if argv is None else argv
     verb = line[0] if line and line[0] in VERBS else ""
-    if verb == "deploy" and any(word.startswith(("--down", "--list", "--status")) for word in line):
+    if verb == "deploy" and any(word.startswith(("--down", "--list", "--logs", "--status")) for word in line):
         verb = "down"  # about money, these are its words
     try:
         parsed = command_line.parse(line, sandbox=add_sandbox, version=_version)
@@ -109,7 +109,7 @@ def _elsewhere(parsed: argparse.Namespace) -> str:
 # ---- many legs ----------------------------------------------------------------------------------------------
 
 
-def _many(parsed: argparse.Namespace, environ: Mapping[str, str], console: Console) -> int:
+def _run_matrix_verb(parsed: argparse.Namespace, environ: Mapping[str, str], console: Console) -> int:
     from cvl_ci.inputs.verb_inputs import of_matrix_verb
     from cvl_ci.wiring import matrix
 
@@ -145,7 +145,7 @@ def _run(parsed: argparse.Namespace, environ: Mapping[str, str], console: Consol
     stopping = Stopping(terminal.warning)
     tools = running.RunPorts(
         clouds=wiring.OpenClouds(environ, secrets=plan.variables.secrets, keep_sandbox=parsed.keep_sandbox),
-        records=wiring.records(environ, terminal),
+        records=wiring.open_records(environ, terminal),
         staging=LocalStaging(),
         reporter=terminal,
         prices=wiring.prices(environ),
@@ -202,13 +202,13 @@ def _queue(parsed: argparse.Namespace, environ: Mapping[str, str], console: Cons
 
 
 def _deploy(parsed: argparse.Namespace, environ: Mapping[str, str], console: Console) -> int:
-    from cvl_ci.cli import deploy
+    from cvl_ci.cli import deploy, open_services
 
     if parsed.down_name:
         parsed.names, parsed.all = [parsed.down_name], False
         return _down(parsed, environ, console)
-    if parsed.lists or parsed.service_name:
-        return deploy.look(parsed, environ, console)
+    if parsed.lists or parsed.service_name or parsed.log_name or parsed.follow:
+        return open_services.show(parsed, environ, console)
     return deploy.deploy(parsed, environ, console, owner=_owner(environ), prepare=_prepared)
 
 
@@ -228,7 +228,7 @@ def _down(parsed: argparse.Namespace, environ: Mapping[str, str], console: Conso
     locations = [Location(cloud=cloud.strip()) for cloud in (parsed.cloud or "").split(",") if cloud.strip()]
     tools = ending.DownPorts(
         clouds=wiring.OpenClouds(environ, by_record=True),
-        records=wiring.records(environ, terminal),
+        records=wiring.open_records(environ, terminal),
         reporter=terminal,
         clock=SystemClock(),
     )
@@ -255,7 +255,7 @@ def _reap(parsed: argparse.Namespace, environ: Mapping[str, str], console: Conso
             reaped = wiring.reap(
                 environ,
                 reporter=terminal,
-                cloud=parsed.cloud,
+                cloud=parsed.cloud or "",
                 owner=parsed.owner,
                 all_owners=parsed.all_owners,
                 grace=parsed.grace,
@@ -330,9 +330,9 @@ VERBS: Mapping[str, Callable[[argparse.Namespace, Mapping[str, str], Console], i
     "plan": _plan,
     "run": _run,
     "models": stored_models.models,
-    "matrix": _many,
-    "report": _many,
-    "history": _many,
+    "matrix": _run_matrix_verb,
+    "report": _run_matrix_verb,
+    "history": _run_matrix_verb,
     "down": _down,
     "status": lookups.status,
     "logs": lookups.logs,

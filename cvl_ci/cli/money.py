@@ -105,14 +105,14 @@ def _no_offer(request: PriceRequest, catalogue: CataloguePrices) -> RequestError
 def _update(words: Sequence[str], values: Mapping[str, Any], environ: Mapping[str, str], console: Console) -> int:
     from cvl_ci.clouds.catalogue import update
     from cvl_ci.clouds.catalogue.prices import CataloguePrices
-    from cvl_ci.inputs.suggest import near
+    from cvl_ci.inputs.suggest import similar
 
     clouds = CataloguePrices().clouds()
     unknown = [word for word in words if word not in clouds]
     if unknown:
         raise RequestError(
             [
-                InputProblem(field="CLOUD", value=word, problem="has no catalogue", near=near(word, clouds))
+                InputProblem(field="CLOUD", value=word, problem="has no catalogue", near=similar(word, clouds))
                 for word in unknown
             ]
         )

@@ -21,12 +21,14 @@ def stored_bytes(
 ) -> StoredBytes:
     """Return the files of the pages, each of sizes in bytes by key, that are below an address."""
     files = total = 0
+    is_over = False
     for number, page in enumerate(pages):
-        if number >= SIZED_PAGES or is_late():
+        if number >= SIZED_PAGES or is_over:  # this page shows that there is more
             return StoredBytes(files=files, bytes=total, is_complete=False)
         sizes = [size for key, size in page.items() if address.contains(key)]
         files += len(sizes)
         total += sum(sizes)
+        is_over = is_late()
     return StoredBytes(files=files, bytes=total)
 
 

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Collection, Sequence
 
 from cvl_ci.errors import CredentialsError, InputProblem, RequestError
-from cvl_ci.inputs.suggest import near
+from cvl_ci.inputs.suggest import similar
 from cvl_ci.model.access import CloudAccess
 from cvl_ci.ports import Prices
 
@@ -21,7 +21,7 @@ def named_clouds(names: Sequence[str], all_clouds: Collection[str]) -> list[str]
     if unknown:
         raise RequestError(
             [
-                InputProblem(field="CLOUD", value=word, problem="is not a cloud", near=near(word, all_clouds))
+                InputProblem(field="CLOUD", value=word, problem="is not a cloud", near=similar(word, all_clouds))
                 for word in unknown
             ]
         )

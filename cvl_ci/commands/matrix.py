@@ -13,16 +13,20 @@ from fnmatch import fnmatchcase
 from itertools import product
 from typing import NamedTuple, cast
 
+from cvl_ci.commands import packs as packing
+from cvl_ci.commands.packs import MatrixLeg, Pack
 from cvl_ci.commands.plan.build_run import find_example, prepare, read_example, read_texts
 from cvl_ci.commands.plan.cached_checkout import Remembering
 from cvl_ci.commands.plan.example_files import Belonging, subject
 from cvl_ci.commands.plan.quote import quote
+from cvl_ci.commands.queue.machines import machine_of
 from cvl_ci.errors import BudgetError, InputProblem, RequestError
 from cvl_ci.inputs import expected_legs as expecting
 from cvl_ci.inputs.expected_legs import Expected
+from cvl_ci.inputs.matrix_inputs import MatrixInputs
 from cvl_ci.inputs.parsers import Wrong
 from cvl_ci.inputs.reader import from_keywords
-from cvl_ci.inputs.suggest import near
+from cvl_ci.inputs.suggest import similar
 from cvl_ci.model.month import MonthBudget
 from cvl_ci.ports import Checkout, Prices
 from cvl_ci.result.units import dollars
@@ -36,34 +40,14 @@ _BUILD = "build"
 
 @dataclass(frozen=True, kw_only=True)
 class MatrixRequest:
-    """Patterns and axes. `changed`: the changed paths; None: every example counts."""
+    """The legs to plan. `axes`: patterns, clouds and GPUs. `changed`: the changed paths; None: every example counts."""
 
-    examples: tuple[str, ...] = ()
-    presets: tuple[str, ...] = ()
-    clouds: tuple[str, ...] = ()
-    gpus: tuple[str, ...] = ()
+    axes: MatrixInputs = field(default_factory=MatrixInputs)
     changed: Collection[str] | None = None
     inputs: Mapping[str, object] = field(default_factory=dict)
     """Inputs of every leg: spot, max_runtime, max_cost."""
     repeat: int = 1
-    budget_usd: float | None = None
     month: MonthBudget | None = None
-    shard: tuple[int, int] | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class MatrixLeg:
-    """One leg.
-
-    `inputs`: words for the action's inputs of the same names, and the turn of a repeated leg. `max_usd`: its largest
-    possible cost.
-    """
-
-    name: str
-    inputs: Mapping[str, str]
-    hourly_usd: float
-    max_usd: float
-    is_billed: bool = True
 
 
 class Dropped(NamedTuple):
@@ -79,10 +63,11 @@ class Matrix:
     """Legs of a matrix.
 
     `passed_over`: examples without any of the requested presets, and the presets they have. `in_all`: legs of all
-    shards.
+    shards. `packs`: the machines that the legs share; empty: each leg has its own.
     """
 
     legs: tuple[MatrixLeg, ...]
+    packs: tuple[Pack, ...] = ()
     dropped: tuple[Dropped, ...] = ()
     passed_over: tuple[Dropped, ...] = ()
     unchanged: int = 0
@@ -135,7 +120,7 @@ def build(request: MatrixRequest, *, checkout: Checkout, prices: Prices) -> Matr
     pairs, dropped, passed_over = _presets(request, directories, checkout)
     legs: list[MatrixLeg] = []
     mistakes: list[InputProblem] = []
-    axes = product(pairs, request.clouds or ("",), request.gpus or ("",))
+    axes = product(pairs, request.axes.clouds or ("",), request.axes.gpus or ("",))
     for (directory, title, preset), cloud, gpu in axes:
         name = " ".join(part for part in (title, preset, cloud, gpu) if part)
         leg_inputs = {"example": directory, "preset": preset, "cloud": cloud, "gpu": gpu, **request.inputs}
@@ -148,12 +133,17 @@ def build(request: MatrixRequest, *, checkout: Checkout, prices: Prices) -> Matr
             dropped.append(Dropped(name, error.what))
     if not legs and mistakes:
         raise RequestError(list(dict.fromkeys(mistakes)), next_step="The matrix has no leg to run.")
-    affordable, beyond = _within(legs, request.budget_usd, name="the budget")
+    affordable, beyond = _within(legs, request.axes.budget, name="the budget")
     if request.month is not None:
         affordable, beyond_month = _within(affordable, request.month.remaining_usd, name="monthly_budget", billed=True)
         beyond += beyond_month
+    number, shards = request.axes.shard or (1, 1)
+    of_shard = tuple(affordable[number - 1 :: shards])
+    packs = packing.pack(of_shard) if request.axes.pack else ()
+    _require_few(len(packs or of_shard), shards=shards)
     return Matrix(
-        legs=_sharded(affordable, request.shard),
+        legs=of_shard,
+        packs=packs,
         dropped=(*dropped, *beyond),
         passed_over=tuple(passed_over),
         unchanged=unchanged,
@@ -163,7 +153,7 @@ def build(request: MatrixRequest, *, checkout: Checkout, prices: Prices) -> Matr
 
 def as_json(matrix: Matrix) -> str:
     """Return one line for `fromJSON`. GitHub rejects an empty `include`: the workflow must then skip the job."""
-    include = [
+    include = packing.include(matrix.packs) or [
         {
             "name": leg.name,
             **leg.inputs,
@@ -187,7 +177,10 @@ def as_text(matrix: Matrix) -> list[str]:
     if not count:
         return [*lines, f"No leg can run: {len(matrix.untested)} left out, and nothing is tested."]
     part = f" of {matrix.in_all}" if matrix.in_all != count else ""
-    return [*lines, f"{count}{part} {'leg' if count == 1 else 'legs'}, at most {dollars(matrix.max_usd)} together."]
+    machines = len(matrix.packs)
+    on = f" on {machines} machine{'' if machines == 1 else 's'}" if machines else ""
+    lines += packing.lines(matrix.packs)
+    return [*lines, f"{count}{part} {'leg' if count == 1 else 'legs'}{on}, at most {dollars(matrix.max_usd)} together."]
 
 
 def _leg(name: str, leg_inputs: Mapping[str, object], checkout: Checkout, prices: Prices) -> MatrixLeg:
@@ -204,6 +197,8 @@ def _leg(name: str, leg_inputs: Mapping[str, object], checkout: Checkout, prices
         hourly_usd=quoted.hourly_usd,
         max_usd=quoted.max_usd,
         is_billed=not plan.machines.is_on_sandbox,
+        minutes=plan.limits.longest_minutes,
+        machine=machine_of(plan),
     )
 
 
@@ -239,17 +234,15 @@ def _within(
     return affordable, beyond
 
 
-def _sharded(legs: Sequence[MatrixLeg], shard: tuple[int, int] | None) -> tuple[MatrixLeg, ...]:
-    number, shards = shard or (1, 1)
-    part = tuple(legs[number - 1 :: shards])
-    if len(part) > MOST_LEGS:
-        needed = -(-len(legs) // MOST_LEGS)
-        problem = f"is more than the {MOST_LEGS} legs that GitHub takes in one matrix"
+def _require_few(entries: int, *, shards: int) -> None:
+    """Refuse a matrix that GitHub would not take. `entries`: of this one of so many shards."""
+    if entries > MOST_LEGS:
+        needed = -(-entries * shards // MOST_LEGS)
+        problem = f"is more than the {MOST_LEGS} entries that GitHub takes in one matrix"
         raise RequestError(
-            [InputProblem(field="--shard", value=f"{len(part)} legs", problem=problem)],
+            [InputProblem(field="--shard", value=f"{entries} entries", problem=problem)],
             next_step=f"Give --shard 1/{needed} to --shard {needed}/{needed}, a job for each, or choose fewer.",
         )
-    return part
 
 
 def _examples(request: MatrixRequest, checkout: Checkout) -> tuple[list[str], int]:
@@ -258,9 +251,9 @@ def _examples(request: MatrixRequest, checkout: Checkout) -> tuple[list[str], in
     if not all_examples:
         problem = "is in no folder of this checkout, so there is nothing to test"
         raise RequestError([InputProblem(field="EXAMPLE", value="example.yaml", problem=problem)])
-    matched: dict[str, None] = {} if request.examples else dict.fromkeys(all_examples)
+    matched: dict[str, None] = {} if request.axes.examples else dict.fromkeys(all_examples)
     mistakes = []
-    for word in request.examples:
+    for word in request.axes.examples:
         pattern = word.removeprefix("./").rstrip("/")
         matching = [path for path in all_examples if _matches(path, pattern)] if any(c in word for c in "*?[") else []
         try:
@@ -314,17 +307,17 @@ def _presets(
             continue
         names = [name for name in example.presets if name != _BUILD]
         all_presets.update(dict.fromkeys(names))
-        chosen = _chosen(names, request.presets)
+        chosen = _chosen(names, request.axes.presets)
         pairs += [(directory, example.name, name) for name in chosen]
         if not chosen:
             why = f"it has no such preset, only {', '.join(names[:8]) or 'none'}"
             passed_over.append(Dropped(example.name, why, RequestError.exit_code))
-    unknown = [word for word in request.presets if not any(fnmatchcase(name, word) for name in all_presets)]
+    unknown = [word for word in request.axes.presets if not any(fnmatchcase(name, word) for name in all_presets)]
     if all_presets and unknown and request.changed is None:  # else other examples may have it
         problem = "is a preset of none of these examples"
         raise RequestError(
             [
-                InputProblem(field="--presets", value=word, problem=problem, near=near(word, all_presets))
+                InputProblem(field="--presets", value=word, problem=problem, near=similar(word, all_presets))
                 for word in unknown
             ]
         )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from cvl_ci.result.benchmark.leg import Leg
 from cvl_ci.result.benchmark.noise import Verdict
 from cvl_ci.result.matrix import markdown, text
-from cvl_ci.result.matrix.kept import lines_of_kept
+from cvl_ci.result.matrix.kept_machines import lines_of_kept
 from cvl_ci.result.matrix.page import Assets, page
 from cvl_ci.result.matrix.report import Report
 from cvl_ci.result.matrix.row import Row
@@ -128,5 +128,6 @@ def _row(row: Row, *, red: bool) -> Mapping[str, object]:
         "usd": row.cost.usd,
         "seconds": row.cost.seconds,
         "gpu_utilization": row.gpu_utilization,
+        "seconds_before_job": row.seconds_before_job,
         "best": row.cost.is_best,
     }

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import Enum
+from urllib.parse import urlsplit
 
 from cvl_ci.commands.reap.reap import cost_so_far, known_usd
 from cvl_ci.errors import CvlError, NotProvedGone
@@ -20,8 +21,8 @@ from cvl_ci.model.lease_name import (
     LABEL_OWNER,
     LABEL_REUSE,
     LABEL_RUN,
-    LABEL_SERVICE,
     LABEL_USE,
+    service_address,
     service_url,
 )
 from cvl_ci.model.location import Location
@@ -44,6 +45,20 @@ class StatusPorts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OpenService:
+    """A service that a machine runs. `address`: of the machine itself; the URL may have a name instead."""
+
+    url: str
+    address: str
+
+    @classmethod
+    def of_labels(cls, labels: Mapping[str, str]) -> OpenService | None:
+        """Return the service of a machine with these labels; None without one."""
+        url = service_url(labels)
+        return cls(url=url, address=service_address(labels)) if url else None
+
+
+@dataclass(frozen=True, kw_only=True)
 class OpenLease:
     """One lease that is not proved over.
 
@@ -61,8 +76,7 @@ class OpenLease:
     run: str = ""
     resources: tuple[Resource, ...] = ()
     usd: float | None = None
-    service: str = ""
-    """The URL of the service that its machine runs; empty without one."""
+    service: OpenService | None = None
     alone: str = ""
     """Why its machine runs without a process, in words: a detached job, or a wait for the next run. Else empty."""
 
@@ -95,7 +109,9 @@ class _Answer:
     billed: bool = True
 
 
-def look(locations: Sequence[Location], *, user_id: str, unread: Sequence[str], tools: StatusPorts) -> Overview:
+def build_overview(
+    locations: Sequence[Location], *, user_id: str, unread: Sequence[str], tools: StatusPorts
+) -> Overview:
     """Return the overview.
 
     `locations`: the providers to ask; none: only the records. `unread`: filled while records are read.
@@ -112,8 +128,8 @@ def look(locations: Sequence[Location], *, user_id: str, unread: Sequence[str], 
             lease = leases.get(name) or _of_labels(name, resources)
             usd = known_usd(cost_so_far(resources, now, tools.prices)) if answer.billed else None
             total = lease.usd if usd is None else usd + (lease.usd or 0.0)
-            url = lease.service or service_url(resources[0].labels.get(LABEL_SERVICE, ""))
-            leases[name] = replace(lease, resources=(*lease.resources, *resources), usd=total, service=url)
+            service = lease.service or OpenService.of_labels(resources[0].labels)
+            leases[name] = replace(lease, resources=(*lease.resources, *resources), usd=total, service=service)
     return Overview(
         at=now,
         leases=tuple(leases.values()),
@@ -153,8 +169,15 @@ def lease_lines(leases: Sequence[OpenLease], overview: Overview) -> Iterator[str
 def as_json(overview: Overview) -> str:
     """Return all facts for a program; `silent` names the clouds that gave no answer."""
     answers = [text.check_fields(answer) for answer in overview.answers]
-    fields = {**asdict(overview), "answers": answers, "silent": overview.silent}
+    leases = [_fields(lease) for lease in overview.leases]
+    fields = {**asdict(overview), "leases": leases, "answers": answers, "silent": overview.silent}
     return json.dumps(fields, indent=2, allow_nan=False, default=_word)
+
+
+def _fields(lease: OpenLease) -> dict[str, object]:
+    """Return the facts of a lease. Its service is two of them: the URL, and the address of the machine."""
+    service = lease.service or OpenService(url="", address="")
+    return {**asdict(lease), "service": service.url, "service_address": service.address}
 
 
 def _word(value: object) -> object:
@@ -219,7 +242,7 @@ def _of_record(record: LeaseRecord) -> OpenLease:
         kept_until=_moment(record.labels.get(LABEL_KEPT, "")),
         owner=record.labels.get(LABEL_OWNER, ""),
         run=record.labels.get(LABEL_RUN, ""),
-        service=service_url(record.labels.get(LABEL_SERVICE, "")),
+        service=OpenService.of_labels(record.labels),
         alone=_reuse(record.labels) or _detached(str(record.detached.place) if record.detached else ""),
     )
 
@@ -263,7 +286,7 @@ def _moment(text: str) -> float | None:
 def _lease(lease: OpenLease, now: float) -> str:
     parts = [
         f"since {moment(lease.since)}, for {duration(max(0.0, now - lease.since))}" if lease.since else "",
-        f"serves at {lease.service}" if lease.service else "",
+        _served(lease.service) if lease.service else "",
         f"in {', '.join(lease.places) or 'any cloud'}",
         lease.alone,
         _ending(lease, now),
@@ -271,6 +294,12 @@ def _lease(lease: OpenLease, now: float) -> str:
         "" if lease.is_recorded else f"not recorded here (owner {lease.owner or '?'}, run {lease.run or '?'})",
     ]
     return plain(f"{lease.name}: {'; '.join(part for part in parts if part)}")
+
+
+def _served(service: OpenService) -> str:
+    """Return where it serves. A name in the URL may lead to an older machine: then this shows the address too."""
+    is_named = urlsplit(service.url).hostname != service.address
+    return f"serves at {service.url}{f' on {service.address}' if is_named else ''}"
 
 
 def _ending(lease: OpenLease, now: float) -> str:

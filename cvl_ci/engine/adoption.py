@@ -43,6 +43,12 @@ def adopt(_send: Send, *, cluster: str, task: dict[str, Any], region: str, nodes
         raise
 
 
+def forget(_send: Send, *, cluster: str) -> None:
+    """Remove the record and the key of a cluster that another computer uses. Its machines live on."""
+    global_user_state.remove_cluster(cluster, terminate=True)
+    private_channels.forget_key(cluster)
+
+
 def _record(cluster: str, task: dict[str, Any], *, region: str, nodes: int) -> None:
     cloud = clouds.AWS()
     on_cloud = common_utils.make_cluster_name_on_cloud(cluster, max_length=cloud.max_cluster_name_length())

@@ -82,7 +82,7 @@ class CheckpointConnection:
             before, moved_at = 0, monotonic()
             until = moved_at + seconds
             while not is_over.wait(WATCH_SECONDS):
-                count, now = arrivals.look(), monotonic()
+                count, now = arrivals.count(), monotonic()
                 if count != before:  # fewer, where a file begins again
                     before, moved_at = count, now
                 if count > most or now - moved_at > STALL_SECONDS or now > until:
@@ -96,7 +96,7 @@ class CheckpointConnection:
         finally:
             is_over.set()
             watcher.join()
-            arrivals.look()
+            arrivals.count()
 
 
 class _Arrivals:
@@ -110,8 +110,8 @@ class _Arrivals:
         """Count bytes of the folder that are removed now."""
         self._dropped += count
 
-    def look(self) -> int:
-        """Tell of the bytes since the look before. Return the bytes in the folder."""
+    def count(self) -> int:
+        """Tell of the bytes since the last count. Return the bytes in the folder."""
         count, _ = transfer.arrived(self._folder)
         total = count + self._dropped
         if total > self._told:

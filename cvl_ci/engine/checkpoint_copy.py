@@ -53,7 +53,7 @@ class CheckpointCopy:
         self._refused: set[tuple[str, str]] = set()
         self._torn: dict[tuple[str, str], int] = {}
 
-    def look(self) -> None:
+    def copy_newest(self) -> None:
         """Copy the newest checkpoint if it is not here. Raises what SkyPilot's connection raises."""
         listing = self._listing()
         self._manifests = {key: one for key, one in self._manifests.items() if key in listing}
@@ -115,7 +115,7 @@ class CheckpointCopy:
                 target = self._folder / "place" / name
                 target.parent.mkdir(parents=True, exist_ok=True)
                 (incoming / name).replace(target)
-        self.store.put(sync.manifest_key(manifest["name"]), sync.packed(manifest))
+        self.store.put(sync.manifest_key(manifest["name"]), sync.manifest_bytes(manifest))
         sync.prune(self.store, keep=KEPT)
         self._tell("checkpoint_here", name=manifest["name"], bytes=total)
 
@@ -184,7 +184,7 @@ def during(request: Mapping[str, Any] | None, *, runners: Callable[[], Sequence[
     def work() -> None:
         while not over.wait(min(LOOK_SECONDS, float(request["every"]))):
             try:
-                copy.look()
+                copy.copy_newest()
             except CopyIsOver:
                 return
             except Exception as error:  # noqa: BLE001  SkyPilot raises many kinds, and a machine chose the files

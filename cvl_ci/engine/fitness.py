@@ -34,7 +34,7 @@ def read(text: str) -> MachineState:
     figures = host if isinstance(host, dict) else {}
     return MachineState(
         fitness=_VERDICTS[document["verdict"]],
-        findings=tuple(words for item in _list(document.get("findings"), MOST_FINDINGS) if (words := _finding(item))),
+        findings=tuple(words for item in _list(document.get("findings"), MOST_FINDINGS) if (words := _text_of(item))),
         driver=_driver(document.get("driver")),
         gpus=tuple(_gpu(item) for item in _list(document.get("gpus"), MOST_GPUS) if isinstance(item, dict)),
         disk_mbs=_number(figures.get("disk_mbs")),
@@ -85,7 +85,7 @@ def _gpu(document: Mapping[str, object]) -> GpuState:
     )
 
 
-def _finding(item: object) -> str:
+def _text_of(item: object) -> str:
     """Return the words of a finding: `["slow", "GPU 0: …"]`."""
     return _text(item[1]) if isinstance(item, list) and len(item) == 2 else ""
 

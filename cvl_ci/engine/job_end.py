@@ -42,7 +42,7 @@ class JobEndReader:
     def by_itself(self) -> JobEnd:
         """Return the end of a job whose stream is over. The answers of the machines decide."""
         try:
-            answers = self._answers()
+            answers = self._ask_nodes()
         except Expired:
             self.session.stop()
             return JobEnd(lost=self.loss("The machine did not answer the question how the job ended."))
@@ -126,7 +126,7 @@ class JobEndReader:
     def _nodes(self, answers: Sequence[dict[str, Any]]) -> tuple[NodeEnd, ...]:
         return checkpoints.believed(_nodes(answers), begun=self.stream.nodes_begun)
 
-    def _answers(self) -> Sequence[dict[str, Any]]:
+    def _ask_nodes(self) -> Sequence[dict[str, Any]]:
         """Ask every node how the job ended.
 
         Ask again if a node does not answer: a network may fail for a moment.

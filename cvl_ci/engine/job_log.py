@@ -22,6 +22,9 @@ _PAYLOAD = re.compile(r"<sky-payload[^<>]*>((?:(?!<sky-payload).)*?)</sky-payloa
 _CONTROL = re.compile(r"</?rich_\w+>|\[/?[a-z_ ]*\]|<heartbeat>[^<]*</heartbeat>")
 _ADVICE = re.compile(r"(?:View logs:|To view|\(Ctrl-C).*|^[\s⚙︎✓├└─]+")
 
+READ, NO_JOB, LOST = "read", "no job", "lost"
+"""The ends of a question for the last lines of a log: log_tail.py returns one of them."""
+
 
 @dataclass(kw_only=True)
 class JobLog:

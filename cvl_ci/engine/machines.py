@@ -20,9 +20,8 @@ from cvl_ci.model.limits import RELEASE_MINUTES
 from cvl_ci.model.storage import Bucket
 from cvl_ci.ports import AttemptFailed, Attempting, LaunchRequest, MakingBucket, Progress, Watch
 
-DOWN_SECONDS = 120.0
+DOWN_SECONDS = CLEAN_SECONDS = 120.0
 KEEP_SECONDS = 60.0
-CLEAN_SECONDS = 120.0
 
 
 class SkyPilotMachines:
@@ -37,6 +36,8 @@ class SkyPilotMachines:
         """The attempts of a launch through an API server."""
         self._refusals: list[str] = []
         """The providers' answers to the attempts that failed."""
+        self._is_lost = False
+        """Whether the provider no longer shows all machines of the launch under way."""
         self._patience = 0.0
         """The monotonic moment of the last attempt. Each place gets the full time."""
         self._end = Deadline(math.inf)
@@ -49,7 +50,7 @@ class SkyPilotMachines:
     def launch(self, request: LaunchRequest, *, watch: Watch) -> Launch:
         self._session.begin_launch()
         self._request, self._created_at, self._attempt, self._refusals = request, None, None, []
-        self._on_server = None
+        self._on_server, self._is_lost = None, False
         progress = sky_errors.Said(watch)
 
         def hear(line: str) -> None:
@@ -66,7 +67,7 @@ class SkyPilotMachines:
                 "launch",
                 on_line=hear,
                 on_event=lambda event: self._provisioning(event, watch),
-                until=lambda: -math.inf if request.fence.exists() else min(self._patience + allowed, self._paid_until),
+                until=lambda: self._until(request, allowed),
                 task=self._task(request),
                 cluster=request.cluster,
                 fence=str(request.fence),
@@ -77,7 +78,7 @@ class SkyPilotMachines:
                 volumes=volumes.required(request.plan),
                 key=sharing.key_words(request),
                 opening=open_port.values_of(request.plan.service, labels=request.labels, lease=request.cluster),
-                avoid=[_refused(attempt, sandbox=self._session.cloud_name) for attempt in request.avoid],
+                avoid=[task.refused_request(attempt, sandbox=self._session.cloud_name) for attempt in request.avoid],
             )
         except Expired:
             self.stop()
@@ -145,6 +146,7 @@ class SkyPilotMachines:
             if node["code"] or not node["out"].rstrip().endswith(script.CLEAN):
                 why = node["err"].strip()[-300:] or f"status {node['code']}"
                 raise EngineError(f"Node {rank} is not clean after its job: {why}")
+        self._session.shares_work = False  # the folders of the jobs before are gone
 
     def address(self) -> str:
         try:
@@ -209,10 +211,18 @@ class SkyPilotMachines:
         was_requested = self._attempt is not None or bool(request.avoid)
         return sky_errors.in_our_words(failure, refusals=refusals, was_requested=was_requested)
 
+    def _until(self, request: LaunchRequest, allowed: float) -> float:
+        """Return the monotonic moment until which the launch may go on."""
+        if self._is_lost or request.fence.exists():
+            return -math.inf
+        return min(self._patience + allowed, self._paid_until)
+
     def _expired(self, request: LaunchRequest, allowed: float) -> CvlError:
-        """Return the error of a launch that took too long: its fence, its money or its patience came to an end."""
+        """Return the error of a launch that was stopped: by its fence, the provider, its money or its patience."""
         if request.fence.exists():
             return sky_errors.ended_elsewhere()
+        if self._is_lost:
+            return sky_errors.lost_before_job()
         if time.monotonic() < self._patience + allowed:
             return BudgetError(
                 "max_cost was used up, except the share for the release, before a machine was ready for the job.",
@@ -267,6 +277,8 @@ class SkyPilotMachines:
             self._end.note_failure(machines)
             attempt = self._named_attempt(event["attempt"], error=event["text"])
             watch(AttemptFailed(attempt=replace(attempt, machines=machines)))
+        elif event["kind"] == "nodes_lost":
+            self._is_lost = True
         elif event["kind"] == "too_dear":
             self._refusals.append(event["text"])
             place = self._named_attempt(event["attempt"], error=event["text"])
@@ -336,14 +348,3 @@ class SkyPilotMachines:
             created_at=self._created_at if self._created_at is not None else self._session.clock.now(),
             deadline=answer["deadline"],
         )
-
-
-def _refused(attempt: Attempt, *, sandbox: str | None) -> dict[str, Any]:
-    """Return a refused request in SkyPilot's words. SkyPilot knows the sandbox as AWS."""
-    return {
-        "cloud": task.SANDBOX_DRIVEN_AS if attempt.cloud == sandbox else attempt.cloud,
-        "region": attempt.region or None,
-        "zone": attempt.zone if attempt.zone and "," not in attempt.zone else None,
-        "instance_type": attempt.instance_type or None,
-        "spot": attempt.spot,
-    }

@@ -11,8 +11,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-LOOKS = 2
-"""Checks in a row: a provider's list may be slightly behind."""
+MISSING_CHECKS = 2
+"""Checks in a row that miss a machine: a provider's list may be slightly behind."""
 MOST_UNANSWERED = 4
 """Questions that wait for an answer at once. A provider that hangs on one may answer the next."""
 ANSWER_SECONDS = 60.0
@@ -36,11 +36,12 @@ class Roll(threading.Thread):
         interval_seconds: float,
         confirm_seconds: float = CONFIRM_SECONDS,
         answer_seconds: float = ANSWER_SECONDS,
+        missing_checks: int = MISSING_CHECKS,
     ) -> None:
         super().__init__(daemon=True, name="roll")
         self._there, self._nodes, self._lost, self._every = count_machines, nodes, lost, interval_seconds
         self._confirm = min(confirm_seconds, interval_seconds)
-        self._answer_seconds = answer_seconds
+        self._answer_seconds, self._missing_checks = answer_seconds, missing_checks
         self._unanswered: list[threading.Thread] = []
         self._over = threading.Event()
 
@@ -49,7 +50,7 @@ class Roll(threading.Thread):
         while not self._over.wait(self._confirm if missed else self._every):
             count = self._count()
             missed = missed + 1 if count < self._nodes else 0
-            if missed >= LOOKS and not self._over.is_set():
+            if missed >= self._missing_checks and not self._over.is_set():
                 self._lost(count)
                 return
 
@@ -78,10 +79,17 @@ class Roll(threading.Thread):
 
 @contextmanager
 def watched(
-    count_machines: Callable[[], int], *, nodes: int, lost: Callable[[int], None], interval_seconds: float
+    count_machines: Callable[[], int],
+    *,
+    nodes: int,
+    lost: Callable[[int], None],
+    interval_seconds: float,
+    missing_checks: int = MISSING_CHECKS,
 ) -> Iterator[None]:
-    """Watch the machines while the job runs. The stream of a machine that is gone may end minutes after it."""
-    roll = Roll(count_machines, nodes=nodes, lost=lost, interval_seconds=interval_seconds)
+    """Watch the machines while they are set up or run a job. SkyPilot may notice minutes later that one is gone."""
+    roll = Roll(
+        count_machines, nodes=nodes, lost=lost, interval_seconds=interval_seconds, missing_checks=missing_checks
+    )
     roll.start()
     try:
         yield

@@ -27,6 +27,8 @@ KEY_OF_ITS_OWN = {"aws", "azure"}
 Elsewhere it also registers the key with the account, where a key for each lease would stay for ever.
 """
 
+_folders: list[Path] = []
+
 
 def send_scripts_as_files() -> None:
     """Send every script to a machine as a file. A short one would be an argument of ssh or kubectl, which `ps` shows.
@@ -76,6 +78,12 @@ def keep_sockets_in(folder: Path) -> None:
         return str(path)
 
     command_runner._ssh_control_path = control_path  # type: ignore[attr-defined]  # noqa: SLF001
+    _folders[:] = [folder]
+
+
+def private_folder() -> Path:
+    """Return the folder of this process alone. The process that started this one removes it."""
+    return _folders[0]
 
 
 def give_a_key_of_its_own(cluster: str) -> None:
@@ -101,10 +109,13 @@ def use_key(cluster: str, *, private: str, public: str) -> None:
     for path, text, mode in zip(names, (private, public), (0o600, 0o644), strict=True):
         file = Path(path).expanduser()
         half = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
-        descriptor = os.open(half, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as writing:
-            writing.write(text)
-        half.replace(file)
+        try:
+            descriptor = os.open(half, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as writing:
+                writing.write(text)
+            half.replace(file)
+        finally:
+            half.unlink(missing_ok=True)  # no part of a key stays where a signal ended the writing
 
 
 def forget_key(cluster: str) -> None:

@@ -16,8 +16,11 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import IO, Any
 
+from cvl_ci.engine import connections
+from cvl_ci.engine.own_modules import FROM_NO_FOLDER
 from cvl_ci.engine.worker import RECORDED_FIRST
 from cvl_ci.errors import EngineError
 from cvl_ci.result.sanitize import encodable
@@ -77,6 +80,7 @@ class Worker:
         heard_reader, self._heard = os.pipe()
         # Short, as a socket's path must be. No other user can create it or look into it.
         self._sockets = tempfile.mkdtemp(prefix="cvl.", dir="/tmp")
+        self._environment = dict(environment)
         try:
             self._process = subprocess.Popen(
                 [
@@ -94,7 +98,7 @@ class Worker:
                 stderr=subprocess.PIPE,
                 pass_fds=(writer, heard_reader),
                 start_new_session=True,
-                env=dict(environment),
+                env={**environment, **FROM_NO_FOLDER},
             )
         finally:
             os.close(writer)
@@ -161,12 +165,15 @@ class Worker:
         return not self.alive
 
     def kill(self) -> None:
-        """Kill the worker. Afterwards no process of its session is alive."""
+        """Kill the worker. Afterwards no process of its session is alive, and no connection waits for more."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._busy = False
-        shutil.rmtree(self._sockets, ignore_errors=True)
+        try:
+            connections.end_kept(Path(self._sockets), environment=self._environment)
+        finally:
+            shutil.rmtree(self._sockets, ignore_errors=True)
         with contextlib.suppress(OSError):
             os.close(self._heard)
         self._heard = -1

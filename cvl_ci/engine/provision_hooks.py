@@ -9,6 +9,7 @@ the worker process only.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +68,11 @@ def guard_attempts(
     deadline: Deadline,
     quoted: QuotedPrices | None = None,
     opening: Opening | None = None,
-) -> None:
+    watched: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> ExitStack:
     """Guard every attempt of the launch that follows in this process.
+
+    `watched`: entered when machines run. The returned context leaves it, as the next attempt does.
 
     `send("attempting", ...)` returns when the place is on disk. It raises if that fails, and then nothing is requested.
     """
@@ -76,7 +80,11 @@ def guard_attempts(
     _leave_ports_to_us()
     original = getattr(provisioner.bulk_provision, "original", provisioner.bulk_provision)
 
+    watching = ExitStack()
+
     def bulk_provision(cloud: Any, region: Any, zones: Any, *arguments: Any, **options: Any) -> Any:
+        with suppress(Exception):
+            watching.close()
         watch.region(cloud, region.name, [zone.name for zone in zones or []])
         try:
             record = _provisioned(lambda: original(cloud, region, zones, *arguments, **options))
@@ -84,6 +92,8 @@ def guard_attempts(
             watch.failed(_reason(error))
             raise
         watch.stop_at_fence()
+        with suppress(Exception):  # SkyPilot would take it for the failure of a place
+            watching.enter_context(watched())
         return record
 
     bulk_provision.original = original  # type: ignore[attr-defined]
@@ -105,6 +115,7 @@ def guard_attempts(
             ("after-call.ec2.RunInstances", _after_run_instances),
         ]
     _current[:] = [watch]
+    return watching
 
 
 def _leave_ports_to_us() -> None:

@@ -12,6 +12,7 @@ from cvl_ci.inputs.patterns import patterns
 from cvl_ci.model.limits import RELEASE_MINUTES
 from cvl_ci.model.node_end import MOST_LEFT
 from cvl_ci.model.plan import RunPlan
+from cvl_ci.model.service import ServicePlan
 from cvl_ci.planning.trials import order
 
 FAIL_FAST = "set -eo pipefail\n"
@@ -32,6 +33,8 @@ MARKS = ("began", *BEGUN_MARKS)
 _END_OF_FILE = "CVL_CI_END_OF_FILE"
 _OTHER_VENDORS = ("tpu", "trainium", "inferentia", "mi", "gaudi", "radeon")
 """SkyPilot's names of accelerators that are not NVIDIA's: sky/catalog/common.py and its catalogues."""
+KEY_VARIABLE = "CVL_CI_TLS_KEY"
+"""The variable with the private key of a service. No command of the user has it."""
 _PROGRAMS = ("findings", "sheet", "host", "nvidia", "cuda", "allreduce", "main")
 """The modules of machine/fitness/, which import each other on the machine too."""
 
@@ -84,7 +87,7 @@ def setup(plan: RunPlan) -> str | None:
     Two sides are each set up in their turns: an image or package of one side would replace the other's.
     """
     commands = _setup_commands(plan)
-    before = [*birth(plan), prelude(SETUP_STREAM), _probe(), *_places(plan)]
+    before = [*_hide_key(plan), *birth(plan), prelude(SETUP_STREAM), _probe(), *_places(plan)]
     after = [*_begin_setup(), model_cache.before(plan), *commands]
     return "\n".join([*before, *after]) if commands else None
 
@@ -100,6 +103,7 @@ def run(plan: RunPlan, *, lease: str, with_setup: bool = False) -> str:
         commands = [_read("samples.sh"), *trials.text(plan, order(plan, seed=lease), command=command)]
     return "\n".join(
         [
+            *_hide_key(plan),
             *birth(plan),
             prelude(JOB_STREAM),
             *([_probe()] if with_setup or not _setup_commands(plan) else []),
@@ -166,8 +170,9 @@ def change_use(before: str, after: str) -> str:
 
 
 def birth(plan: RunPlan) -> list[str]:
-    """Return the text that notes the login user's files before the first job of a machine with several runs."""
-    return [_read("seen.sh"), _read("birth.sh")] if plan.machines.reuse is not None else []
+    """Return the text that notes the login user's files before the first job of a machine that is cleaned."""
+    is_cleaned = plan.machines.reuse is not None or plan.machines.is_cleaned
+    return [_read("seen.sh"), _read("birth.sh")] if is_cleaned else []
 
 
 def collect(*, lease: str, directory: str, globs: tuple[str, ...]) -> str:
@@ -225,7 +230,24 @@ def _service(plan: RunPlan) -> list[str]:
         return []
     stored = f"cat > \"$cvl_ci_state/proxy.py\" << '{_END_OF_FILE}'\n{_read('proxy.py')}{_END_OF_FILE}"
     words = shlex.join([str(service.public_port), str(service.port), service.token_digest, *service.allow])
-    return [stored, f"cvl_ci_proxy=({words})", _read("service.sh")]
+    return [stored, f"cvl_ci_proxy=({words})", *_encryption(service), _read("service.sh")]
+
+
+def secrets_of_service(service: ServicePlan | None) -> dict[str, str]:
+    """Return the variables that a machine gets for its service alone. The task hides them as the user's secrets."""
+    return {} if service is None or service.tls is None else {KEY_VARIABLE: service.tls.key.reveal()}
+
+
+def _encryption(service: ServicePlan) -> list[str]:
+    if service.tls is None:
+        return []
+    chain = f"cat > \"$cvl_ci_state/tls-chain.pem\" << '{_END_OF_FILE}'\n{service.tls.chain}{_END_OF_FILE}"
+    return [chain, _read("tls.sh")]
+
+
+def _hide_key(plan: RunPlan) -> list[str]:
+    """Return the text that takes the key of the proxy out of the environment of all programs that follow."""
+    return [f"export -n {KEY_VARIABLE}"] if secrets_of_service(plan.service) else []
 
 
 def _begin_setup() -> list[str]:

@@ -46,6 +46,9 @@ class SkyPilotSharing:
             key=key,
         )
 
+    def forget(self, cluster: str) -> None:
+        self._call("forget", seconds=USE_SECONDS, cluster=cluster)
+
     def change_use(self, cluster: str, *, before: str, after: str) -> bool:
         command = script.change_use(before, after)
         answer = self._call("ask_head", seconds=USE_SECONDS, cluster=cluster, command=command)

@@ -105,6 +105,15 @@ def ended_elsewhere() -> EngineError:
     )
 
 
+def lost_before_job() -> EngineError:
+    """Return the error of a launch whose machines were gone before they had the job."""
+    return EngineError(
+        "The provider no longer shows all machines of this run, which had no job yet.",
+        money="cvl-ci takes down all that is left of it. Its cost until now is in the summary.",
+        next_step="Run it again.",
+    )
+
+
 def read_end(rank: int, text: str) -> NodeEnd:
     """Read a machine's report of its end, which counts only as small numbers.
 

@@ -1,23 +1,23 @@
 """Call SkyPilot in the worker process.
 
-Only this module, provision_hooks.py and private_channels.py import sky to launch. SkyPilot's API server calls
-`sky.execution.launch` and `sky.core.*` in its workers. They are internal. So tests/engine/test_contract.py fails loudly
-when a new version moves them.
+Only this module, provision_hooks.py, private_channels.py, skylet_channel.py and skypilot_wheel.py import sky to launch.
+SkyPilot's API server calls `sky.execution.launch` and `sky.core.*` in its workers. They are internal. So
+tests/engine/test_contract.py fails loudly when a new version moves them.
 """
 
 from __future__ import annotations
 
-import shlex
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import sky
 from sky import backends, clouds, core, exceptions, execution, global_user_state, provision
 from sky.backends import backend_utils
+from sky.clouds.utils import gcp_utils
 from sky.skylet import autostop_lib
-from sky.utils import command_runner
 from sky.utils.status_lib import ClusterStatus
 
 from cvl_ci.engine import (
@@ -31,30 +31,33 @@ from cvl_ci.engine import (
     provision_hooks,
     quoted_prices,
     script,
+    skylet_channel,
+    skypilot_wheel,
+    store_keys,
 )
 from cvl_ci.engine import deadline as deadlines
 from cvl_ci.engine import heartbeat as beating
-from cvl_ci.engine.adoption import adopt, ask_head
+from cvl_ci.engine.adoption import adopt, ask_head, forget
+from cvl_ci.engine.cluster_hosts import handle_of, hosts_of, runners_of
 from cvl_ci.engine.deadline import Deadline
 from cvl_ci.engine.heartbeat import minutes_at
+from cvl_ci.engine.log_tail import tail_log
 from cvl_ci.engine.open_port import opening_of
 from cvl_ci.engine.shared_group import one_shared_group
 
 _ENDED = frozenset(
     int(code)
-    for code in (
-        exceptions.JobExitCode.SUCCEEDED,
-        exceptions.JobExitCode.FAILED,
-        exceptions.JobExitCode.CANCELLED,
-    )
+    for code in (exceptions.JobExitCode.SUCCEEDED, exceptions.JobExitCode.FAILED, exceptions.JobExitCode.CANCELLED)
 )
 """The codes of a stream whose job is over."""
 SILENT_SECONDS = 60.0
 """A machine may be out of reach this long before the engine asks it for the job's end for the last time."""
+SET_UP_LOOK_SECONDS, SET_UP_CHECKS = 10.0, 3
+"""SkyPilot waits minutes for a machine that the provider took during its set-up. New machines are listed late."""
 
 Send = Callable[..., None]
 
-__all__ = ["adopt", "ask_head"]
+__all__ = ["adopt", "ask_head", "forget", "tail_log"]
 """The worker's verbs that another module defines."""
 
 
@@ -84,11 +87,19 @@ def launch(
     """
     end = deadlines.of(deadline, money)
     prices = quoted_prices.of_values(quoted)
-    provision_hooks.guard_attempts(
-        send, cluster=cluster, fence=Path(fence), deadline=end, quoted=prices, opening=opening_of(opening)
+    guarded = provision_hooks.guard_attempts(
+        send,
+        cluster=cluster,
+        fence=Path(fence),
+        deadline=end,
+        quoted=prices,
+        opening=opening_of(opening),
+        watched=lambda: _watched(send, cluster=cluster, seconds=SET_UP_LOOK_SECONDS, missing_checks=SET_UP_CHECKS),
     )
     bucket_hooks.announce(send, task=task, fence=Path(fence))
     mount_packages.answer_dpkg()
+    store_keys.limit(task, folder=private_channels.private_folder())
+    skypilot_wheel.provide()
     _arm_by_the_clock(end, heartbeat=heartbeat)
     private_channels.give_a_key_of_its_own(cluster)
     if key is not None:
@@ -97,7 +108,7 @@ def launch(
     task_object = provision_hooks.task_of(task)
     provision_hooks.avoid(task_object, avoid)
     try:
-        with one_shared_group():
+        with one_shared_group(), guarded:
             job_id, handle = execution.launch(
                 task_object, cluster_name=cluster, _quiet_optimizer=True, stream_logs=False
             )
@@ -121,11 +132,11 @@ def submit(_send: Send, *, cluster: str, task: dict[str, Any]) -> int:
     Not execution.exec: it first asks the cloud and Ray for the cluster's state, which takes ten seconds. Its two stages
     are these (sky/execution.py, exec: SYNC_WORKDIR and EXEC). The files of the job before stay: rsync removes none.
     """
-    handle = _handle(cluster)
+    handle = handle_of(cluster)
     # A backend of its own: the one of the launch still holds the setup of the launch's job.
     backend = backends.CloudVmRayBackend()
     task_object = provision_hooks.task_of(task)
-    node_commands.check(node_commands.ask(_runners(cluster), script.before_further_job()))
+    node_commands.check(node_commands.ask(runners_of(cluster), script.before_further_job()))
     if task_object.workdir is not None:
         backend.sync_workdir(handle, task_object.workdir, task_object.envs_and_secrets)
     job_id = backend.execute(handle, task_object, dryrun=False)
@@ -141,20 +152,32 @@ def follow(
 
     `checkpoints`: where checkpoint_copy.py copies them meanwhile; None: nowhere.
     """
-    of = int(_handle(cluster).launched_nodes)
-    watched = node_watch.watched(
-        lambda: count_machines(send, cluster=cluster),
-        nodes=of,
-        lost=lambda count: send("nodes_lost", alive=count, of=of),
-        interval_seconds=look_seconds,
-    )
-    with watched, checkpoint_copy.during(checkpoints, runners=lambda: _runners(cluster), send=send):
+    watched = _watched(send, cluster=cluster, seconds=look_seconds)
+    with watched, checkpoint_copy.during(checkpoints, runners=lambda: runners_of(cluster), send=send):
         return _streamed(send, cluster=cluster, job_id=job_id)
 
 
+def _watched(
+    send: Send, *, cluster: str, seconds: float, missing_checks: int = node_watch.MISSING_CHECKS
+) -> AbstractContextManager[None]:
+    of = int(handle_of(cluster).launched_nodes)
+    return node_watch.watched(
+        lambda: count_machines(send, cluster=cluster),
+        nodes=of,
+        lost=lambda count: send("nodes_lost", alive=count, of=of),
+        interval_seconds=seconds,
+        missing_checks=missing_checks,
+    )
+
+
 def count_machines(_send: Send, *, cluster: str) -> int:
-    """Return how many machines the provider shows: all but those that are stopped, ended or absent."""
-    handle = _handle(cluster)
+    """Return how many machines the provider shows: all but those that are stopped, ended or absent.
+
+    TPU VMs count as shown: SkyPilot's question ends them if a list is empty (sky/provision/gcp/instance.py, 108-113).
+    """
+    handle = handle_of(cluster)
+    if gcp_utils.is_tpu_vm(handle.launched_resources):
+        return int(handle.launched_nodes)
     provider = global_user_state.get_cluster_yaml_dict(handle.cluster_yaml)["provider"]
     cloud = repr(handle.launched_resources.cloud)
     machines = provision.query_instances(cloud, cluster, handle.cluster_name_on_cloud, provider)
@@ -168,7 +191,7 @@ def _streamed(send: Send, *, cluster: str, job_id: int) -> int:
     """
     silent_since: float | None = None
     while True:
-        handle = _handle(cluster)
+        handle = handle_of(cluster)
         # Not core.tail_logs: with autodown armed it first asks the cloud and Ray for the cluster's state, which takes
         # ten seconds.
         code = int(backend_utils.get_backend_from_handle(handle).tail_logs(handle, job_id, follow=True))
@@ -204,16 +227,16 @@ def job_status(_send: Send, *, cluster: str, job_id: int) -> str | None:
 
 def cancel(_send: Send, *, cluster: str, job_id: int) -> None:
     """Cancel the job. Not core.cancel: it first asks the cloud and Ray for the cluster's state."""
-    handle = _handle(cluster)
+    handle = handle_of(cluster)
     backend_utils.get_backend_from_handle(handle).cancel_jobs(handle, [job_id])
 
 
 def ask_nodes(_send: Send, *, cluster: str, command: str) -> list[dict[str, Any]]:
-    return node_commands.ask(_runners(cluster), command)
+    return node_commands.ask(runners_of(cluster), command)
 
 
 def bring(_send: Send, *, cluster: str, remote: str, files: list[list[tuple[str, int]]], into: str) -> list[str]:
-    return node_commands.bring(_runners(cluster), remote=remote, files=files, into=Path(into))
+    return node_commands.bring(runners_of(cluster), remote=remote, files=files, into=Path(into))
 
 
 def keep(_send: Send, *, cluster: str, deadline: float, public_key: str | None, heartbeat: float = 0.0) -> list[str]:
@@ -227,7 +250,7 @@ def keep(_send: Send, *, cluster: str, deadline: float, public_key: str | None, 
     _arm_by_the_clock(Deadline(latest), heartbeat=0)
     _end_in(minutes_at(time.time(), deadline=latest, heartbeat=heartbeat), cluster=cluster)
     ways_in = []
-    for runner, way_in in _hosts(cluster, with_key=public_key is None):
+    for runner, way_in in hosts_of(cluster, with_key=public_key is None):
         command = script.keep(deadline=deadline, public_key=public_key)
         code, _, err = runner.run(command, require_outputs=True, separate_stderr=True, stream_logs=False)
         if code:
@@ -238,7 +261,7 @@ def keep(_send: Send, *, cluster: str, deadline: float, public_key: str | None, 
 
 def enter(send: Send, *, cluster: str, deadline: float, heartbeat: float, quoted: dict[str, Any]) -> dict[str, Any]:
     """Renew the end of live machines of an earlier process from now on, and describe them."""
-    handle = _handle(cluster)
+    handle = handle_of(cluster)
     if count_machines(send, cluster=cluster) != handle.launched_nodes:
         raise exceptions.ClusterDoesNotExist(f"The provider does not show all machines of {cluster}.")
     beat(send, cluster=cluster, deadline=deadline, heartbeat=heartbeat)
@@ -253,12 +276,13 @@ def enter(send: Send, *, cluster: str, deadline: float, heartbeat: float, quoted
 
 def address(_send: Send, *, cluster: str) -> str:
     """Return the address of the head, as its machine is reached from outside."""
-    return str(_handle(cluster).external_ips()[0])
+    return str(handle_of(cluster).external_ips()[0])
 
 
 def down(_send: Send, *, cluster: str) -> bool:
     """Take the cluster down by SkyPilot's own down. Return False if it had no record of the cluster."""
     beating.rest()
+    skylet_channel.close()
     try:
         core.down(cluster)
         is_known = True
@@ -273,7 +297,7 @@ def _end_in(minutes: int, *, cluster: str) -> None:
 
     Not core.autostop: it first asks the cloud. Without wait_for, it would wait for the job.
     """
-    handle = _handle(cluster)
+    handle = handle_of(cluster)
     backend = backend_utils.get_backend_from_handle(handle)
     backend.set_autostop(handle, minutes, autostop_lib.AutostopWaitFor.NONE, down=True, stream_logs=False)
 
@@ -301,30 +325,3 @@ def _why_no_access(task: Any) -> str:
         allowed, reason = cloud.check_credentials(clouds.CloudCapability.COMPUTE)
         reasons.append(f"{name.lower()}: {'enabled' if allowed else reason}")
     return "; ".join(reasons) or "no cloud is set up"
-
-
-def _runners(cluster: str) -> list[Any]:
-    return list(_handle(cluster).get_command_runners())
-
-
-def _hosts(cluster: str, *, with_key: bool) -> Iterator[tuple[Any, str]]:
-    """Yield a runner and a person's ssh command for each machine itself, even if the job runs in a container on it."""
-    handle = _handle(cluster)
-    login = backend_utils.ssh_credential_from_yaml(handle.cluster_yaml, ssh_user=handle.ssh_user)
-    login.pop("ssh_control_name", None)
-    proxy, key = login["ssh_proxy_command"], Path(login["ssh_private_key"]).expanduser()
-    # A new machine may have an address of an earlier one. That is not an attack, and SkyPilot does not check either.
-    options = ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"]
-    options += ["-i", str(key), "-o", "IdentitiesOnly=yes"] if with_key else []
-    options += ["-o", f"ProxyCommand={proxy}"] if proxy else []
-    for address, port in zip(handle.external_ips(), handle.external_ssh_ports(), strict=True):
-        elsewhere = ["-p", str(port)] if port != 22 else []
-        way_in = shlex.join(["ssh", *options, *elsewhere, f"{login['ssh_user']}@{address}"])
-        yield command_runner.SSHCommandRunner((address, port), **login, ssh_control_name=None), way_in
-
-
-def _handle(cluster: str) -> Any:
-    handle = global_user_state.get_handle_from_cluster_name(cluster)
-    if handle is None:
-        raise exceptions.ClusterDoesNotExist(f"{cluster} is not in SkyPilot's records any more.")
-    return handle

@@ -76,7 +76,7 @@ def members(file: BinaryIO, *, length: int) -> Iterator[Member]:
         if data + size > length:
             raise Damaged("it ends in the middle of a file")
         if kind in _BEFORE_A_MEMBER:
-            extension.take(kind, _read(file, data, min(size, LONGEST_HEADER)), is_complete=size <= LONGEST_HEADER)
+            extension.add(kind, _read(file, data, min(size, LONGEST_HEADER)), is_complete=size <= LONGEST_HEADER)
         else:
             yield extension.member(header, kind, size=size, offset=data)
             extension = _More()
@@ -90,7 +90,7 @@ class _More:
         self._values: dict[str, bytes] = {}
         self._problem = ""
 
-    def take(self, kind: bytes, content: bytes, *, is_complete: bool) -> None:
+    def add(self, kind: bytes, content: bytes, *, is_complete: bool) -> None:
         if kind == _PAX_GLOBAL:
             return
         if not is_complete:

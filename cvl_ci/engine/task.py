@@ -12,6 +12,7 @@ import yaml
 from cvl_ci.clouds.catalogue import names
 from cvl_ci.clouds.catalogue.prices import LEAST_CPUS
 from cvl_ci.engine import mounts, script
+from cvl_ci.model.launch import Attempt
 from cvl_ci.model.location import SANDBOX, Location
 from cvl_ci.model.offer import Offer
 from cvl_ci.model.plan import RunPlan
@@ -56,7 +57,8 @@ def task_config(
         "num_nodes": plan.machines.num_nodes,
         "resources": _resources(plan, labels=labels, autodown_minutes=autodown_minutes, offers=offers),
         "envs": dict(env),
-        "secrets": {name: secret.reveal() for name, secret in plan.variables.secrets.items()},
+        "secrets": {name: secret.reveal() for name, secret in plan.variables.secrets.items()}
+        | (script.secrets_of_service(plan.service) if lease is not None else {}),
         "setup": setup,
         "run": run,
     }
@@ -200,6 +202,17 @@ def _by_price(gpus: Mapping[str, float], place: Location | None, *, spot: bool, 
         for name in gpus
     }
     return sorted(cheapest, key=lambda name: cheapest[name])
+
+
+def refused_request(attempt: Attempt, *, sandbox: str | None) -> dict[str, str | bool | None]:
+    """Return a refused request in SkyPilot's words. `sandbox`: the cloud's name, if it is the sandbox."""
+    return {
+        "cloud": SANDBOX_DRIVEN_AS if attempt.cloud == sandbox else attempt.cloud,
+        "region": attempt.region or None,
+        "zone": attempt.zone if attempt.zone and "," not in attempt.zone else None,
+        "instance_type": attempt.instance_type or None,
+        "spot": attempt.spot,
+    }
 
 
 def _is_at(offer: Offer, place: Location | None) -> bool:

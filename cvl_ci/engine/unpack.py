@@ -11,6 +11,7 @@ import posixpath
 import shutil
 import stat
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -87,7 +88,7 @@ def unpack(
         for rank, name in _archives(folder):
             node = PurePosixPath(f"node-{rank}") if rank else PurePosixPath()
             sample, _, kind = name.removesuffix(".tar").rpartition(".")
-            unpacking.take(folder / str(rank) / name, kind=kind, base=node / sample, name=f"{name} of node {rank}")
+            unpacking.unpack(folder / str(rank) / name, kind=kind, base=node / sample, name=f"{name} of node {rank}")
         unpacking.make_links()
     finally:
         os.close(top)
@@ -134,7 +135,7 @@ class _Unpacking:
         problem = " ".join(dict.fromkeys(self.problems)) or None
         return Fetched(files=tuple(self.files.values()), refused=(*self.refusals, *untold_line), problem=problem)
 
-    def take(self, archive: Path, *, kind: str, base: PurePosixPath, name: str) -> None:
+    def unpack(self, archive: Path, *, kind: str, base: PurePosixPath, name: str) -> None:
         """Take all members of one archive that pass the checks."""
         try:
             with open(os.open(archive, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
@@ -231,18 +232,23 @@ class _Unpacking:
         try:
             _make_way(place.name, parent)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            target = os.open(place.name, flags, 0o755 if member.executable else 0o644, dir_fd=parent)
+            target: int | None = None
             try:
+                target = os.open(place.name, flags, 0o755 if member.executable else 0o644, dir_fd=parent)
                 self.free -= size
                 _transfer(source, offset, size, target)
                 os.fchmod(target, 0o755 if member.executable else 0o644)
                 if member.mtime is not None:
                     os.utime(target, (member.mtime, member.mtime))
-            except BaseException:
-                os.unlink(place.name, dir_fd=parent)
+            except BaseException as error:
+                # A signal can come after the file exists and before its descriptor has a name.
+                if target is not None or not isinstance(error, OSError):
+                    with suppress(FileNotFoundError):
+                        os.unlink(place.name, dir_fd=parent)
                 raise
             finally:
-                os.close(target)
+                if target is not None:
+                    os.close(target)
         finally:
             os.close(parent)
         self.files[str(place)] = fetched_file = FetchedFile(path=str(place), bytes=size)

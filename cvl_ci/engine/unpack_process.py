@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from cvl_ci.engine.own_modules import FROM_NO_FOLDER
 from cvl_ci.model.outcome import FetchedFile
 from cvl_ci.ports import Fetched, UnpackStopped
 
@@ -39,7 +40,8 @@ def unpack(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=chatter,
-            env={"PYTHONUTF8": "1"} | {name: environment[name] for name in _PASSED_ON if name in environment},
+            env={"PYTHONUTF8": "1", **FROM_NO_FOLDER}
+            | {name: environment[name] for name in _PASSED_ON if name in environment},
             start_new_session=True,  # a terminal sends Ctrl-C to every process of its own session
         )
         try:

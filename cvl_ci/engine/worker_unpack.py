@@ -23,10 +23,16 @@ MEMORY_BYTES = 1 << 30
 def main() -> None:
     folder, into, directory, parent = sys.argv[1:5]
     die_with_parent(int(parent))
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # as an exception, which removes the file at hand
+    signal.signal(signal.SIGTERM, _end)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     fetched = unpack(Path(folder), into=Path(into), directory=directory, tell=_tell)
     _say(refused=fetched.refused, problem=fetched.problem)
+
+
+def _end(*_: object) -> None:
+    """End as an exception, which removes the file at hand. A second signal does not disturb that."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(1)
 
 
 def _tell(news: FetchedFile | str) -> None:

@@ -54,22 +54,38 @@ class HuggingFaceHub:
         files = tuple(sorted((_file(repo, one) for one in siblings), key=lambda file: file.path))
         return Snapshot(repo=repo, commit=commit, files=files, ref=ref)
 
+    def ask(self, path: str, *, seconds: float) -> httpx.Response:
+        """Return the answer of the hub's API about a path, of any status. Raises HubError for none.
+
+        `seconds`: for each step of the answer.
+        """
+        try:
+            with self._errors(path, ""):
+                return self._answer(path, seconds=seconds)
+        except SourceHiccup as hiccup:
+            raise HubError(f"The hub gave no answer about {path}: {hiccup}") from None
+
+    def _answer(self, path: str, *, seconds: float = SILENT_SECONDS) -> httpx.Response:
+        import httpx
+        from huggingface_hub.utils._headers import build_hf_headers
+
+        return self._client.get(
+            f"{self._api.endpoint}/api/{path}",
+            params={"blobs": True},
+            headers=build_hf_headers(token=self._api.token),
+            timeout=httpx.Timeout(seconds, connect=min(seconds, CONNECT_SECONDS)),
+        )
+
     def _info(self, repo: str, revision: str) -> Any:
         """Ask as HfApi.model_info does, with the bounds of our own client.
 
         Source: https://huggingface.co/docs/hub/api, and huggingface_hub 1.16, hf_api.py.
         """
         from huggingface_hub import ModelInfo, hf_raise_for_status
-        from huggingface_hub.utils._headers import build_hf_headers
         from huggingface_hub.utils._validators import validate_repo_id
 
         validate_repo_id(repo)
-        path = f"{repo}/revision/{quote(revision, safe='')}" if revision else repo
-        answer = self._client.get(
-            f"{self._api.endpoint}/api/models/{path}",
-            params={"blobs": True},
-            headers=build_hf_headers(token=self._api.token),
-        )
+        answer = self._answer(f"models/{repo}/revision/{quote(revision, safe='')}" if revision else f"models/{repo}")
         hf_raise_for_status(answer)
         untyped: Any = ModelInfo
         return untyped(**answer.json())

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from cvl_ci.inputs.parsers import Wrong
-from cvl_ci.inputs.suggest import near
+from cvl_ci.inputs.suggest import similar
 from cvl_ci.model.gpu_memory import GPU_MEMORY
 
 _MEMORY = re.compile(r"(?:(?P<maker>[a-z]+):)?(?P<number>\d+)(?P<unit>[gmt])b(?P<plus>\+?)", re.IGNORECASE)
@@ -104,7 +104,7 @@ def _of_memory(memory: re.Match[str], skypilot_names: Collection[str]) -> list[s
     makers = {maker for maker, _ in GPU_MEMORY.values()}
     maker = (memory["maker"] or "").lower()
     if maker and maker not in makers:
-        raise Wrong("names an unknown maker of GPUs", near=near(maker, makers), display=memory[0])
+        raise Wrong("names an unknown maker of GPUs", near=similar(maker, makers), display=memory[0])
     fitting = [
         (gigabytes, name)
         for name, (its_maker, gigabytes) in GPU_MEMORY.items()
@@ -128,17 +128,17 @@ def _spelled(name: str, by_lower: Mapping[str, str]) -> str:
     containing = sorted(full for its_lower, full in by_lower.items() if lower in its_lower)
     if len(containing) == 1 and len(lower) >= _SHORTEST_PART:
         return containing[0]
-    raise Wrong("is no GPU that SkyPilot knows", near=_near(name, by_lower.values()), display=name)
+    raise Wrong("is no GPU that SkyPilot knows", near=_similar(name, by_lower.values()), display=name)
 
 
-def _near(name: str, names: Collection[str]) -> tuple[str, ...]:
+def _similar(name: str, names: Collection[str]) -> tuple[str, ...]:
     """Without what follows its first dash, alike letters, the same beginning: `A100-40GB` is most likely A100."""
     alike = {word.lower().translate(_ALIKE): word for word in names}
     if digits := alike.get(name.lower().translate(_ALIKE)):
         return (digits,)
     head = name.lower().partition("-")[0]
     starts = sorted((word for word in names if word.lower().startswith(name.lower()[:3])), key=len)
-    candidates = dict.fromkeys([*(word for word in names if word.lower() == head), *near(name, names), *starts])
+    candidates = dict.fromkeys([*(word for word in names if word.lower() == head), *similar(name, names), *starts])
     return tuple(candidates)[:3]
 
 

@@ -19,8 +19,8 @@ from cvl_ci.errors import InputProblem, RequestError
 from cvl_ci.inputs.option import EntryPoint, InputOption
 from cvl_ci.inputs.parsers import SPOT_WORDS
 from cvl_ci.inputs.reader import Inputs, from_words
-from cvl_ci.inputs.suggest import near
-from cvl_ci.inputs.table import run_options
+from cvl_ci.inputs.suggest import similar
+from cvl_ci.inputs.table import RUN_BY_NAME, run_options
 
 _IN_PLACE_OF_AN_EXAMPLE = {"command", "setup", "workdir", "include", "exclude", "file_mounts", "task"}
 
@@ -60,7 +60,7 @@ class AnyOrderParser(argparse.ArgumentParser):
         for word, following in pairwise(line):
             if word not in unknown or "=" in word or _is_flag(following):
                 continue
-            flag = next(iter(near(word, self._option_string_actions)), None)
+            flag = next(iter(similar(word, self._option_string_actions)), None)
             if flag is None:
                 doubtful = True
             elif flag in optional:
@@ -96,17 +96,20 @@ def add_arguments(
         if field.is_positional:
             continue
         group = work if field.name in _IN_PLACE_OF_AN_EXAMPLE else options
-        group.add_argument(*field.flags, dest=field.name, metavar=field.metavar, help=explained(field), **_kind(field))
+        group.add_argument(
+            *field.flags, dest=field.name, metavar=field.metavar, help=explained(field), **_argparse_settings(field)
+        )
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     """Add the flags of a run to a verb that runs several jobs: each counts for every job. `--example` names one."""
     group = parser.add_argument_group("inputs of every job")
-    group.add_argument("--example", metavar="EXAMPLE", help="run presets of this example instead of a file")
+    example = RUN_BY_NAME["example"]
+    group.add_argument(example.flag, metavar=example.metavar, help="Run presets of this example instead of a file.")
     for field in run_options(EntryPoint.CLI):
         if not field.is_positional:
             group.add_argument(
-                *field.flags, dest=field.name, metavar=field.metavar, help=explained(field), **_kind(field)
+                *field.flags, dest=field.name, metavar=field.metavar, help=explained(field), **_argparse_settings(field)
             )
 
 
@@ -131,7 +134,7 @@ def unknown_options(parsed: argparse.Namespace) -> list[InputProblem]:
     unknown: list[str] = list(getattr(parsed, "unknown", ()))
     names = [word.partition("=")[0] for word in unknown]
     return [
-        InputProblem(field=name, value=word, problem="is no option", near=near(name, flags))
+        InputProblem(field=name, value=word, problem="is no option", near=similar(name, flags))
         for name, word in zip(names, unknown, strict=True)
     ]
 
@@ -162,7 +165,7 @@ def from_namespace(parsed: argparse.Namespace, *, environment: Mapping[str, str]
     return inputs
 
 
-def _kind(field: InputOption) -> dict[str, Any]:
+def _argparse_settings(field: InputOption) -> dict[str, Any]:
     if field.is_repeatable:
         return {"action": "append"}
     if field.shape.is_value_optional:

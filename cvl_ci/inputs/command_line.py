@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 from cvl_ci.errors import InputProblem, RequestError
 from cvl_ci.inputs import arguments, table, verb_options
 from cvl_ci.inputs.deploy_inputs import NOT_OF_A_SERVICE, WORDS_OF_A_SERVICE
-from cvl_ci.inputs.suggest import near
+from cvl_ci.inputs.suggest import similar
 
 if TYPE_CHECKING:
     Verbs = argparse._SubParsersAction[arguments.AnyOrderParser]  # noqa: SLF001  there is no other name for its type
@@ -23,9 +23,6 @@ WORDS = {
     "schema": "files",
 }
 """The option that gets a verb's words, from any part of the line."""
-
-WITH_JSON = ("prices", "cost")
-"""The verbs with a table of options whose answer programs may have as JSON."""
 
 SCHEMA_FILES = ("example.yaml", "cvl-ci.yml", "queue")
 """The files with a schema: commands/schema.py has it."""
@@ -73,29 +70,21 @@ class _Program(argparse.ArgumentParser):
     def refuse_unknown(self, word: str, verbs: Collection[str]) -> None:
         if word not in verbs and not word.startswith("-"):
             raise RequestError(
-                [InputProblem(field="VERB", value=word, problem="is not a verb", near=near(word, verbs))]
+                [InputProblem(field="VERB", value=word, problem="is not a verb", near=similar(word, verbs))]
             )
 
     def error(self, message: str) -> NoReturn:
         raise RequestError([InputProblem(field="command line", value=self.prog, problem=f"cannot be read: {message}")])
 
 
-_ESTIMATE = "print only the price of an hour and the bounds of the run; start nothing"
-
-
 def _add_one_run(verbs: Verbs) -> None:
     plan = verbs.add_parser("plan", help="show the plan, its places and its price; no network, no credentials")
     arguments.add_arguments(plan)
-    plan.add_argument("--json", action="store_true", help="for programs")
-    plan.add_argument("--yaml", action="store_true", help="the SkyPilot task")
-    plan.add_argument("--estimate-cost", action="store_true", help=_ESTIMATE)
+    verb_options.add_flags(plan, table.terminal_options("plan"))
 
     run = verbs.add_parser("run", help="run it, fetch its files, and take the machine down with proof")
     arguments.add_arguments(run)
-    run.add_argument("--json-summary", metavar="FILE", help="write the outcome as JSON")
-    run.add_argument("--outputs-dir", metavar="DIR", help="the folder for fetched files (default: cvl-outputs/CLUSTER)")
-    run.add_argument("--estimate-cost", action="store_true", help=_ESTIMATE)
-    run.add_argument("--keep-sandbox", action="store_true", help="keep the sandbox up after the run")
+    verb_options.add_flags(run, table.terminal_options("run"))
 
 
 def _add_tabled(verbs: Verbs) -> None:
@@ -113,16 +102,13 @@ def _add_tabled(verbs: Verbs) -> None:
     for verb, text in help_texts.items():
         parser = verbs.add_parser(verb, help=text)
         verb_options.add_arguments(parser, table.verb_options(verb))
-        if verb in WITH_JSON:
-            parser.add_argument("--json", action="store_true", help="for programs")
+        verb_options.add_flags(parser, table.terminal_options(verb))
 
 
 def _add_queue(verbs: Verbs) -> None:
     queue = verbs.add_parser("queue", help="run jobs that need each other, several at a time; resume a killed queue")
     verb_options.add_arguments(queue, table.verb_options("queue"))
-    queue.add_argument(
-        "--outputs-dir", metavar="DIR", help="the folder for files and record (default: cvl-outputs/queue)"
-    )
+    verb_options.add_flags(queue, table.terminal_options("queue"))
     arguments.add_run_options(queue)
 
 
@@ -131,41 +117,24 @@ def _add_deploy(verbs: Verbs) -> None:
     arguments.add_arguments(deploy, without=NOT_OF_A_SERVICE, words=WORDS_OF_A_SERVICE)
     verb_options.add_flags(deploy, table.verb_options("deploy"))
     deploy.set_defaults(**dict.fromkeys(NOT_OF_A_SERVICE), estimate_cost=False)
-    deploy.add_argument("--dry-run", action="store_true", help="show port, probe, machine and price; start nothing")
-    deploy.add_argument("--yaml", action="store_true", help="show the SkyPilot task for `sky serve up`; start nothing")
-    deploy.add_argument("--list", action="store_true", dest="lists", help="list the open services")
-    deploy.add_argument("--status", metavar="NAME", dest="service_name", help="ask one service whether it answers")
-    deploy.add_argument("--down", metavar="NAME", dest="down_name", help="take one service down, with proof")
-    deploy.add_argument("--json-summary", metavar="FILE", help="write the outcome as JSON, without the token")
+    verb_options.add_flags(deploy, table.terminal_options("deploy"))
 
 
 def _add_endings(verbs: Verbs) -> None:
     down = verbs.add_parser("down", help="take the machines of leases down, with proof")
     down.add_argument("names", nargs="*", metavar="NAME", help="leases, as a run printed them")
-    down.add_argument(
-        "--all",
-        action="store_true",
-        help="every lease of this computer, and every machine with our labels that the cloud shows",
-    )
-    down.add_argument(
-        "--cloud", metavar="CLOUD", help="a cloud to ask, in addition to this computer's records: aws, sandbox"
-    )
+    verb_options.add_flags(down, table.terminal_options("down"))
 
     collect = verbs.add_parser("collect", help="fetch the results of detached runs, and prove their machines gone")
     collect.add_argument("names", nargs="*", metavar="NAME", help="leases, as a run printed them; all: each that waits")
-    collect.add_argument(
-        "--outputs-dir", metavar="DIR", help="the folder for files and summaries (default: cvl-outputs)"
-    )
+    verb_options.add_flags(collect, table.terminal_options("collect"))
 
     status = verbs.add_parser("status", help="list the open leases: since when, where, until when; ends nothing")
-    status.add_argument(
-        "--cloud", metavar="CLOUD", default="", help="ask these providers too: aws, sandbox; any: all with credentials"
-    )
-    status.add_argument("--json", action="store_true", help="for programs")
+    verb_options.add_flags(status, table.terminal_options("status"))
 
     logs = verbs.add_parser("logs", help="show the job's lines of a run of this computer, until the run's end")
     logs.add_argument("names", nargs="*", metavar="NAME", help="the lease, as its run printed it")
-    logs.add_argument("--no-follow", action="store_true", help="show the lines until now, and wait for no more")
+    verb_options.add_flags(logs, table.terminal_options("logs"))
 
     check = verbs.add_parser("check", help="show for each cloud which credentials exist and which are missing")
     check.add_argument(
@@ -178,17 +147,7 @@ def _add_endings(verbs: Verbs) -> None:
         description="End a machine after its deadline, or when GitHub calls its run completed. Kept, detached and warm "
         "machines and services stay until their deadline. A preview ends after its pull request is closed.",
     )
-    reap.add_argument(
-        "--cloud", metavar="CLOUD", default="", help="the clouds to ask (default: every cloud with credentials)"
-    )
-    reap.add_argument(
-        "--owner", metavar="OWNER/NAME", help="the repository whose leases to end (default: GITHUB_REPOSITORY)"
-    )
-    reap.add_argument(
-        "--all-owners",
-        action="store_true",
-        help="the leases of every repository; for others, the deadline alone decides",
-    )
+    verb_options.add_flags(reap, table.terminal_options("reap"))
     verb_options.add_flags(reap, table.verb_options("reap"))
     reap.set_defaults(grace=table.BY_NAME["grace"].default)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from cvl_ci.inputs import parsers
 from cvl_ci.inputs.option import ACTION, EVERYWHERE, option
 from cvl_ci.inputs.parsers import Wrong
+from cvl_ci.model.lease_name import is_domain
 from cvl_ci.model.secret import Secret
 
 MOST_NETWORKS = 20
@@ -45,6 +46,19 @@ def read_path(value: object) -> str:
     return text
 
 
+def read_pem(value: object) -> str:
+    """Return the text or the file of a certificate or a key, as it is: a message about it could show a secret."""
+    return str(value).strip()
+
+
+def read_domain(value: object) -> str:
+    """Return a name of DNS in small letters. Raise Wrong for anything else."""
+    text = parsers.text(value).lower()
+    if not is_domain(text):
+        raise Wrong("is not a name of DNS with a dot and at most 63 letters, such as models.example.com")
+    return text
+
+
 def read_replicas(value: object) -> int:
     """Return a count of machines. Raise Wrong for anything else."""
     text = str(value).strip()
@@ -72,7 +86,7 @@ def read_networks(value: object) -> tuple[str, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class DeployInputs:
-    """The port, the probe, the life and the callers of a service. Times in minutes."""
+    """The port, the probe, the life, the callers and the certificate of a service. Times in minutes."""
 
     ttl: float | None = option(
         parsers.minutes,
@@ -110,6 +124,17 @@ class DeployInputs:
         entry_points=EVERYWHERE,
         verbs=("deploy",),
     )
+    smoke_schema: str = option(
+        parsers.text,
+        value="",
+        help="A file of the example's folder with a JSON Schema. Each answer to a smoke request must match it, or the "
+        "deployment fails and its machine ends.",
+        metavar="FILE",
+        example="answer.schema.json",
+        default="any answer",
+        entry_points=EVERYWHERE,
+        verbs=("deploy",),
+    )
     replicas: int | None = option(
         read_replicas,
         help="How many machines serve it. More than 1 is a plan only: cvl-ci shows its price and the task for "
@@ -127,6 +152,37 @@ class DeployInputs:
         example="203.0.113.0/24",
         default="any address, with the token",
         is_repeatable=True,
+        entry_points=EVERYWHERE,
+        verbs=("deploy",),
+    )
+    tls_cert: str = option(
+        read_pem,
+        value="",
+        help="The certificate of the service with its chain, its own first, as PEM. At a terminal a file, in a "
+        "workflow the text itself. The URL then begins with `https://`.",
+        metavar="FILE",
+        example="fullchain.pem",
+        default="plain HTTP",
+        entry_points=EVERYWHERE,
+        verbs=("deploy",),
+    )
+    tls_key: Secret | None = option(
+        lambda value: Secret(read_pem(value)),
+        help="The private key of that certificate, as PEM without a passphrase. At a terminal a file, in a workflow "
+        "the text itself, from a secret. The machine gets it.",
+        metavar="FILE",
+        example="privkey.pem",
+        entry_points=EVERYWHERE,
+        verbs=("deploy",),
+    )
+    domain: str = option(
+        read_domain,
+        value="",
+        help="The name in the URL of a service with a certificate, which has to be for that name. Point its DNS at "
+        "the address that cvl-ci tells.",
+        metavar="NAME",
+        example="models.example.com",
+        default="the URL has the address",
         entry_points=EVERYWHERE,
         verbs=("deploy",),
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from cvl_ci.inputs import locations, parsers
 from cvl_ci.inputs.option import CLI, option
 from cvl_ci.inputs.parsers import Wrong
-from cvl_ci.inputs.suggest import near
+from cvl_ci.inputs.suggest import similar
 from cvl_ci.model.location import Location
 
 PHASES = ("provisioning", "setup", "running", "fetching", "releasing")
@@ -31,7 +31,7 @@ def _one_of(words: Sequence[str]) -> Callable[[object], str]:
         word = parsers.text(value)
         by_small = {choice.lower(): choice for choice in words}
         if word.lower() not in by_small:
-            raise Wrong("is none of these", near=near(word, words) or tuple(words))
+            raise Wrong("is none of these", near=similar(word, words) or tuple(words))
         return by_small[word.lower()]
 
     return read

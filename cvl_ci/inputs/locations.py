@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from cvl_ci.inputs.parsers import Wrong
-from cvl_ci.inputs.suggest import near
+from cvl_ci.inputs.suggest import similar
 from cvl_ci.model.location import SANDBOX, Location
 
 # sky/skylet/constants.py ALL_CLOUDS of SkyPilot 0.14.1, and our own sandbox.
@@ -51,7 +51,7 @@ def read(value: object) -> tuple[Location, ...]:
 def runner(value: object) -> str:
     word = str(value).strip().lower()
     if word not in RUNNERS:
-        raise Wrong(f"is none of {', '.join(RUNNERS)}", near=near(word, RUNNERS))
+        raise Wrong(f"is none of {', '.join(RUNNERS)}", near=similar(word, RUNNERS))
     return word
 
 
@@ -61,7 +61,7 @@ def check_regions(place: Location, regions: Callable[[str], Sequence[str]]) -> N
     if place.region is None or not region_names:
         return
     if place.region not in region_names:
-        raise Wrong(f"is no region of {place.cloud}", near=near(place.region, region_names), display=place.region)
+        raise Wrong(f"is no region of {place.cloud}", near=similar(place.region, region_names), display=place.region)
     if place.zone and place.cloud in _ZONE_BEGINS_WITH_REGION and not place.zone.startswith(place.region):
         raise Wrong(f"is no zone of {place.region}", near=(f"{place.region}a",), display=place.zone)
 
@@ -84,7 +84,7 @@ def _place(entry: str) -> Location:
     if cloud == "*":
         raise Wrong("names a region of any cloud: name the cloud too, as in `aws/us-east-1`", display=entry)
     if cloud not in CLOUDS:
-        raise Wrong("is no cloud that SkyPilot knows", near=near(cloud, CLOUDS), display=entry)
+        raise Wrong("is no cloud that SkyPilot knows", near=similar(cloud, CLOUDS), display=entry)
     if cloud in _REGION_HAS_SLASHES:
         return Location(cloud=cloud, region=rest or None)
     region, _, zone = rest.partition("/")

@@ -109,6 +109,15 @@ class MatrixInputs:
         entry_points=COMMANDS,
         verbs=("matrix",),
     )
+    pack: bool = option(
+        parsers.flag,
+        value=False,
+        help="`true`: legs that need the same machine run in turn on one. Each entry of the matrix is then a queue for "
+        "`verb: queue`.",
+        default="each leg has its own machine",
+        entry_points=COMMANDS,
+        verbs=("matrix",),
+    )
     on_dropped: str = option(
         parsers.choice(WARN, FAIL),
         value=WARN,

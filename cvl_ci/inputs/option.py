@@ -63,7 +63,7 @@ class InputOption:
 
     @property
     def flag(self) -> str:
-        return _flag(self.name)
+        return _flag(self.shape.flag_name or self.name)
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -86,6 +86,8 @@ class OptionShape:
     is_positional: bool = False
     is_value_optional: bool = False
     """The flag alone means `true`."""
+    flag_name: str = ""
+    """The name of the flag where it is not the option's: another verb has an option of that name."""
     other_flags: tuple[str, ...] = ()
 
 
@@ -98,6 +100,7 @@ def option(
     is_repeatable: bool = False,
     is_positional: bool = False,
     is_value_optional: bool = False,
+    flag_name: str = "",
     other_flags: tuple[str, ...] = (),
     **about: Any,
 ) -> Any:
@@ -107,6 +110,7 @@ def option(
         is_repeatable=is_repeatable,
         is_positional=is_positional,
         is_value_optional=is_value_optional,
+        flag_name=flag_name,
         other_flags=other_flags,
     )
     metadata = {"option": InputOption(name="", read=read, help=help, shape=shape, **about)}

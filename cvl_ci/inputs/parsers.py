@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 
 from cvl_ci.inputs.patterns import MOST_PATTERNS, TooMany, patterns
-from cvl_ci.inputs.suggest import near
+from cvl_ci.inputs.suggest import similar
 from cvl_ci.model.resource_request import Spot
 from cvl_ci.model.secret import Secret
 
@@ -29,13 +29,19 @@ _KEY_KINDS = (
 
 
 class Wrong(ValueError):
-    """This value cannot be meant. `display`: what to print instead of it, where it may be a secret."""
+    """This value cannot be meant. `display`: what to print instead of it, where it may be a secret.
 
-    def __init__(self, problem: str, *, near: tuple[str, ...] = (), display: str | None = None) -> None:
+    `further`: mistakes in other parts of the same value.
+    """
+
+    def __init__(
+        self, problem: str, *, near: tuple[str, ...] = (), display: str | None = None, further: tuple[Wrong, ...] = ()
+    ) -> None:
         super().__init__(problem)
         self.problem = problem
         self.near = near
         self.display = display
+        self.further = further
 
 
 LONGEST_RETENTION_DAYS = 400
@@ -87,7 +93,7 @@ def whole_number(value: object) -> int:
     return int(number)
 
 
-def turns(value: object) -> int:
+def trial_count(value: object) -> int:
     number = whole_number(value)
     if number > MOST_TURNS:
         raise Wrong(f"is more than {MOST_TURNS}")
@@ -213,7 +219,7 @@ def choice(*choices: str) -> Callable[[object], str]:
     def read(value: object) -> str:
         word = text(value)
         if word.lower() not in choices:
-            raise Wrong(f"is none of {', '.join(choices)}", near=near(word, choices))
+            raise Wrong(f"is none of {', '.join(choices)}", near=similar(word, choices))
         return word.lower()
 
     return read

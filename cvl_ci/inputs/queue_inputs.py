@@ -27,7 +27,8 @@ class QueueInputs:
     queue: str = option(
         parsers.text,
         value="",
-        help="The file with the jobs of `verb: queue`. The other inputs of a run count for each of its jobs.",
+        help="The file with the jobs of `verb: queue`, or the jobs as a JSON object. `verb: matrix` with `pack` writes "
+        "such objects. The other inputs of a run count for each of its jobs.",
         metavar="FILE",
         example="queue.yaml",
         entry_points=ACTION,

@@ -27,7 +27,7 @@ from cvl_ci.inputs.run_inputs import (
     VariableInputs,
     WorkInputs,
 )
-from cvl_ci.inputs.suggest import near
+from cvl_ci.inputs.suggest import similar
 from cvl_ci.inputs.table import RUN_BY_NAME, RUN_OPTIONS, run_options
 from cvl_ci.model.location import Location
 from cvl_ci.model.reuse import SECRET_VARIABLE
@@ -125,8 +125,9 @@ def read_group(
         try:
             arguments[option.name] = (readers or {}).get(option.name, option.read)(value)
         except Wrong as wrong:
-            display = wrong.display if wrong.display is not None else _as_text(value)
-            mistakes.append(_mistake(spelling, option.name, display, wrong))
+            for one in (wrong, *wrong.further):
+                display = one.display if one.display is not None else _as_text(value)
+                mistakes.append(_mistake(spelling, option.name, display, one))
     return group(**arguments)
 
 
@@ -185,7 +186,7 @@ def _unknown(name: str, value: object, names: Collection[str]) -> InputProblem:
     if own_name is not None:
         problem = f"is another name of {own_name}, which has a value too: give one of them"
         return InputProblem(field=name, value=_as_text(value), problem=problem)
-    return InputProblem(field=name, value=_as_text(value), problem="is no input", near=near(name, names))
+    return InputProblem(field=name, value=_as_text(value), problem="is no input", near=similar(name, names))
 
 
 def _empty(value: object) -> bool:

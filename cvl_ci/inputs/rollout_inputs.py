@@ -8,7 +8,7 @@ from cvl_ci.inputs import parsers
 from cvl_ci.inputs.matrix_inputs import read_list
 from cvl_ci.inputs.option import ACTION, CLI, EVERYWHERE, option
 from cvl_ci.inputs.parsers import Wrong
-from cvl_ci.inputs.suggest import near
+from cvl_ci.inputs.suggest import similar
 from cvl_ci.model.container_image import ImageName, image_name
 from cvl_ci.model.secret import Secret
 
@@ -40,7 +40,7 @@ def read_steps(value: object) -> tuple[str, ...]:
     words = read_list(value)
     for word in words:
         if word not in STEPS:
-            raise Wrong(f"is not one of {', '.join(STEPS)}", display=word, near=near(word, STEPS))
+            raise Wrong(f"is not one of {', '.join(STEPS)}", display=word, near=similar(word, STEPS))
     return tuple(step for step in STEPS if step in words)
 
 

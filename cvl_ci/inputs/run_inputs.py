@@ -230,7 +230,7 @@ class TrialInputs:
     """The repetitions of a job, and the comparison with another commit."""
 
     repeat: int | None = option(
-        parsers.turns,
+        parsers.trial_count,
         help="Run the job this many times on one machine, each time in a fresh copy. Metrics are medians, "
         "with all samples. In a matrix: this many legs, each on its own machine.",
         metavar="N",

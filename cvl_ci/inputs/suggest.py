@@ -11,7 +11,7 @@ def folded(word: str) -> str:
     return word.lower().replace("-", "_")
 
 
-def near(word: str, names: Iterable[str], *, at_most: int = 3) -> tuple[str, ...]:
+def similar(word: str, names: Iterable[str], *, at_most: int = 3) -> tuple[str, ...]:
     """Return the known words that look like this one, the most similar first."""
     by_folded: dict[str, str] = {}
     for name in names:

@@ -15,6 +15,7 @@ from cvl_ci.inputs.queue_inputs import QUEUE_GROUPS
 from cvl_ci.inputs.rollout_inputs import ROLLOUT_GROUPS
 from cvl_ci.inputs.run_inputs import RUN_GROUPS
 from cvl_ci.inputs.step_inputs import STEP_GROUPS
+from cvl_ci.inputs.terminal_inputs import TERMINAL_GROUPS
 
 RUN_OPTIONS = options_of(*RUN_GROUPS)
 STEP_OPTIONS = options_of(*STEP_GROUPS)
@@ -24,6 +25,7 @@ PRICE_OPTIONS = options_of(*PRICE_GROUPS)
 MODEL_OPTIONS = options_of(*MODEL_GROUPS)
 QUEUE_OPTIONS = options_of(*QUEUE_GROUPS)
 DEPLOY_OPTIONS = options_of(*DEPLOY_GROUPS, *ROLLOUT_GROUPS)
+TERMINAL_OPTIONS = options_of(*TERMINAL_GROUPS)
 OPTIONS = (
     *RUN_OPTIONS,
     *STEP_OPTIONS,
@@ -33,6 +35,7 @@ OPTIONS = (
     *MODEL_OPTIONS,
     *QUEUE_OPTIONS,
     *DEPLOY_OPTIONS,
+    *TERMINAL_OPTIONS,
 )
 
 BY_NAME: Mapping[str, InputOption] = {option.name: option for option in OPTIONS}
@@ -64,6 +67,36 @@ _COST_OF_HISTORY = (
 )
 """Inputs of the verb `history` that name the runs to sum."""
 
+_VIEWS: Mapping[str, tuple[InputOption, ...]] = {
+    "status": (
+        replace(
+            BY_NAME["cloud"],
+            help="Ask these providers too: aws, sandbox; any: all with credentials.",
+            example="",
+            default="",
+        ),
+    ),
+    "down": (
+        replace(
+            BY_NAME["all"],
+            help="Every lease of this computer, and every machine with our labels that the cloud shows.",
+            example="",
+            default="",
+        ),
+        replace(
+            BY_NAME["cloud"],
+            help="A cloud to ask, in addition to this computer's records: aws, sandbox.",
+            example="",
+            default="",
+        ),
+    ),
+    "reap": (replace(BY_NAME["cloud"], help="The clouds to ask.", example="", default="every cloud with credentials"),),
+    "deploy": (replace(BY_NAME["dry_run"], help="Show port, probe, machine and price; start nothing."),),
+    "queue": (replace(BY_NAME["outputs_dir"], help="The folder for files and record.", default="cvl-outputs/queue"),),
+    "collect": (replace(BY_NAME["outputs_dir"], help="The folder for files and summaries.", default="cvl-outputs"),),
+}
+"""Inputs of other verbs that a verb takes in its own words."""
+
 
 def verb_options(verb: str, entry_point: EntryPoint = EntryPoint.CLI) -> tuple[InputOption, ...]:
     """Return what a verb takes at an entry point, its own options first."""
@@ -75,6 +108,14 @@ def verb_options(verb: str, entry_point: EntryPoint = EntryPoint.CLI) -> tuple[I
     if verb == "cost":
         return (*options, *_COST_OF_HISTORY)
     return (_DRILL_CLOUD, *options) if verb == "drill" else options
+
+
+def terminal_options(verb: str) -> tuple[InputOption, ...]:
+    """Return what a verb takes on a command line beyond verb_options: the form of its answer, and its views."""
+    views = _VIEWS.get(verb, ())
+    names = {view.name for view in views}
+    own = (option for option in TERMINAL_OPTIONS if option.is_taken_by(verb, EntryPoint.CLI))
+    return (*views, *(option for option in own if option.name not in names))
 
 
 def run_options(entry_point: EntryPoint) -> tuple[InputOption, ...]:

@@ -46,13 +46,19 @@ def read(parsed: Namespace, fields: Sequence[InputOption]) -> dict[str, Any]:
         try:
             values[field.name] = field.read(value)
         except Wrong as wrong:
-            name = field.metavar if field.is_positional else field.flag
-            mistakes.append(InputProblem(field=name, value=str(value), problem=wrong.problem, near=wrong.near))
+            mistakes.append(
+                InputProblem(field=name_of(field), value=str(value), problem=wrong.problem, near=wrong.near)
+            )
     if surplus and not parsed.doubtful:
         mistakes.append(InputProblem(field="command line", value=" ".join(surplus), problem="is one word too many"))
     if mistakes:
         raise RequestError(mistakes)
     return values
+
+
+def name_of(field: InputOption) -> str:
+    """Return the name of an option as a person types it."""
+    return field.metavar if field.is_positional else field.flag
 
 
 def _words_by_field(

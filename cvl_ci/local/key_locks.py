@@ -27,7 +27,7 @@ class FileKeyLocks:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
-    def take(self, key: str) -> FileKeyLock | None:
+    def acquire(self, key: str) -> FileKeyLock | None:
         try:
             refuse_links(self._directory)
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -50,11 +50,11 @@ def gather(paths: Iterable[str], *, field: str, believes_git: bool = False) -> t
             missing.append(InputProblem(field=field, value=text, problem="is neither a file nor a folder"))
             continue
         if path.is_file():
-            _take(path, legs_, troubles, expected=True, forgeable=forgeable)
+            _read_leg_file(path, legs_, troubles, expected=True, forgeable=forgeable)
             continue
         for file in _files(path, troubles):
             is_summary = file.name.startswith(lease_name.PREFIX)
-            _take(file, legs_, troubles, expected=is_summary, forgeable=forgeable)
+            _read_leg_file(file, legs_, troubles, expected=is_summary, forgeable=forgeable)
         for folder in _artifacts(path):
             _take_artifact(folder, legs_, troubles, forgeable=forgeable)
     if missing:
@@ -149,7 +149,9 @@ def _refuse(file: Path, forgeable: Container[Path]) -> None:
         raise ValueError(COMMITTED)
 
 
-def _take(file: Path, legs_: list[Leg], troubles: list[str], *, expected: bool, forgeable: Container[Path]) -> None:
+def _read_leg_file(
+    file: Path, legs_: list[Leg], troubles: list[str], *, expected: bool, forgeable: Container[Path]
+) -> None:
     """Read a file.
 
     `expected`: whether a file that is not a summary is a problem. Jobs write JSON files of their own.

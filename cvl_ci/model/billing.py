@@ -15,8 +15,8 @@ from datetime import datetime, timezone
 
 from cvl_ci.model.location import SANDBOX
 
-READ_ON = "2026-11-29"
-"""The day on which the sources below were read."""
+READ_ON = "2026-11-30"
+"""The day on which the sources below were read, in stored copies of these pages where they could not be opened."""
 
 
 class BilledUntil(enum.Enum):
@@ -92,12 +92,12 @@ _AWS = BillingRules(
     address=UnitPrice(
         usd=0.005,
         per="hour",
-        source="https://www.repost.aws/articles/ARknH_OR0cTvqoTfJrVGaB8A (since 2024-02-01)",
+        source="https://www.repost.aws/articles/ARknH_OR0cTvqoTfJrVGaB8A (since 2024-02-01, in use or not)",
     ),
     traffic=UnitPrice(
         usd=0.09,
         per="GB",
-        source="https://www.egresscost.com/aws (the first 100 GB of an account's month are free)",
+        source="https://wring.co/blog/aws-data-transfer-pricing-guide (a third party; 100 GB a month are free)",
     ),
     sources=(
         "https://aws.amazon.com/about-aws/whats-new/2017/10/announcing-amazon-ec2-per-second-billing/",
@@ -130,7 +130,10 @@ RULES: Mapping[str, BillingRules] = {
         begins="it is `starting`; `creating` is free",
         until=BilledUntil.GONE,
         disk_type="Premium_LRS",
-        sources=("https://learn.microsoft.com/en-us/azure/virtual-machines/states-billing",),
+        sources=(
+            "https://learn.microsoft.com/en-us/azure/virtual-machines/states-billing",
+            "https://learn.microsoft.com/en-us/answers/questions/2259765 (an unconfirmed answer: 1 s, at least 300 s)",
+        ),
     ),
     "lambda": BillingRules(
         granularity_seconds=60.0,
@@ -152,7 +155,9 @@ RULES: Mapping[str, BillingRules] = {
         ),
         address=UnitPrice(usd=0.0, per="hour", source=_FREE_ON_RUNPOD),
         traffic=UnitPrice(usd=0.0, per="GB", source=_FREE_ON_RUNPOD),
-        sources=("https://docs.runpod.io/pods/pricing",),
+        sources=(
+            "https://docs.runpod.io/pods/pricing (per second; the page of its billing information says per minute)",
+        ),
     ),
     "nebius": BillingRules(
         granularity_seconds=1.0,

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+HUB = "hf"
+"""The scheme of a repository of the model hub."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class BucketAddress:
     """`prefix`: without a slash at either end; empty for the whole bucket.
 
-    `bucket`: in Azure, `ACCOUNT/CONTAINER`.
+    `bucket`: in Azure, `ACCOUNT/CONTAINER`. Of the hub, `OWNER/NAME@REVISION`, after `datasets/` or `spaces/`.
     """
 
     bucket: str

@@ -21,10 +21,14 @@ class Fleet:
         """Return the price of all machines with their disks and addresses, as far as a source gives it."""
         return self.nodes * (self.hourly_usd + extra_hourly_usd(self.cloud, disk_gb=self.disk_gb, at=at))
 
-    def cost_usd(self, *, seconds: float, at: float, machines: int | None = None) -> float:
-        """Return the cost of this time by the provider's rules. `machines`: fewer than all."""
-        share = 1.0 if machines is None else machines / self.nodes
-        return self.total_hourly_usd(at=at) * share * rules_of(self.cloud).billed_seconds(seconds) / 3600
+    def cost_usd(self, *, seconds: float, at: float, machines: int | None = None, before: float = 0.0) -> float:
+        """Return the cost of this time by the provider's rules. `machines`: fewer than all.
+
+        `before`: for how many seconds the machines had lived. That time, and a provider's minimum in it, is not in it.
+        """
+        share, rules = 1.0 if machines is None else machines / self.nodes, rules_of(self.cloud)
+        billed = rules.billed_seconds(before + seconds) - rules.billed_seconds(before)
+        return self.total_hourly_usd(at=at) * share * billed / 3600
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 LABEL_OWNER = "cvl-ci-owner"
@@ -28,7 +29,12 @@ LABEL_SHARED = "cvl-ci-reuse-shared"
 SHARED = "true"
 """The mark of such a machine that other computers enter too. Only its own labels tell who uses it now."""
 LABEL_SERVICE = "cvl-ci-service"
-"""The address of a service that a machine runs, as `10-0-0-1-8080`: a label that each cloud accepts."""
+"""The address of a service that a machine runs, as `10-0-0-1-8080`: a label that each cloud accepts.
+
+`10-0-0-1-8080-tls` is an address of HTTPS.
+"""
+LABEL_DOMAIN = "cvl-ci-domain"
+"""The name in the URL of a service with a certificate, with `_` for each dot."""
 LABEL_DETACHED = "cvl-ci-detached"
 """The bucket of the results, on a machine whose run has left it alone with its job."""
 LABEL_ENVIRONMENT = "cvl-ci-environment"
@@ -58,7 +64,9 @@ _DIGEST_CHARACTERS = 8
 _NO_PREVIEW = "env-"
 _ADDRESS = re.compile(r"(?:\d{1,3}\.){3}\d{1,3}", re.ASCII)
 _PREVIEW = re.compile(r"pr-(\d{1,10})(?:-|$)", re.ASCII)
-_SERVICE = re.compile(r"((?:\d{1,3}-){3}\d{1,3})-(\d{1,5})", re.ASCII)
+_SERVICE = re.compile(r"((?:\d{1,3}-){3}\d{1,3})-(\d{1,5})(-tls)?", re.ASCII)
+_HOST = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_DOMAIN = re.compile(rf"(?=.*[a-z])(?:{_HOST}\.)+{_HOST}", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,17 +108,34 @@ def _run_part(run: str) -> str:
     return re.sub(r"[^a-z0-9]", "", run.lower())[-_RUN_CHARACTERS:] or "0"
 
 
-def service_label(host: str, port: int) -> str:
-    """Return the label of a service at an IPv4 address. Raise ValueError for another kind of address."""
+def is_domain(name: str) -> bool:
+    """Return whether a text is a name of DNS with a dot, in small letters and short enough for a label."""
+    return len(name) <= _LABEL_CHARACTERS and _DOMAIN.fullmatch(name) is not None
+
+
+def service_labels(host: str, port: int, *, is_encrypted: bool = False, domain: str = "") -> dict[str, str]:
+    """Return the labels of a service at an IPv4 address. Raise ValueError for another kind of address."""
     if not _ADDRESS.fullmatch(host):
         raise ValueError(f"{host!r} is not an IPv4 address")
-    return f"{host.replace('.', '-')}-{port}"
+    label = f"{host.replace('.', '-')}-{port}{'-tls' if is_encrypted else ''}"
+    return {LABEL_SERVICE: label, **({LABEL_DOMAIN: domain.replace(".", "_")} if domain else {})}
 
 
-def service_url(label: str) -> str:
-    """Return the URL in a label; empty for a text that `service_label` does not write."""
-    match = _SERVICE.fullmatch(label)
-    return f"http://{match[1].replace('-', '.')}:{match[2]}" if match else ""
+def service_url(labels: Mapping[str, str]) -> str:
+    """Return the URL in the labels of a machine; empty for texts that `service_labels` does not write."""
+    match = _SERVICE.fullmatch(labels.get(LABEL_SERVICE, ""))
+    if match is None:
+        return ""
+    domain = labels.get(LABEL_DOMAIN, "").replace("_", ".")
+    is_named = bool(match[3]) and is_domain(domain)
+    host = domain if is_named else match[1].replace("-", ".")
+    return f"{'https' if match[3] else 'http'}://{host}:{match[2]}"
+
+
+def service_address(labels: Mapping[str, str]) -> str:
+    """Return the address in the labels of a machine, also where its URL has a name; empty without such a label."""
+    match = _SERVICE.fullmatch(labels.get(LABEL_SERVICE, ""))
+    return match[1].replace("-", ".") if match else ""
 
 
 def preview_environment(number: int, name: str = "") -> str:

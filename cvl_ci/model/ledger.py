@@ -6,7 +6,7 @@ import enum
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from cvl_ci.model.billing import UnitPrice, month_hours, rules_of
+from cvl_ci.model.billing import BillingRules, UnitPrice, month_hours, rules_of
 from cvl_ci.model.location import Location
 
 
@@ -83,8 +83,37 @@ class Origin(enum.Enum):
 
 
 @dataclass(frozen=True, kw_only=True)
+class BilledTime:
+    """The time of an entry, in epoch seconds.
+
+    `birth`: the beginning of the machine's life, where earlier runs have paid for it until `start`. A provider's
+    minimum belongs to that beginning, and so only to the first of these runs.
+    """
+
+    start: float
+    end: float
+    birth: float | None = None
+
+    def seconds(self, rules: BillingRules) -> float:
+        """Return the seconds that the provider bills, without those before `start`."""
+        before = max(0.0, self.start - self.birth) if self.birth is not None else 0.0
+        return rules.billed_seconds(before + self.end - self.start) - rules.billed_seconds(before)
+
+    def since(self, moment: float, *, birth: float | None) -> BilledTime:
+        """Return the part after a moment. `birth`: the beginning of the life, where the provider does not date it."""
+        start = max(self.start, moment)
+        own = self.birth if self.birth is not None else self.start
+        first = min(own, birth) if birth is not None else own
+        return BilledTime(start=start, end=max(start, self.end), birth=first if first < start else self.birth)
+
+    def until(self, moment: float) -> BilledTime:
+        """Return the part before a moment."""
+        return replace(self, end=min(self.end, moment))
+
+
+@dataclass(frozen=True, kw_only=True)
 class LedgerEntry:
-    """One thing that costs, from the beginning of its billing to its end, in epoch seconds.
+    """One thing that costs, from the beginning of its billing to its end.
 
     `quantity`: machines, addresses, GB of all disks or GB of traffic. `attempt`: the number of the attempt that it
     belongs to, from 1. `origin`: unless it is metered, cvl-ci's own moments stand for the provider's.
@@ -94,8 +123,7 @@ class LedgerEntry:
     item: str
     place: Location
     attempt: int
-    start: float
-    end: float
+    time: BilledTime
     quantity: float
     price: UnitPrice
     disks: float = 1
@@ -104,6 +132,14 @@ class LedgerEntry:
     note: str = ""
     is_free: bool = False
     """A rule of the provider makes this entry free."""
+
+    @property
+    def start(self) -> float:
+        return self.time.start
+
+    @property
+    def end(self) -> float:
+        return self.time.end
 
     @property
     def is_metered(self) -> bool:
@@ -118,7 +154,7 @@ class LedgerEntry:
         """Return the billed seconds of one item."""
         if self.kind is CostKind.TRAFFIC:
             return 0.0
-        return rules_of(self.place.cloud).billed_seconds(self.end - self.start)
+        return self.time.seconds(rules_of(self.place.cloud))
 
     @property
     def usd(self) -> float | None:
@@ -167,15 +203,18 @@ class Ledger:
     def of_kind(self, *kinds: CostKind) -> tuple[LedgerEntry, ...]:
         return tuple(entry for entry in self.entries if entry.kind in kinds)
 
-    def since(self, moment: float) -> Ledger:
-        """Return the part of the ledger after a moment, where earlier runs have counted their machines until then."""
+    def since(self, moment: float, *, birth: float | None = None) -> Ledger:
+        """Return the part of the ledger after a moment, where earlier runs have counted their machines until then.
+
+        `birth`: the beginning of these machines' lives by cvl-ci's own clock, for those that no provider dates.
+        """
         going_on = [entry for entry in self.entries if entry.end > moment or entry.kind is CostKind.TRAFFIC]
-        return Ledger(entries=tuple(replace(entry, start=max(entry.start, moment)) for entry in going_on))
+        return Ledger(entries=tuple(replace(one, time=one.time.since(moment, birth=birth)) for one in going_on))
 
     def until(self, moment: float) -> Ledger:
         """Return the ledger as it stood at a moment: later entries are absent, longer ones are cut there."""
         begun = [entry for entry in self.entries if entry.start < moment or entry.kind is CostKind.TRAFFIC]
-        return Ledger(entries=tuple(replace(entry, end=min(entry.end, moment)) for entry in begun))
+        return Ledger(entries=tuple(replace(entry, time=entry.time.until(moment)) for entry in begun))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -115,6 +115,8 @@ class MachinePlan:
     """The public key of a person who may log in to a kept machine."""
     reuse: ReusePlan | None = None
     """The machine that waits between runs; None: the run has one of its own."""
+    is_cleaned: bool = False
+    """Whether the machine is cleaned after each job of a queue."""
 
     @property
     def is_on_sandbox(self) -> bool:

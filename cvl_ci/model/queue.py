@@ -40,6 +40,10 @@ class QueueJob:
     """At most one job of a group runs at a time."""
     machine: str | None = None
     """The key of a machine that its jobs use in turn, in one working directory. None: a machine of its own."""
+    clean: bool = False
+    """The next job of its machine finds nothing of this one."""
+    leg: str = ""
+    """The leg of a matrix that it is, as a report names it. Empty: none."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -73,7 +73,7 @@ class UseMark:
 
 @dataclass(frozen=True, kw_only=True)
 class MachineUse:
-    """One use of such a machine. `number`: from 1, which is the run that launched it.
+    """One use of such a machine. `number`: from 1, which is the run that launched it; 0: the run used none of the key.
 
     `entered_at`: epoch seconds of the beginning of this use. `idle_seconds`: how long the machine waited before.
     `idle_usd`: the cost of that wait, which the run before counted; None: no price is known.
@@ -85,7 +85,10 @@ class MachineUse:
     idle_seconds: float = 0.0
     idle_usd: float | None = None
     uncounted_usd: float | None = None
-    """The cost of the machine that this one replaces, since a run used it that was killed: no other run counts it."""
+    """The cost of machines of the key that this run ended, since a run used them that was killed.
+
+    No other run counts it.
+    """
 
     @property
     def is_warm(self) -> bool:

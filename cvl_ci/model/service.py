@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from cvl_ci.model.replicas import ReplicaPlan
+from cvl_ci.model.secret import Secret
 
 TTL_MINUTES = 240.0
 """The default life of a service in minutes, counted from its first answer."""
@@ -48,6 +49,19 @@ class Probe:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TlsPlan:
+    """The certificate with which the proxy of a service encrypts.
+
+    `chain`: certificates as PEM, the server's own first. `key`: its private key as PEM, without a passphrase.
+    `domain`: the name in the URL; empty: the URL has the address.
+    """
+
+    chain: str
+    key: Secret
+    domain: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ServicePlan:
     """A server that one machine runs. `port`: its own port on the machine, which the cloud does not open.
 
@@ -58,7 +72,7 @@ class ServicePlan:
     probe: Probe = Probe()
     kind: ServerKind = ServerKind.OTHER
     sources: tuple[str, ...] = ()
-    """Where port and probe come from, in words."""
+    """Where port, probe and schema come from, in words."""
     ttl_minutes: float = TTL_MINUTES
     allow: tuple[str, ...] = WORLD
     """The networks that may connect, as CIDR. The token is needed from each of them."""
@@ -69,11 +83,25 @@ class ServicePlan:
     """The policy of `service:` for requests to several replicas, for its task alone."""
     smokes: bool = True
     """Whether smoke requests follow the first answer."""
+    smoke_schema: Mapping[str, object] | None = None
+    """The JSON Schema of their answers. None: any answer is good."""
+    tls: TlsPlan | None = None
+    """None: the proxy takes plain HTTP."""
 
     @property
     def public_port(self) -> int:
         """Return the port of the proxy, which the cloud opens."""
         return next(port for port in PUBLIC_PORTS if port != self.port)
+
+    @property
+    def domain(self) -> str:
+        """Return the name in the URL; empty: the URL has the address."""
+        return "" if self.tls is None else self.tls.domain
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Return the texts to hide in every output."""
+        return () if self.tls is None else (self.tls.key.reveal(),)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,15 +119,25 @@ class SmokeResult:
     p95_seconds: float
     tokens_per_second: float | None = None
     problem: str = ""
+    mismatch: str = ""
+    """How an answer differs from the schema of the example; empty: each matches, or there is no schema."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServiceResult:
-    """A service that answered. `url`: of its proxy. `ready_seconds`: from the machine's launch to the first answer."""
+    """A service that answered. `url`: of its proxy. `ready_seconds`: from the machine's launch to the first answer.
+
+    `address`: the machine's IPv4 address, where the URL has a name. Its DNS has to lead there.
+    """
 
     url: str
     ready_seconds: float
+    address: str = ""
     smoke: SmokeResult | None = None
+
+    @property
+    def is_encrypted(self) -> bool:
+        return self.url.startswith("https://")
 
 
 def token_digest(token: str) -> str:

@@ -37,7 +37,7 @@ class StoredBytes:
 
 @dataclass(frozen=True, kw_only=True)
 class KeptBucket:
-    """A bucket that a run made, with the content that it had at last. `content` None: the provider did not list it.
+    """A bucket that a run made, with its last known content, for the price. `content` None: the provider listed none.
 
     `since`: the moment from which it may have existed, in epoch seconds.
     """
@@ -54,6 +54,7 @@ class KeptBucket:
 
     @property
     def monthly_usd(self) -> float | None:
+        """Return the price of the listed content for a month: the least, where the listing is not complete."""
         return None if self.content is None else monthly_usd(self.content.bytes)
 
 

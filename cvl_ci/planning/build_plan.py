@@ -160,7 +160,7 @@ def plan(inputs: Inputs, draft: RunPlan, *, gpu: Mapping[str, float] | None) -> 
         files=replace(draft.files, outputs=inputs.files.outputs),
         variables=_variables(inputs, draft.variables),
         machines=MachinePlan(
-            needs=_needs(inputs, draft.machines.needs, gpu, is_spot=draft.machines.spot is Spot.ALWAYS),
+            needs=_resource_request(inputs, draft.machines.needs, gpu, is_spot=draft.machines.spot is Spot.ALWAYS),
             num_nodes=inputs.machine.num_nodes or draft.machines.num_nodes,
             locations=locations,
             has_region_alone=draft.machines.has_region_alone and inputs.location.cloud is None,
@@ -259,7 +259,7 @@ def _unfit_clouds(inputs: Inputs, draft: RunPlan) -> frozenset[str]:
     )
 
 
-def _needs(
+def _resource_request(
     inputs: Inputs, declared: ResourceRequest, gpu: Mapping[str, float] | None, *, is_spot: bool
 ) -> ResourceRequest:
     """Return the requirements. `is_spot`: what the work itself says of spot."""

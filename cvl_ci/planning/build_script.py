@@ -59,7 +59,7 @@ def build_arguments(script: str) -> dict[str, str]:
         elif not word.startswith("-"):
             positional.append(word)
         elif name in _WITH_VALUE:
-            _take(name, value if sign else (words.pop(0) if words else ""), arguments, own)
+            _read_option(name, value if sign else (words.pop(0) if words else ""), arguments, own)
         elif name not in _FLAGS or value not in {"", "true"}:
             raise Wrong(f"builds with {word}")
     if len(positional) != 1 or not _is_own(positional[0], own):
@@ -67,7 +67,7 @@ def build_arguments(script: str) -> dict[str, str]:
     return arguments
 
 
-def _take(name: str, value: str, arguments: dict[str, str], own: Collection[str]) -> None:
+def _read_option(name: str, value: str, arguments: dict[str, str], own: Collection[str]) -> None:
     """Take one option with its value. Raise Wrong if it changes the image in another way than by an argument."""
     if name == _ARGUMENT:
         key, sign, text = value.partition("=")

@@ -43,8 +43,8 @@ class ExamplePath:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Subject:
-    """An example as this rule sees it.
+class ExampleSources:
+    """The files of an example that name other files.
 
     `texts`: its sources, by their paths from the root. `globs` None: none are set. `unseen`: whether its scripts are
     missing in this checkout, so that their names are unknown.
@@ -57,13 +57,13 @@ class Subject:
     unseen: bool = False
 
 
-def parts(subject: Subject, *, tree: Tree, read: Reader) -> tuple[ExamplePath, ...]:
-    """Return the parts, the example's own folder first."""
+def paths(subject: ExampleSources, *, tree: Tree, read: Reader) -> tuple[ExamplePath, ...]:
+    """Return the paths whose files belong to the example, its own folder first."""
     own = ExamplePath(path=subject.directory)
     if subject.globs is not None:
-        return (own, *(ExamplePath(path=_head(glob), glob=glob) for glob in map(_clean, subject.globs)))
+        return (own, *(ExamplePath(path=_fixed_part(glob), glob=glob) for glob in map(_clean, subject.globs)))
     paths: dict[str, None] = {}
-    named, installs = _named(subject, tree=tree, read=read)
+    named, installs = _paths_named(subject, tree=tree, read=read)
     around = enclosing(subject.directory)
     for folder in around:
         project = _project(folder, tree=tree, read=read) if python_packages.is_project(folder, tree) else None
@@ -93,7 +93,7 @@ def matches(glob: str, path: str) -> bool:
     return True
 
 
-def _named(subject: Subject, *, tree: Tree, read: Reader) -> tuple[set[str], bool]:
+def _paths_named(subject: ExampleSources, *, tree: Tree, read: Reader) -> tuple[set[str], bool]:
     """Return paths outside the example that its sources name, and whether one installs a project by its path."""
     outside_paths: set[str] = {"."} if subject.unseen else set()
     installs = False
@@ -140,7 +140,7 @@ def _clean(glob: str) -> str:
     return posixpath.normpath(glob.strip())
 
 
-def _head(glob: str) -> str:
+def _fixed_part(glob: str) -> str:
     """Return the longest folder, or the file, that contains all matches."""
     names = glob.split("/")
     plain = next((at for at, name in enumerate(names) if set(name) & set("*?[")), len(names))

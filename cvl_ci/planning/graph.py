@@ -19,12 +19,18 @@ def cycle(needs: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
 
 
 def _without_ends(graph: Mapping[str, list[str]]) -> dict[str, list[str]]:
-    """Return the ids from which a ring can be reached, each with such needs alone."""
-    remaining = dict(graph)
-    while True:
-        ends = {name for name, wants in remaining.items() if not wants}
-        if not ends:
-            return remaining
-        remaining = {
-            name: [one for one in wants if one not in ends] for name, wants in remaining.items() if name not in ends
-        }
+    """Return the ids from which a ring can be reached, each with such needs alone. Its time grows with the needs."""
+    needed_by: dict[str, list[str]] = {name: [] for name in graph}
+    counts = {name: len(wants) for name, wants in graph.items()}
+    for name, wants in graph.items():
+        for one in wants:
+            needed_by[one].append(name)
+    ends = [name for name, count in counts.items() if not count]
+    while ends:
+        end = ends.pop()
+        del counts[end]
+        for name in needed_by[end]:
+            counts[name] -= 1
+            if not counts[name]:
+                ends.append(name)
+    return {name: [one for one in graph[name] if one in counts] for name in counts}

@@ -6,7 +6,7 @@ import posixpath
 from collections.abc import Callable, Sequence
 
 from cvl_ci.inputs.parsers import Wrong
-from cvl_ci.inputs.suggest import folded, near
+from cvl_ci.inputs.suggest import folded, similar
 from cvl_ci.planning.example import FILE_NAME
 
 _OUTSIDE = "is outside the repository"
@@ -33,7 +33,7 @@ def find(words: str, directories: Sequence[str], *, root: str, name_of: Callable
         if candidates:
             raise Wrong(f"may be any of {len(candidates)} examples", near=candidates[:8])
     names = names or {directory: name_of(directory) or "" for directory in directories}
-    raise Wrong(_unknown(directories), near=_near(path, names))
+    raise Wrong(_unknown(directories), near=_similar(path, names))
 
 
 def _inside(words: str, root: str) -> str:
@@ -62,7 +62,7 @@ def _unknown(directories: Sequence[str]) -> str:
     return f"is not an example: none of the {len(directories)} here has that path or name"
 
 
-def _near(path: str, names: dict[str, str]) -> tuple[str, ...]:
+def _similar(path: str, names: dict[str, str]) -> tuple[str, ...]:
     """Return similar examples, by name, by path or by the same number of last parts.
 
     A name gets names as its answer.
@@ -75,5 +75,5 @@ def _near(path: str, names: dict[str, str]) -> tuple[str, ...]:
         for spelling, answer in spellings.items():
             if spelling:
                 answers.setdefault(folded(spelling), []).append(answer)
-    spellings_near = near(path, answers, at_most=5)
+    spellings_near = similar(path, answers, at_most=5)
     return tuple(dict.fromkeys(answer for spelling in spellings_near for answer in answers[spelling]))[:3]

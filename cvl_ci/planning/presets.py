@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cvl_ci.inputs.parsers import Wrong
-from cvl_ci.inputs.suggest import folded, near
+from cvl_ci.inputs.suggest import folded, similar
 
 BUILD = "build"
 _UNDECLARED = (BUILD, "train", "predict", "run")
@@ -83,7 +83,7 @@ def find(words: str, presets: Mapping[str, object], *, example: str) -> str:
     if len(alike) == 1:
         return alike[0]
     existing = f"it has {', '.join(presets)}" if presets else "it has none"
-    raise Wrong(f"is not a preset of {example}: {existing}", near=near(words, presets))
+    raise Wrong(f"is not a preset of {example}: {existing}", near=similar(words, presets))
 
 
 def only(presets: Mapping[str, object]) -> str | None:
@@ -142,7 +142,7 @@ def _script(
         raise Wrong(f"has the script {str(definition)!r}, which names no file")
     if not _is_file(words[0], files):
         scripts = [path for path in files if path.endswith((".sh", ".py"))]
-        raise Wrong(f"runs {words[0]!r}, which is not a file of the example", near=near(words[0], scripts))
+        raise Wrong(f"runs {words[0]!r}, which is not a file of the example", near=similar(words[0], scripts))
     rest = words[1:]
     if rest[:1] == ["--"]:
         rest = rest[1:]

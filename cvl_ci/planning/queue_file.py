@@ -8,7 +8,7 @@ from typing import Any
 
 from cvl_ci.errors import InputProblem
 from cvl_ci.inputs.option import by_own_name
-from cvl_ci.inputs.suggest import near
+from cvl_ci.inputs.suggest import similar
 from cvl_ci.inputs.table import RUN_OPTIONS
 from cvl_ci.model.queue import Queue, QueueJob, Retry, RetryCause
 from cvl_ci.planning import graph, queue_schema
@@ -57,7 +57,7 @@ class _Reader:
     def unknown_keys(self, prefix: str, mapping: Mapping[Any, Any], keys: Mapping[str, object]) -> None:
         for key in mapping:
             if key not in keys:
-                self.refuse(f"{prefix}{key}", mapping[key], "is not a key of a queue", near=near(str(key), keys))
+                self.refuse(f"{prefix}{key}", mapping[key], "is not a key of a queue", near=similar(str(key), keys))
 
     def mapping(self, field: str, value: object) -> Mapping[str, Any]:
         if value is None:
@@ -140,6 +140,8 @@ class _Reader:
             ),
             concurrency_group=self._group(f"{path}.concurrency_group", entry.get("concurrency_group")),
             machine=self._machine(f"{path}.machine", entry.get("machine")),
+            clean=self._flag(f"{path}.clean", entry.get("clean")),
+            leg=self._leg(f"{path}.leg", entry.get("leg")),
         )
 
     def _references(self, field: str, value: object, ids: Sequence[str]) -> tuple[str, ...]:
@@ -151,7 +153,7 @@ class _Reader:
             elif isinstance(reference, int) and not isinstance(reference, bool) and 0 <= reference < len(ids):
                 names.append(ids[reference])
             else:
-                self.refuse(field, reference, "is not a job of this queue", near=near(str(reference), ids))
+                self.refuse(field, reference, "is not a job of this queue", near=similar(str(reference), ids))
         return tuple(dict.fromkeys(names))
 
     def _retry(self, field: str, value: object) -> Retry:
@@ -170,7 +172,7 @@ class _Reader:
                     f"{field}.on",
                     word,
                     f"is none of {', '.join(words_of_causes)}",
-                    near=near(str(word), words_of_causes),
+                    near=similar(str(word), words_of_causes),
                 )
         limit = self.number(
             f"{field}.limit", retry.get("limit"), least=1, most=queue_schema.MOST_RETRIES, is_whole=True
@@ -196,3 +198,14 @@ class _Reader:
             return value
         self.refuse(field, value, "is neither `own` nor a key: letters, digits, `_`, `.` and `-`")
         return None
+
+    def _leg(self, field: str, value: object) -> str:
+        """Return the name of a leg in one line."""
+        if value is None:
+            return ""
+        if isinstance(value, str) and value.strip() and len(value) <= queue_schema.LONGEST_LEG and value.isprintable():
+            return value.strip()
+        self.refuse(
+            field, value, f"is not the name of a leg: one line of at most {queue_schema.LONGEST_LEG} characters"
+        )
+        return ""

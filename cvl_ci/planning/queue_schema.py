@@ -17,6 +17,7 @@ NAME = "queue"
 ID = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"
 MOST_JOBS = 500
 MOST_RETRIES = 10
+LONGEST_LEG = 300
 
 _ID: Schema = {"type": "string", "pattern": ID}
 _REFERENCE: Schema = {"anyOf": [_ID, {"type": "integer", "minimum": 0}]}
@@ -68,6 +69,16 @@ JOB_KEYS: Mapping[str, Schema] = {
     "machine": {
         "description": "`own`, or a key: jobs with one key run in turn on one machine, in one working directory.",
         **_ID,
+    },
+    "clean": {
+        "description": "With `machine`: the machine is cleaned after the job, and the next job finds nothing of it.",
+        "type": "boolean",
+    },
+    "leg": {
+        "description": "The leg of a matrix that it is, as the report names it.",
+        "type": "string",
+        "minLength": 1,
+        "maxLength": LONGEST_LEG,
     },
 }
 OWN_MACHINE = "own"

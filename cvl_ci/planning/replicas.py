@@ -11,7 +11,7 @@ from typing import Any
 
 from cvl_ci.inputs.deploy_inputs import MOST_REPLICAS
 from cvl_ci.inputs.parsers import Wrong
-from cvl_ci.inputs.suggest import near
+from cvl_ci.inputs.suggest import similar
 from cvl_ci.model.replicas import ReplicaPlan
 from cvl_ci.model.service import ServicePlan
 
@@ -111,7 +111,7 @@ def _refuse_unknown(mapping: Mapping[Any, Any], allowed: tuple[str, ...], place:
     unknown = sorted(str(key) for key in mapping if key not in allowed)
     if unknown:
         problem = f"has {unknown[0][:60]!r} in its {place}, which deploy does not read"
-        raise Wrong(problem, near=near(unknown[0], allowed))
+        raise Wrong(problem, near=similar(unknown[0], allowed))
 
 
 def _integer(key: str, value: object, *, least: int) -> int:

@@ -118,7 +118,7 @@ def declared(document: Mapping[str, Any]) -> Declared:
     )
 
 
-def needs(declaration: Declared, *, sources: Iterable[str] = (), known_gpus: Collection[str] = ()) -> ResourceRequest:
+def request(declaration: Declared, *, sources: Iterable[str] = (), known_gpus: Collection[str] = ()) -> ResourceRequest:
     """Return the machine for a declaration. Raise Wrong if no single GPU is enough, or a name is unknown.
 
     `sources`: the example's own text, searched only if it decides. `known_gpus`: SkyPilot's names.

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from cvl_ci.model.location import SANDBOX
 from cvl_ci.model.mount import MountMode
 from cvl_ci.model.plan import RunPlan
-from cvl_ci.planning import volume_rules
+from cvl_ci.planning import mount_places, volume_rules
 
 _ON_AWS = {SANDBOX, "aws"}
 NO_STREAM = (
@@ -20,6 +20,7 @@ def mistakes(plan: RunPlan) -> Iterator[str]:
     """Yield a sentence for each mount that the run could not keep its promise for."""
     is_sandbox = plan.machines.is_on_sandbox
     yield from volume_rules.mistakes(plan)
+    yield from mount_places.mistakes(plan)
     for mount in plan.files.mounts:
         if mount.volume:
             continue

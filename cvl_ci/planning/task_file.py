@@ -132,7 +132,7 @@ class _Reader:
                 secrets={str(name): Secret(str(value)) for name, value in secrets.items() if value is not None},
             ),
             machines=MachinePlan(
-                needs=self._one_of(machines) if machines else self._needs(locations),
+                needs=self._one_of(machines) if machines else self._resource_request(locations),
                 num_nodes=self._value("num_nodes", parsers.whole_number, self._task.get("num_nodes")) or 1,
                 locations=locations,
                 has_region_alone=any(one.has_region_alone for one in machines)
@@ -209,7 +209,7 @@ class _Reader:
         shared = {key: value for key, value in self._resources.items() if key not in keys.ALTERNATIVES}
         reader = _Reader({"resources": {**shared, **entry}}, known_gpus=self._known_gpus, clouds_with=self._clouds_with)
         places_read = reader._places()
-        needs = reader._needs(places_read)
+        needs = reader._resource_request(places_read)
         spot = bool(reader._resource("use_spot", parsers.flag))
         for key in (keys.INTERNAL | keys.RESOURCES_REFUSED.keys()) & entry.keys():
             self._wrong[f"{path}.{key}"] = f"has {path}.{key}, which a run does not take"
@@ -238,7 +238,7 @@ class _Reader:
         in_order = "ordered" in self._resources or (not self._entries() and self._gpus(self._places()).in_order)
         return alternatives.combined(machines, in_order=in_order, disk_gb=disk_gb)
 
-    def _needs(self, places_read: tuple[Location, ...]) -> ResourceRequest:
+    def _resource_request(self, places_read: tuple[Location, ...]) -> ResourceRequest:
         exact = {
             field
             for key, field in (("cpus", "cpus"), ("memory", "memory_gib"))
@@ -279,7 +279,7 @@ class _Reader:
 
     def _in_region(self, region: str, zone: object) -> tuple[Location, ...]:
         """Return the place in each cloud that has this region. SkyPilot looks for it in the enabled clouds."""
-        clouds = self._clouds_with(region, self._needs(())) if region else ()
+        clouds = self._clouds_with(region, self._resource_request(())) if region else ()
         if not clouds:
             key = "infra" if self._resources.get("infra") else "region"
             self._wrong[f"resources.{key}"] = (

@@ -14,7 +14,7 @@ from importlib import resources
 from itertools import chain, islice
 from typing import Any
 
-from cvl_ci.inputs.suggest import near
+from cvl_ci.inputs.suggest import similar
 from cvl_ci.model.location import SANDBOX
 
 Schema = Mapping[str, Any]
@@ -252,7 +252,7 @@ def _rules_of(key: object, schema: Schema) -> Schema | None:
 
 def _unknown(path: str, key: str, properties: Mapping[str, Schema]) -> str:
     names = [name for name in properties if not name.startswith("_")]
-    close = near(key, names)
+    close = similar(key, names)
     hint = f" (did you mean {' or '.join(close)}?)" if close else ""
     if not close and 0 < len(names) <= _FEW:
         hint = f" (it knows {', '.join(sorted(names))})"
@@ -275,7 +275,7 @@ def _wrong_text(value: str, schema: Schema) -> Iterator[tuple[str, tuple[str, ..
         words: Sequence[str] = schema.get(rule, ())
         alike = {word.lower() for word in words} if rule == "case_insensitive_enum" else set(words)
         if words and (value.lower() if rule == "case_insensitive_enum" else value) not in alike:
-            yield f"is not one of {', '.join(words)}", near(value, words)
+            yield f"is not one of {', '.join(words)}", similar(value, words)
     if "pattern" in schema and not re.search(schema["pattern"], value):
         yield "SkyPilot cannot read", ()
     if len(value) < schema.get("minLength", 0):

@@ -21,6 +21,7 @@ from cvl_ci.ports.events import (
 from cvl_ci.ports.inventory import Inventory, InventoryResult
 from cvl_ci.ports.jobs import Fetched, JobEnd, JobRequest, Jobs, UnpackStopped
 from cvl_ci.ports.leases import KeyLock, KeyLocks, LeaseRecord, Records
+from cvl_ci.ports.machine_log import MachineLog
 from cvl_ci.ports.machines import LaunchRequest, Machines, SharedMachines
 from cvl_ci.ports.prices import Prices
 from cvl_ci.ports.publishing import Artifacts, NotUploaded, Publication, Uploaded
@@ -28,7 +29,7 @@ from cvl_ci.ports.results import DetachedEnd, Results, StoredFile
 from cvl_ci.ports.run_logs import RunLog
 from cvl_ci.ports.run_reporter import RunReporter
 from cvl_ci.ports.services import ServiceAnswer, ServiceRequest, Services
-from cvl_ci.ports.storage import BucketContents, Storage
+from cvl_ci.ports.storage import BucketContents, OpenHub, Storage
 
 __all__ = [
     "Artifacts",
@@ -57,9 +58,11 @@ __all__ = [
     "LaunchRequest",
     "LeaseRecord",
     "Line",
+    "MachineLog",
     "Machines",
     "MakingBucket",
     "NotUploaded",
+    "OpenHub",
     "Paths",
     "Prices",
     "Progress",

@@ -6,6 +6,8 @@ from typing import Protocol
 
 
 class Clock(Protocol):
+    """The time of this computer."""
+
     def now(self) -> float:
         """Return seconds since the epoch."""
 

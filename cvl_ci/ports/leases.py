@@ -46,7 +46,7 @@ class KeyLock(Protocol):
 class KeyLocks(Protocol):
     """One user at a time for the machine of a key, among the processes with these records."""
 
-    def take(self, key: str) -> KeyLock | None:
+    def acquire(self, key: str) -> KeyLock | None:
         """Take the lock of a key. None: another process holds it. Raises EngineError."""
 
 

@@ -91,6 +91,9 @@ class SharedMachines(Protocol):
         Raises EngineError if the provider does not show all of them, running.
         """
 
+    def forget(self, cluster: str) -> None:
+        """Make this computer know nothing of machines that it does not use. Raises EngineError."""
+
     def change_use(self, cluster: str, *, before: str, after: str) -> bool:
         """Note the use of the machines on the head itself, if it notes the use `before`; empty: in any case.
 

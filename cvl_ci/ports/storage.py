@@ -21,6 +21,10 @@ class BucketContents(Protocol):
         """Return the files below an address; None where the bucket does not exist. Raises EngineError for no answer."""
 
 
+OpenHub = Callable[[str], BucketContents]
+"""Opens the repositories of the model hub, as machines see them that have this token; empty: none."""
+
+
 class Storage(BucketContents, Protocol):
     """Object storage, asked by the names of buckets. A bucket without the lease's label is never touched."""
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from cvl_ci.model.billing import BilledUntil, UnitPrice, rules_of
 from cvl_ci.model.launch import Attempt
-from cvl_ci.model.ledger import CostKind, Ledger, LedgerEntry, Life, Memory, Origin
+from cvl_ci.model.ledger import BilledTime, CostKind, Ledger, LedgerEntry, Life, Memory, Origin
 from cvl_ci.model.location import Location
 from cvl_ci.model.storage import GIB_MONTH_USD, PRICE_SOURCE, KeptBucket
 from cvl_ci.result.machine_lives import lives_by_attempt, named
@@ -218,15 +218,14 @@ def _entries(
     machine = UnitPrice(usd=attempt.hourly_usd or None, per="hour", source=price_source)
     for span, count in Counter(spans).items():
         origin = Origin.AT_MOST if attempt.is_bound or span.is_bound else Origin.ESTIMATED
-        lasted = span.end - span.start
+        time, lasted = BilledTime(start=span.start, end=span.end), span.end - span.start
         is_free = attempt.spot and span.is_taken and lasted < rules.free_spot_seconds
         yield LedgerEntry(
             kind=CostKind.MACHINE,
             item=attempt.instance_type,
             place=place,
             attempt=number,
-            start=span.start,
-            end=span.end,
+            time=time,
             quantity=count,
             price=machine,
             origin=Origin.METERED if span.is_metered and not attempt.is_bound else origin,
@@ -238,8 +237,7 @@ def _entries(
             item=rules.disk_type or "disk",
             place=place,
             attempt=number,
-            start=span.start,
-            end=span.end,
+            time=time,
             quantity=count * disk_gb,
             disks=count,
             price=rules.disk,
@@ -250,8 +248,7 @@ def _entries(
             item="public IPv4",
             place=place,
             attempt=number,
-            start=span.start,
-            end=span.end,
+            time=time,
             quantity=count,
             price=rules.address,
             origin=origin,
@@ -264,8 +261,7 @@ def _traffic(attempt: Attempt, number: int, traffic_bytes: float, *, item: str, 
         item=item,
         place=_place(attempt),
         attempt=number,
-        start=at,
-        end=at,
+        time=BilledTime(start=at, end=at),
         quantity=traffic_bytes / 1e9,
         price=rules_of(attempt.cloud).traffic,
         note="an estimate of what left the cloud",
@@ -285,8 +281,7 @@ def _bucket(bucket: KeptBucket, attempts: Sequence[Attempt], *, until: float) ->
         item=f"S3 Standard in {bucket.bucket}",
         place=Location(cloud=cloud, region=bucket.bucket.region or None),
         attempt=max(1, len(attempts)),
-        start=min(bucket.since or until, until),
-        end=until,
+        time=BilledTime(start=min(bucket.since or until, until), end=until),
         quantity=size_gib,
         price=UnitPrice(usd=GIB_MONTH_USD if is_known else None, per="GB-month", source=PRICE_SOURCE),
         note=stays if is_known else "its size is not known",

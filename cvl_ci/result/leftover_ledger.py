@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from cvl_ci.model.billing import UnitPrice, rules_of
-from cvl_ci.model.ledger import CostKind, Ledger, LedgerEntry
+from cvl_ci.model.ledger import BilledTime, CostKind, Ledger, LedgerEntry
 from cvl_ci.model.location import Location
 from cvl_ci.model.resource import Resource, ResourceKind
 
@@ -31,10 +31,10 @@ def of_resources(resources: Iterable[Resource], *, until: float, hourly_usd: Hou
 def _entries(resource: Resource, start: float, until: float, hourly_usd: Hourly, source: str) -> Iterator[LedgerEntry]:
     place, rules = Location(cloud=resource.provider, region=resource.region or None), rules_of(resource.provider)
 
+    time = BilledTime(start=start, end=until)
+
     def entry(kind: CostKind, item: str, quantity: float, price: UnitPrice) -> LedgerEntry:
-        return LedgerEntry(
-            kind=kind, item=item, place=place, attempt=1, start=start, end=until, quantity=quantity, price=price
-        )
+        return LedgerEntry(kind=kind, item=item, place=place, attempt=1, time=time, quantity=quantity, price=price)
 
     if resource.kind is ResourceKind.DISK and resource.pricing.size_gb:
         yield entry(CostKind.DISK, rules.disk_type or "disk", resource.pricing.size_gb, rules.disk)

@@ -137,7 +137,7 @@ def to_json(outcome: Outcome, *, commit: str = "") -> dict[str, object]:
         "reuse": _fields(outcome.machines.use) if outcome.machines.use else None,
         "turn": outcome.machines.turn or None,
         "driver": gpu.driver if gpu else "",
-        "attempts": [_fields(one) for one in outcome.machines.attempts],
+        "attempts": [_attempt_json(one) for one in outcome.machines.attempts],
         "recoveries": [_recovery_json(one) for one in outcome.machines.recoveries],
         "phases": {name: round(seconds, 3) for name, seconds in outcome.timing.phases.items()},
         "duration_seconds": round(outcome.timing.duration_seconds, 3),
@@ -164,6 +164,11 @@ def to_json(outcome: Outcome, *, commit: str = "") -> dict[str, object]:
             "ssh_commands": list(machines.ways_in) if machines else [],
         },
     }
+
+
+def _attempt_json(attempt: Attempt) -> dict[str, object]:
+    """Return the request. Only a failed request has a count of machines; otherwise it is null."""
+    return {**_fields(attempt), "machines": attempt.machines if attempt.error is not None else None}
 
 
 def _states_json(machines: MachineResult) -> list[dict[str, object]]:

@@ -28,7 +28,7 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if minutes else f"{hours} h"
 
 
-def stopwatch(seconds: float) -> str:
+def clock_text(seconds: float) -> str:
     """Return `1:32`, `2:05:09`."""
     minutes, rest = divmod(int(max(seconds, 0)), 60)
     hours, minutes = divmod(minutes, 60)

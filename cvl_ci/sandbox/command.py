@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TextIO
 
 from cvl_ci.errors import SandboxError
+from cvl_ci.inputs import verb_options
+from cvl_ci.inputs.table import terminal_options
 from cvl_ci.sandbox.faults import BUCKET_FAULTS, Faults, Throttle
 from cvl_ci.sandbox.machine_types import MachineType
 from cvl_ci.sandbox.sandbox import Sandbox
@@ -43,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     verb("up", _up, "start the sandbox; the first start builds a machine image, which takes minutes")
     status = verb("status", _status, "show the machines with their states and tags, and the faults")
-    status.add_argument("--json", action="store_true", help="print JSON, for programs")
+    verb_options.add_flags(status, terminal_options("sandbox status"))
     verb("down", _down, "stop the sandbox and remove everything it made except the machine image")
     verb("reset", _reset, "empty the sandbox: no machines, no buckets, no faults")
     verb("env", _env, 'print shell exports for other programs: eval "$(cvl-ci sandbox env)"; sky launch ...')
@@ -98,7 +100,7 @@ def _up(sandbox: Sandbox, parsed: argparse.Namespace, out: TextIO) -> None:
 
 
 def _status(sandbox: Sandbox, parsed: argparse.Namespace, out: TextIO) -> None:
-    status = sandbox.status()
+    status = sandbox.status(with_size=True)
     print(json.dumps(status.to_json(), indent=2) if parsed.json else "\n".join(describe(status)), file=out)
 
 

@@ -39,9 +39,12 @@ def create(directory: Path) -> Keys:
     folder.mkdir(mode=0o700, exist_ok=True)
     folder.chmod(0o700)
     draft = folder / f".{FILE}.{secrets.token_hex(4)}"
-    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-        json.dump(asdict(new_keys), file)
-    draft.replace(folder / FILE)
+    try:
+        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            json.dump(asdict(new_keys), file)
+        draft.replace(folder / FILE)
+    finally:
+        draft.unlink(missing_ok=True)
     return new_keys
 
 

@@ -1,4 +1,4 @@
-"""A stopwatch whose text a person reads."""
+"""A timer whose text a person reads."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 
-class Stopwatch:
+class Timer:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._start = clock()

@@ -30,13 +30,13 @@ if TYPE_CHECKING:
     )
     from cvl_ci.wiring.directories import (
         environment,
-        handover_left,
-        handover_path,
         keep_details,
         key_locks,
-        records,
+        open_records,
+        post_state_path,
         run_logs,
         sandbox_directory,
+        step_state_path,
     )
     from cvl_ci.wiring.drilling import drill
     from cvl_ci.wiring.month import within_month
@@ -56,17 +56,16 @@ __all__ = [
     "environment",
     "forget_credentials",
     "goes_through_server",
-    "handover_left",
-    "handover_path",
     "has_credentials",
     "keep_details",
     "key_locks",
     "machine_types",
     "on_sandbox",
     "on_usable_clouds",
+    "open_records",
+    "post_state_path",
     "prices",
     "reap",
-    "records",
     "require_credentials",
     "run_logs",
     "sandbox_directory",
@@ -74,6 +73,7 @@ __all__ = [
     "set_up",
     "skypilot_catalogue",
     "status",
+    "step_state_path",
     "until_release",
     "within_month",
 ]

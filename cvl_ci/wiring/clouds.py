@@ -19,6 +19,7 @@ from cvl_ci.clouds.catalogue.prices import CataloguePrices
 from cvl_ci.engine import server_inventory as served
 from cvl_ci.engine.detached_results import StoredResults
 from cvl_ci.engine.jobs import SkyPilotJobs
+from cvl_ci.engine.machine_log import SkyPilotMachineLog
 from cvl_ci.engine.machines import SkyPilotMachines
 from cvl_ci.engine.session import Session
 from cvl_ci.engine.sharing import SkyPilotSharing
@@ -26,7 +27,7 @@ from cvl_ci.errors import EngineError, InputProblem, RequestError
 from cvl_ci.local.clock import SystemClock
 from cvl_ci.model.lease_name import LABEL_KEPT
 from cvl_ci.model.location import SANDBOX, Location
-from cvl_ci.ports import Cloud, Inventory, Progress, Watch
+from cvl_ci.ports import BucketContents, Cloud, Inventory, Progress, Watch
 from cvl_ci.sandbox import MachineType, Sandbox, SkyAccess, is_started_by_run
 from cvl_ci.wiring.access import renews_role, set_up
 from cvl_ci.wiring.directories import sandbox_directory
@@ -71,7 +72,7 @@ class OpenClouds:
                 yield cloud
         else:
             through = served.goes_through(locations, self._environ, by_record=self._by_record)
-            with self._closing(self._served(user_id) if through else self._real(locations, user_id)) as cloud:
+            with self._closing(self._server_cloud(user_id) if through else self._real(locations, user_id)) as cloud:
                 yield cloud
 
     @contextmanager
@@ -131,6 +132,7 @@ class OpenClouds:
             machines=SkyPilotMachines(session),
             jobs=SkyPilotJobs(session),
             shared=SkyPilotSharing(session),
+            log=SkyPilotMachineLog(session),
             inventory=inventory.Inventories({SANDBOX: aws}),
             billed=False,
             named=SANDBOX,
@@ -156,13 +158,20 @@ class OpenClouds:
             machines=SkyPilotMachines(session),
             jobs=SkyPilotJobs(session),
             shared=SkyPilotSharing(session),
+            log=SkyPilotMachineLog(session),
             inventory=inventories,
             storage=buckets,
             contents=inventory.all_stores(buckets, environ),
+            hub=self._hub,
             results=StoredResults(partial(_bucket, environ), environment=environ),
         )
 
-    def _served(self, user_id: str) -> Cloud:
+    def _hub(self, token: str) -> BucketContents:
+        from cvl_ci.hub.repositories import open_repositories
+
+        return open_repositories(self._environ, token)
+
+    def _server_cloud(self, user_id: str) -> Cloud:
         endpoint = served.address(self._environ)
         session = Session(environment=_for_skypilot(self._environ, user_id), clock=SystemClock())
         machines = SkyPilotMachines(session)

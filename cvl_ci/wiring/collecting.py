@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from cvl_ci.local.clock import SystemClock
 from cvl_ci.wiring.clouds import OpenClouds, prices
-from cvl_ci.wiring.directories import records
+from cvl_ci.wiring.directories import open_records
 
 if TYPE_CHECKING:
     from cvl_ci.commands.collect.collect import Collected
@@ -36,7 +36,7 @@ def collect(
         folder_of=folder_of,
         tools=collecting.CollectPorts(
             clouds=OpenClouds(environ, by_record=True),
-            records=records(environ, reporter),
+            records=open_records(environ, reporter),
             prices=prices(environ),
             reporter=reporter,
             clock=SystemClock(),

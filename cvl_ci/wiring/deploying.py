@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cvl_ci.commands.plan import service as services
+from cvl_ci.commands.plan import tls
 from cvl_ci.errors import InputProblem, RequestError
 from cvl_ci.inputs.deploy_inputs import NOT_OF_A_SERVICE, DeployInputs
 from cvl_ci.inputs.reader import Spelling, read_group
@@ -32,11 +33,12 @@ class DeployRequest:
     def added_to(self, plan: RunPlan, masks: Masks, environ: Mapping[str, str], tell: Callable[[str], None]) -> RunPlan:
         """Return the plan with the service, after its image is in its registry. Raise CvlError.
 
-        The token is masked from here on.
+        The token and the key of its certificate are masked from here on.
         """
-        masks.add(self.token)
+        masks.add(self.token, *tls.secret_of(self.inputs))
         checkout, keyword = open_checkout(self.folder.resolve(), at="."), Spelling.KEYWORD
         plan = services.with_service(plan, self.inputs, checkout, token=self.token, spelling=keyword)
+        masks.add(*(plan.service.secrets if plan.service is not None else ()))
         if self.rollout.registry is None:
             return plan
         return images.with_image(

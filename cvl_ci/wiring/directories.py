@@ -31,7 +31,7 @@ def credentials_directory(environ: Mapping[str, str]) -> Path:
     return state_directory(environ) / "credentials"
 
 
-def handover_path(environ: Mapping[str, str], *, leg: str | None = None) -> Path:
+def step_state_path(environ: Mapping[str, str], *, leg: str | None = None) -> Path:
     """Return the state file of this leg of this step: legs with one HOME have a file each.
 
     `leg`: main's value, if known.
@@ -43,17 +43,17 @@ def handover_path(environ: Mapping[str, str], *, leg: str | None = None) -> Path
     return state_directory(environ) / "action" / f"{current.step_key}-{current.leg_key}.json"
 
 
-def handover_left(environ: Mapping[str, str]) -> Path:
+def post_state_path(environ: Mapping[str, str]) -> Path:
     """Return the file that post reads. A post without inputs takes the file of this step, if only one leg left one."""
     from cvl_ci.inputs import action_variables
 
-    own = handover_path(environ)
+    own = step_state_path(environ)
     step = own.stem.partition("-")[0]
     files = [] if action_variables.leg(environ) or own.exists() else sorted(own.parent.glob(f"{step}-*.json"))
     return files[0] if len(files) == 1 else own
 
 
-def records(environ: Mapping[str, str], reporter: RunReporter) -> Records:
+def open_records(environ: Mapping[str, str], reporter: RunReporter) -> Records:
     from cvl_ci.local.lease_records import FileRecords
 
     return FileRecords(state_directory(environ) / "leases", warn=reporter.warning)

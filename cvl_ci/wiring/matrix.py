@@ -59,16 +59,11 @@ def planned(inputs: MatrixVerbInputs, caller: MatrixCaller) -> planning.Matrix:
     """Return the matrix of a request. Raises RequestError, BudgetError."""
     checkout, since = open_checkout(caller.folder), inputs.matrix.changed_since
     request = planning.MatrixRequest(
-        examples=inputs.matrix.examples,
-        presets=inputs.matrix.presets,
-        clouds=inputs.matrix.clouds,
-        gpus=inputs.matrix.gpus,
+        axes=inputs.matrix,
         changed=changed_paths(checkout.root, since=since) if since else None,
         inputs={name: value for name, value in _of_every_leg(inputs).items() if value is not None},
         repeat=inputs.trials.repeat or 1,
-        budget_usd=inputs.matrix.budget,
         month=month_budget(checkout, caller.environ),
-        shard=inputs.matrix.shard,
     )
     built = planning.build(request, checkout=checkout, prices=caller.prices)
     if request.month is not None and any(leg.is_billed for leg in built.legs):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cvl_ci.errors import InputProblem, RequestError, StorageError
+from cvl_ci.errors import NOTHING_STARTED, CvlError, InputProblem, RequestError, StorageError
 from cvl_ci.inputs.model_inputs import LIST, REMOVE, UPLOAD, VERIFY, ModelInputs
 from cvl_ci.inputs.option import options_of
 from cvl_ci.inputs.reader import Spelling, read_group
@@ -24,6 +24,7 @@ Say = Callable[[str], None]
 Values = Mapping[str, Any]
 """Inputs by name and type as in inputs/model_inputs.py, from any entry point."""
 
+NO_MACHINE = "No machine was started."
 _WITH_MODEL = {UPLOAD, VERIFY, REMOVE}
 
 
@@ -39,9 +40,18 @@ class ModelsCaller:
 
 def models(values: Values, caller: ModelsCaller) -> int:
     """Carry out one operation on models and return the exit code. Raises CvlError."""
+    _require(values)
+    try:
+        return _carry_out(values, caller)
+    except CvlError as error:
+        if values["operation"] != UPLOAD and error.money == NOTHING_STARTED:
+            error.money = NO_MACHINE
+        raise
+
+
+def _carry_out(values: Values, caller: ModelsCaller) -> int:
     from cvl_ci.commands.models import listing, text
 
-    _require(values)
     operation, repo, address = values["operation"], values.get("repo_id", ""), values["storage"]
     revision = values.get("revision") or ""
     shelf = open_shelf(address, caller.environ)
@@ -55,7 +65,7 @@ def models(values: Values, caller: ModelsCaller) -> int:
         if result.problems:
             raise StorageError(
                 "\n".join(lines),
-                money="No machine was started.",
+                money=NO_MACHINE,
                 next_step=f"Remove the model and upload it again: cvl-ci models remove {repo} --in {address}",
             )
     else:
@@ -82,14 +92,14 @@ def upload_by_keywords(keywords: Mapping[str, object], caller: ModelsCaller) -> 
 
 def upload_model(values: Values, caller: ModelsCaller, shelf: Shelf) -> UploadedModel:
     """Store the model that these values name. Raises CvlError."""
-    from cvl_ci.commands.models.upload import UploadRequest, UploadTools, upload
+    from cvl_ci.commands.models.upload import UploadPorts, UploadRequest, upload
     from cvl_ci.local.clock import SystemClock
 
     source, name = _source(values, caller)
     request = UploadRequest(
         repo=name, files=tuple(values.get("model_files", ())), revision=values.get("revision") or ""
     )
-    return upload(request, UploadTools(source=source, shelf=shelf, clock=SystemClock(), tell=caller.tell))
+    return upload(request, UploadPorts(source=source, shelf=shelf, clock=SystemClock(), tell=caller.tell))
 
 
 def models_of_run(environ: Mapping[str, str]) -> Callable[[ModelPlan, str, Say], None]:
@@ -139,6 +149,8 @@ def _source(values: Values, caller: ModelsCaller) -> tuple[ModelSource, str]:
 
     repo = values["repo_id"]
     if not repo.startswith((".", "/")):
+        if (caller.folder / repo).is_dir():
+            caller.tell(f"cvl-ci asks the hub for {repo}. To store the folder of that name here, type ./{repo}")
         return open_hub(caller.environ), repo
     folder = (caller.folder / repo).resolve()
     return ModelFolder(folder), values.get("model_name") or _local_name(folder.name)

@@ -14,7 +14,7 @@ from cvl_ci.local.staging import LocalStaging
 from cvl_ci.model.outcome import Phase
 from cvl_ci.wiring.access import require_credentials
 from cvl_ci.wiring.clouds import OpenClouds, prices
-from cvl_ci.wiring.directories import key_locks, records
+from cvl_ci.wiring.directories import key_locks, open_records
 
 if TYPE_CHECKING:
     from cvl_ci.commands.run.in_turn import MachineEnd, Turn, Turns
@@ -81,13 +81,13 @@ def _ports(plan: RunPlan, *, environ: Mapping[str, str], reporter: RunReporter, 
     require_credentials(environ, [location.cloud for location in plan.machines.locations])
     return RunPorts(
         clouds=OpenClouds(environ, secrets=secrets),
-        records=records(environ, reporter),
+        records=open_records(environ, reporter),
         staging=LocalStaging(),
         reporter=reporter,
         prices=prices(environ),
         clock=SystemClock(),
         models=models_of_run(environ),
-        services=HttpServices(),
+        services=HttpServices(environ),
         locks=key_locks(environ),
     )
 
@@ -120,13 +120,13 @@ def end(
 
     if uses is not None:
         own = {name: uses[name] for name in names}
-        lease_records, locks = records(environ, reporter), key_locks(environ)
+        lease_records, locks = open_records(environ, reporter), key_locks(environ)
         with waiting.free_machines(own, records=lease_records, locks=locks, say=reporter.notice) as free:
             return end(free, environ=environ, locations=locations, user_id=user_id, reporter=reporter) if free else {}
 
     tools = ending.DownPorts(
         clouds=OpenClouds(environ, by_record=True),
-        records=records(environ, reporter),
+        records=open_records(environ, reporter),
         reporter=reporter,
         clock=SystemClock(),
     )

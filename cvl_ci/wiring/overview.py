@@ -33,6 +33,6 @@ def status(environ: Mapping[str, str], *, cloud: str) -> Overview:
         prices=prices(environ),
         clock=SystemClock(),
     )
-    return looking.look(
+    return looking.build_overview(
         locations, user_id=Owner(repository=repository, run="status").user_id, unread=unread, tools=tools
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import os
 import shlex
@@ -46,6 +47,18 @@ def read(path: Path, *, overrides: Mapping[str, object]) -> Queue:
         raise RequestError([InputProblem(field="FILE", value=str(path), problem=problem)]) from None
     except safe_yaml.Unreadable as error:
         raise RequestError([InputProblem(field="FILE", value=str(path), problem=str(error))]) from None
+    return of(document, overrides=overrides)
+
+
+def of_text(text: str, *, overrides: Mapping[str, object]) -> Queue:
+    """Return the queue of the JSON object in an input. Raises RequestError with all mistakes."""
+    try:
+        document = json.loads(text) if len(text) <= safe_yaml.LARGEST_BYTES else None
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict):
+        problem = f"is no JSON object of at most {safe_yaml.LARGEST_BYTES >> 10} KiB"
+        raise RequestError([InputProblem(field="queue", value=text[:80], problem=problem)])
     return of(document, overrides=overrides)
 
 
@@ -124,7 +137,7 @@ def plans_of(queued: Queue, caller: QueueCaller, *, by_inputs: bool = False) -> 
             plan = prepare(inputs, checkout=checkout, prices=catalogue, through_server=through_server)
             caller.masks.add(*secrets_of(plan.variables))
             plan = on_usable_clouds(plan, caller.environ, catalogue, by_inputs=by_inputs, asks_role=True)
-            plans[job.id] = within_month(plan, checkout, caller.environ)
+            plans[job.id] = machines.of_job(job, within_month(plan, checkout, caller.environ))
         except RequestError as error:
             mistakes += [replace(one, field=f"job {job.id}: {one.field}") for one in error.mistakes]
     mistakes += machines.mistakes(queued, plans)

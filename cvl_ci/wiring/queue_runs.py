@@ -14,7 +14,7 @@ from cvl_ci.commands.queue import run_queue
 from cvl_ci.commands.run.in_turn import Turn
 from cvl_ci.errors import CvlError, NotProvedGone, UntrustedCode
 from cvl_ci.local.clock import SystemClock
-from cvl_ci.local.console.callback_reporter import Listener
+from cvl_ci.local.console.callback_reporter import CallbackReporter
 from cvl_ci.local.console.log_file import KeptLog
 from cvl_ci.local.interruption import Interruption
 from cvl_ci.model.owner import Owner
@@ -24,7 +24,7 @@ from cvl_ci.result.no_follow import write_text
 from cvl_ci.result.summary import to_json
 from cvl_ci.result.text import accounted_for
 from cvl_ci.wiring.access import set_up
-from cvl_ci.wiring.directories import records
+from cvl_ci.wiring.directories import open_records
 from cvl_ci.wiring.one_run import carry_out, carry_out_in_turn, end, until_release
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ class JobThreads:
     @contextmanager
     def watched(
         self, job: str, folder: Path, interruption: Interruption, *, lease: tuple[str, str]
-    ) -> Iterator[Listener]:
+    ) -> Iterator[CallbackReporter]:
         """Give a reporter of one job, whose lines go to a file too. `lease`: its machine's first job, and its name."""
         tell = self.caller.tell
         log = KeptLog(folder.with_suffix(".log"), hide=self.caller.masks.hide_as_read, say=lambda _: None)
@@ -183,7 +183,7 @@ class JobThreads:
             self.caller.line(job, text)
 
         try:
-            yield Listener(
+            yield CallbackReporter(
                 on_line=line,
                 on_notice=lambda text: tell(f"{job}: {text}"),
                 on_phase=until_release(interruption),
@@ -208,8 +208,8 @@ class JobThreads:
 
     def end(self, leases: list[str]) -> Mapping[str, Release]:
         """End the leases of an earlier queue. One without a record here is looked for in the places of the jobs."""
-        reporter = Listener(on_line=self.caller.tell, on_notice=self.caller.tell, masks=self.caller.masks)
-        lease_records = records(self.caller.environ, reporter)
+        reporter = CallbackReporter(on_line=self.caller.tell, on_notice=self.caller.tell, masks=self.caller.masks)
+        lease_records = open_records(self.caller.environ, reporter)
         if self.caller.environ.get("GITHUB_REPOSITORY"):
             refuse_foreign(leases, lease_records, owner=self.caller.owner)
         recorded = [name for name in leases if lease_records.read(name) is not None]
@@ -299,7 +299,7 @@ class MachineTurns:
 
     def next(self, *, until: float) -> Turn | None:
         while True:
-            queued = self._jobs.take(run_queue.POLL_SECONDS)
+            queued = self._jobs.next_job(run_queue.POLL_SECONDS)
             if queued is not None:
                 return self.opened(queued)
             if not self._jobs.is_open or (self._clock.now() >= until and self._jobs.end()):

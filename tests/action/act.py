@@ -37,7 +37,7 @@ class Acted:
     def lines(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.text.splitlines() if line.startswith("{")]
 
-    def said(self, stage: str, step: str = OURS) -> str:
+    def output(self, stage: str, step: str = OURS) -> str:
         """What the container of one stage of a step, Main or Post, printed."""
         return "".join(each["msg"] for each in self._of(stage, step) if each.get("raw_output"))
 

@@ -11,7 +11,7 @@ from typing import Any
 import requests
 
 from tests.github.api import URL, Api
-from tests.github.kept import BLOBS
+from tests.github.repository_store import BLOBS
 
 PULL_REQUEST = 5
 
@@ -38,7 +38,7 @@ def serving(api: Api, address: str) -> Iterator[str]:
 
         def _answer(self) -> None:
             if self.path.startswith("/blobs/"):
-                self._said(*api.kept.blob(self.path.removeprefix("/blobs").partition("?")[0], dict(self.headers)))
+                self._respond(*api.store.blob(self.path.removeprefix("/blobs").partition("?")[0], dict(self.headers)))
                 return
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             headers = {name: value for name, value in self.headers.items() if name in {"Authorization", "Content-Type"}}
@@ -49,9 +49,9 @@ def serving(api: Api, address: str) -> Iterator[str]:
                 status, said, text = api._answer(prepared)
             here = url.removesuffix("/api/v3")
             headers = {name: value.replace(URL, url).replace(BLOBS, f"{here}/blobs") for name, value in said.items()}
-            self._said(status, text.replace(URL, url).encode(), headers)
+            self._respond(status, text.replace(URL, url).encode(), headers)
 
-        def _said(self, status: int, answer: bytes, headers: Mapping[str, str] | None = None) -> None:
+        def _respond(self, status: int, answer: bytes, headers: Mapping[str, str] | None = None) -> None:
             self.send_response(status)
             for name, value in {**(headers or {}), "Content-Length": str(len(answer))}.items():
                 self.send_header(name, value)

@@ -25,7 +25,7 @@ def ensure(workshop: Path) -> str:
     with one_at_a_time("action's image", print):
         base = _base(docker, workshop)
         wanted = f"cvl-ci-action:{_digest(base, _context())}"
-        if not _there(docker, wanted):
+        if not _exists(docker, wanted):
             _build(docker, wanted, ROOT, workshop, BASE=base, CATALOGUE="none")
         return wanted
 
@@ -44,7 +44,7 @@ def _base(docker: Docker, workshop: Path) -> str:
     authorities = sorted(AUTHORITIES.glob("*.crt"))
     stand_in = f"cvl-ci-action-base:{_digest('', {*STAND_IN.iterdir(), *authorities})}"
     for name in (said[1], stand_in):
-        if _there(docker, name):
+        if _exists(docker, name):
             return name
     try:
         docker.run("pull", "--quiet", said[1], timeout=600)
@@ -60,7 +60,7 @@ def _base(docker: Docker, workshop: Path) -> str:
     return said[1]
 
 
-def _there(docker: Docker, name: str) -> bool:
+def _exists(docker: Docker, name: str) -> bool:
     return bool(docker.lines("image", "ls", "--quiet", name))
 
 

@@ -36,13 +36,13 @@ class Step:
         self._reader.start()
 
     @property
-    def said(self) -> str:
+    def output(self) -> str:
         return "".join(self._lines)
 
     def until(self, word: str, within: float = 300.0) -> None:
         deadline = time.monotonic() + within
-        while word not in self.said:
-            assert self.process.poll() is None and time.monotonic() < deadline, f"no {word!r} in:\n{self.said}"
+        while word not in self.output:
+            assert self.process.poll() is None and time.monotonic() < deadline, f"no {word!r} in:\n{self.output}"
             time.sleep(0.02)
 
     def ended(self, within: float = 600.0) -> int:

@@ -61,11 +61,11 @@ def test_a_plan_is_shown_and_post_has_nothing_to_do(workflow: ActWorkflow) -> No
     litter(workflow)
     acted = workflow.run(PLAN, after=OUTCOME)
     assert acted.code == 0, acted.text
-    assert "digits-sgd train" in acted.said("Main")
-    assert "  First offer: $" in acted.said("Main")
+    assert "digits-sgd train" in acted.output("Main")
+    assert "  First offer: $" in acted.output("Main")
     assert (acted.result("Main"), acted.result("Post")) == ("success", "success")
-    assert acted.said("Post") == ""
-    assert acted.said("Main", "after") == "success\n"
+    assert acted.output("Post") == ""
+    assert acted.output("Main", "after") == "success\n"
     assert not (workflow.repository / "obeyed").exists()
 
 
@@ -73,17 +73,17 @@ def test_a_wrong_input_turns_the_step_red_and_names_all_that_is_wrong(workflow: 
     acted = workflow.run({**PLAN, "preset": "trian", "cloud": "asw"}, after=OUTCOME)
     assert acted.code == 1
     assert acted.result("Main") == "failure"
-    assert "trian" in acted.said("Main")
-    assert "asw" in acted.said("Main")
+    assert "trian" in acted.output("Main")
+    assert "asw" in acted.output("Main")
     assert acted.result("Post") == "success"
-    assert acted.said("Main", "after") == "failure\n"
+    assert acted.output("Main", "after") == "failure\n"
 
 
 def test_a_run_is_green_and_its_outputs_comment_and_artifacts_are_there(on_sandbox: ActWorkflow, api: Api) -> None:
     litter(on_sandbox)
     acted = on_sandbox.run({**RUN, "preset": "train_quick"}, after=OUTPUTS, event=github.event())
     assert acted.code == 0, acted.text
-    outcome, _, outputs = acted.said("Main", "after").partition("\n")
+    outcome, _, outputs = acted.output("Main", "after").partition("\n")
     known = json.loads(outputs)
     assert (outcome, known["ending"], known["exit_code"], known["released"]) == ("success", "succeeded", "0", "true")
     assert json.loads(known["metrics"])["test_accuracy"] > 0.5
@@ -93,8 +93,8 @@ def test_a_run_is_green_and_its_outputs_comment_and_artifacts_are_there(on_sandb
     kept = uploaded(on_sandbox)
     assert any(name.endswith("metrics.json") for name in kept)
     assert any(name.endswith(".log") for name in kept)
-    assert acted.said("Post") == ""
-    assert "gone, proved at" in acted.said("Main")
+    assert acted.output("Post") == ""
+    assert "gone, proved at" in acted.output("Main")
     assert leavings_of(on_sandbox) == NOTHING
     assert not (on_sandbox.repository / "obeyed").exists()
 
@@ -114,7 +114,7 @@ def test_after_a_main_that_was_killed_post_ends_its_machine_and_tells_what_was_k
     assert acted.code == 1
     assert (acted.result("Main"), acted.result("Post")) == ("failure", "success"), acted.text
     assert leavings_of(on_sandbox) == NOTHING
-    assert "0 left" in acted.said("Post")
+    assert "0 left" in acted.output("Post")
     [comment] = api.bodies()
     assert "Cancelled" in comment
     assert any(name.endswith(".log") for name in uploaded(on_sandbox))

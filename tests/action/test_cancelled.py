@@ -41,9 +41,9 @@ def test_cancelled_while_it_runs_it_leaves_no_machine_and_tells_the_cost(job: Jo
     assert len(machines_of(lease)) == 1
     assert main.cancel() is signal.SIGINT
     assert not main.alive()
-    assert main.said.rstrip().endswith("The post step takes the machine down and proves it.")
+    assert main.output.rstrip().endswith("The post step takes the machine down and proves it.")
     post = job.post()
-    assert post.ended() == 0, post.said
+    assert post.ended() == 0, post.output
     assert machines_of(lease) == []
     assert "Cancelled" in post.summary
     [comment] = api.bodies()
@@ -56,10 +56,10 @@ def test_cancelled_while_machines_are_asked_for_it_leaves_none_and_tells_the_cos
     main = job.main()
     main.until("lease cvl-")
     lease = lease_of(main)
-    assert eventually(lambda: machines_of(lease) != [], within=60), main.said
+    assert eventually(lambda: machines_of(lease) != [], within=300), main.output
     assert main.cancel() is signal.SIGINT
     post = job.post()
-    assert post.ended() == 0, post.said
+    assert post.ended() == 0, post.output
     assert machines_of(lease) == []
     [comment] = api.bodies()
     assert "Cancelled" in comment
@@ -76,7 +76,7 @@ def test_a_main_that_slept_through_its_cancellation_can_launch_nothing_when_it_w
     assert main.cancel() is signal.SIGKILL
     assert main.alive()
     post = job.post()
-    assert post.ended() == 0, post.said
+    assert post.ended() == 0, post.output
     main.signal_all("CONT")
     assert eventually(lambda: not main.alive(), within=60)
     assert machines_of(lease) == []
@@ -91,13 +91,13 @@ def test_a_main_that_goes_on_beside_post_finds_its_door_shut(job: Job, api: Api)
     lease = lease_of(main)
     main.process.kill()
     post = job.post()
-    assert post.ended() == 0, post.said
+    assert post.ended() == 0, post.output
     assert machines_of(lease) == []
     assert eventually(lambda: not main.alive(), within=120)
     assert machines_of(lease) == []
     [comment] = api.bodies()
-    assert "Cancelled" in comment, main.said
+    assert "Cancelled" in comment, main.output
 
 
 def lease_of(step: Step) -> str:
-    return str(json.loads(step.wrote("GITHUB_STATE")["handover"])["lease"])
+    return str(json.loads(step.wrote("GITHUB_STATE")["step_state"])["lease"])

@@ -41,9 +41,9 @@ def test_a_step_that_compares_is_red_where_its_pull_request_is_slower(
         "GITHUB_API_URL": api_url,
     }
     main = job.main()
-    assert main.ended() == 1, main.said
+    assert main.ended() == 1, main.output
     post = job.post()
-    assert post.ended() == 0, post.said
+    assert post.ended() == 0, post.output
     [comment] = api.bodies()
     for told in (comment, main.summary):
         assert "### Worse than its base: `timing train`" in told
@@ -53,7 +53,7 @@ def test_a_step_that_compares_is_red_where_its_pull_request_is_slower(
     [summary] = (job.workspace / "cvl-outputs").glob("*.json")
     tells_both_sides_in_turn(json.loads(summary.read_text()))
     assert (job.workspace / WORK).read_text() == SLOWER, "the working tree is as it was"
-    assert machines_of(json.loads(main.wrote("GITHUB_STATE")["handover"])["lease"]) == []
+    assert machines_of(json.loads(main.wrote("GITHUB_STATE")["step_state"])["lease"]) == []
 
 
 def tells_both_sides_in_turn(summary: dict[str, Any]) -> None:

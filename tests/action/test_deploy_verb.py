@@ -11,6 +11,7 @@ import pytest
 from cvl_ci.model.lease_name import LABEL_ENVIRONMENT, LABEL_KEPT
 from tests.action.test_main import Job
 from tests.github.runner import Runner
+from tests.support import certificates
 
 TOKEN = "a-token-of-the-callers-0123456789"
 INPUTS = {
@@ -69,6 +70,22 @@ def test_a_service_stays_after_post_and_its_token_is_masked(job: Deployments) ->
     code, said = job.run("/post-entrypoint")
     assert code == 0 and "is kept until" in said
     assert job.alive() == [machine]
+
+
+def test_a_certificate_makes_the_address_https_and_its_key_is_masked(job: Deployments) -> None:
+    own = certificates.pair()
+    tls = {"INPUT_TLS_CERT": own.cert, "INPUT_TLS_KEY": own.key, "INPUT_DOMAIN": certificates.NAME}
+    code, said = job.run("/entrypoint", **tls)
+    assert code == 0, said
+    url = f"https://{certificates.NAME}:8080"
+    assert job.outputs()["url"] == url
+    page = job.summary()
+    assert f"[{url}]({url}), with the token" in page and f"point {certificates.NAME} at 10.0.0.1" in page
+    secret = max(own.key.splitlines(), key=len)
+    assert any(secret in text for kind, _, text in Runner().read(said).obeyed if kind == "add-mask")
+    shown = "\n".join(line for line in said.splitlines() if not line.startswith("::add-mask::"))
+    assert secret not in shown + page + json.dumps([job.outputs(), job.labels(job.alive()[0])])
+    assert secret not in "".join(path.read_text() for path in job.folder.rglob("*.json")), "no record has it"
 
 
 def test_a_push_replaces_the_service_and_a_failed_one_leaves_it(job: Deployments) -> None:
@@ -160,6 +177,8 @@ def test_a_fork_gets_only_the_plan_and_its_close_ends_nothing(job: Deployments) 
         ({"INPUT_QUEUE": "queue.yaml"}, "is no input of `verb: deploy`"),
         ({"INPUT_CLOUD": "gcp"}, "opens no port"),
         ({"INPUT_COMMAND": "./server"}, "names no port"),
+        ({"INPUT_DOMAIN": "models.example.com"}, "tls_cert: '' is missing"),
+        ({"INPUT_TLS_KEY": "/etc/passwd"}, "tls_key: '***' is not PEM: give the text itself"),
     ],
 )
 def test_a_wrong_input_starts_nothing(job: Deployments, changed: dict[str, str], problem: str) -> None:

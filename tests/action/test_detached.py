@@ -37,7 +37,7 @@ from cvl_ci.ports import LeaseRecord, NotUploaded, Uploaded
 from cvl_ci.result.masks import Masks
 from cvl_ci.result.report import marker
 from cvl_ci.wiring import collecting
-from cvl_ci.wiring.directories import records
+from cvl_ci.wiring.directories import open_records
 from tests.github import openapi
 from tests.github.api import URL, Api
 from tests.support.fakes import FakeClock, FakeReporter
@@ -124,7 +124,7 @@ class Uploads:
         return Uploaded(name=name, id=1, url="", bytes=1, sha256="", files=1, left_out={})
 
 
-class Workflow:
+class DetachedStep:
     """One step with a HOME of its own. `ends`: what collecting finds for each lease."""
 
     def __init__(self, folder: Path) -> None:
@@ -159,7 +159,7 @@ class Workflow:
         )
 
     def hand_over(self) -> None:
-        records(self.environ, self.reporter).write(RECORD)
+        open_records(self.environ, self.reporter).write(RECORD)
         detached.hand_over(cast("Step", self.step), outcome(Ending.DETACHED, 0), self.environ)
 
     def comment_of(self, context: GitHubContext, *, group: str) -> StepComment:
@@ -193,8 +193,8 @@ def api() -> Iterator[Api]:
 
 
 @pytest.fixture
-def workflow(tmp_path: Path) -> Workflow:
-    return Workflow(tmp_path)
+def workflow(tmp_path: Path) -> DetachedStep:
+    return DetachedStep(tmp_path)
 
 
 @pytest.fixture
@@ -209,7 +209,7 @@ def finds(monkeypatch: pytest.MonkeyPatch) -> Callable[[Outcome | StillRunning],
             folder = folder_of(name)
             if isinstance(result, StillRunning):
                 return Collected(outcomes={}, running=(result,))
-            record = records(environ, reporter).read(name)
+            record = open_records(environ, reporter).read(name)
             publish(record, result, folder)
             return Collected(outcomes={name: result})
 
@@ -220,23 +220,23 @@ def finds(monkeypatch: pytest.MonkeyPatch) -> Callable[[Outcome | StillRunning],
     return find
 
 
-def test_main_leaves_the_record_as_an_artifact_and_the_commit_pending(api: Api, workflow: Workflow) -> None:
+def test_main_leaves_the_record_as_an_artifact_and_the_commit_pending(api: Api, workflow: DetachedStep) -> None:
     workflow.hand_over()
     text = workflow.uploads.got[f"{WAITING}{OWNER.name}"]
     facts = json.loads(text)["detached"]["workflow"]
     assert (facts["commit"], facts["context"]) == (COMMIT, "cvl-ci: train it (train (L4))")
-    ((commit, context, state, told),) = api.kept.statuses
+    ((commit, context, state, told),) = api.store.statuses
     assert (commit, context, state) == (COMMIT, "cvl-ci: train it (train (L4))", "pending")
     assert "at most" in told
 
 
-def test_a_record_that_cannot_be_uploaded_is_an_error_so_that_post_ends_the_machine(workflow: Workflow) -> None:
+def test_a_record_that_cannot_be_uploaded_is_an_error_so_that_post_ends_the_machine(workflow: DetachedStep) -> None:
     workflow.uploads.refuse = True
     with pytest.raises(CvlError):
         workflow.hand_over()
 
 
-def test_a_status_without_the_right_to_set_it_is_a_warning(workflow: Workflow) -> None:
+def test_a_status_without_the_right_to_set_it_is_a_warning(workflow: DetachedStep) -> None:
     with Api(writable=False).serving():
         workflow.hand_over()
     assert workflow.uploads.got
@@ -262,12 +262,12 @@ def test_a_status_without_the_right_to_set_it_is_a_warning(workflow: Workflow) -
     ids=str,
 )
 def test_the_check_gets_the_end_of_the_job(
-    api: Api, workflow: Workflow, finds: Callable[[Outcome], None], end: Outcome, state: str
+    api: Api, workflow: DetachedStep, finds: Callable[[Outcome], None], end: Outcome, state: str
 ) -> None:
-    api.kept.artifact(7, f"{WAITING}{OWNER.name}", {f"{OWNER.name}.json": as_text(RECORD)}, workflow_run=OWN)
+    api.store.artifact(7, f"{WAITING}{OWNER.name}", {f"{OWNER.name}.json": as_text(RECORD)}, workflow_run=OWN)
     finds(end)
     assert workflow.collect() == end.exit_code
-    ((commit, context, shown, _),) = api.kept.statuses
+    ((commit, context, shown, _),) = api.store.statuses
     assert (commit, context, shown) == (COMMIT, "cvl-ci: train it (train (L4))", state), "the commit is GitHub's word"
     is_gone = end.release is not None and end.release.gone
     assert workflow.published == ([f"cvl-ci-collected-{OWNER.name}"] if is_gone else []), (
@@ -278,11 +278,11 @@ def test_the_check_gets_the_end_of_the_job(
 
 @pytest.mark.parametrize(("answer", "is_marked"), [(500, False), (403, True)], ids=["later", "never"])
 def test_a_status_that_failed_for_now_is_set_by_the_next_collection(
-    workflow: Workflow, finds: Callable[[Outcome], None], answer: int, *, is_marked: bool
+    workflow: DetachedStep, finds: Callable[[Outcome], None], answer: int, *, is_marked: bool
 ) -> None:
     words = (answer, {"Content-Type": "application/json"}, '{"message": "no"}')
     with Api(faults={f"POST /repos/cvl/ci/statuses/{COMMIT}": [words] * 9}).serving() as api:
-        api.kept.artifact(7, f"{WAITING}{OWNER.name}", {f"{OWNER.name}.json": as_text(RECORD)}, workflow_run=OWN)
+        api.store.artifact(7, f"{WAITING}{OWNER.name}", {f"{OWNER.name}.json": as_text(RECORD)}, workflow_run=OWN)
         finds(outcome(Ending.SUCCEEDED, 0))
         assert workflow.collect() == 0
     assert list(workflow.uploads.got) == ([mark_name(OWNER.name)] if is_marked else [])
@@ -290,12 +290,12 @@ def test_a_status_that_failed_for_now_is_set_by_the_next_collection(
 
 
 def test_the_mark_comes_after_the_outputs_and_the_status(
-    api: Api, workflow: Workflow, finds: Callable[[Outcome], None], monkeypatch: pytest.MonkeyPatch
+    api: Api, workflow: DetachedStep, finds: Callable[[Outcome], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stop(*_: object, **__: object) -> bool:
         raise KeyboardInterrupt
 
-    api.kept.artifact(7, f"{WAITING}{OWNER.name}", {f"{OWNER.name}.json": as_text(RECORD)}, workflow_run=OWN)
+    api.store.artifact(7, f"{WAITING}{OWNER.name}", {f"{OWNER.name}.json": as_text(RECORD)}, workflow_run=OWN)
     finds(outcome(Ending.SUCCEEDED, 0))
     monkeypatch.setattr(detached, "_set_status", stop)
     with pytest.raises(KeyboardInterrupt):
@@ -315,24 +315,24 @@ def test_the_mark_comes_after_the_outputs_and_the_status(
     ids=range(5),
 )
 def test_a_record_that_cannot_be_read_is_not_the_absence_of_a_run_and_hides_no_other(
-    api: Api, workflow: Workflow, finds: Callable[[Outcome], None], text: str
+    api: Api, workflow: DetachedStep, finds: Callable[[Outcome], None], text: str
 ) -> None:
-    api.kept.artifact(7, f"{WAITING}{OWNER.name}", {f"{OWNER.name}.json": text}, workflow_run=OWN)
+    api.store.artifact(7, f"{WAITING}{OWNER.name}", {f"{OWNER.name}.json": text}, workflow_run=OWN)
     assert workflow.collect() == 79
     (told,) = [text for text in workflow.reporter.said if text.startswith("error: ")]
     assert OWNER.name in told
-    api.kept.artifact(7, f"{WAITING}{OWNER.name}", {f"{OWNER.name}.json": as_text(RECORD)}, workflow_run=OWN)
+    api.store.artifact(7, f"{WAITING}{OWNER.name}", {f"{OWNER.name}.json": as_text(RECORD)}, workflow_run=OWN)
     finds(outcome(Ending.SUCCEEDED, 0))
     assert workflow.collect() == 0
 
 
 def test_a_job_that_runs_leaves_its_check_pending_and_the_step_green(
-    api: Api, workflow: Workflow, finds: Callable[[StillRunning], None]
+    api: Api, workflow: DetachedStep, finds: Callable[[StillRunning], None]
 ) -> None:
-    api.kept.artifact(7, f"{WAITING}{OWNER.name}", {f"{OWNER.name}.json": as_text(RECORD)}, workflow_run=OWN)
+    api.store.artifact(7, f"{WAITING}{OWNER.name}", {f"{OWNER.name}.json": as_text(RECORD)}, workflow_run=OWN)
     finds(StillRunning(lease=OWNER.name, title="train it", until=2e9, usd=0.5))
     assert workflow.collect() == 0
-    assert api.kept.statuses == []
+    assert api.store.statuses == []
     assert any("still runs" in text for text in workflow.reporter.said)
 
 
@@ -342,11 +342,11 @@ def test_a_job_that_runs_leaves_its_check_pending_and_the_step_green(
     ids=["own", "another"],
 )
 def test_the_collected_files_tell_of_the_workflow_that_detached(
-    api: Api, workflow: Workflow, finds: Callable[[Outcome], None], url: str, shown: str
+    api: Api, workflow: DetachedStep, finds: Callable[[Outcome], None], url: str, shown: str
 ) -> None:
     workflow.hand_over()
     text = workflow.uploads.got[f"{WAITING}{OWNER.name}"].replace(RUN, url)
-    api.kept.artifact(7, f"{WAITING}{OWNER.name}", {f"{OWNER.name}.json": text}, workflow_run=OWN)
+    api.store.artifact(7, f"{WAITING}{OWNER.name}", {f"{OWNER.name}.json": text}, workflow_run=OWN)
     workflow.step.context = replace(workflow.step.context, run="99", attempt="1")
     finds(outcome(Ending.SUCCEEDED, 0))
     workflow.collect()
@@ -358,25 +358,25 @@ def test_the_collected_files_tell_of_the_workflow_that_detached(
 def described(api: Api, **more: object) -> None:
     """Let GitHub describe the run that detached: of a pull request, unless told otherwise."""
     request = {"id": 1, "number": 5, "url": "", "head": _end("train", HERE), "base": _end("main", HERE)}
-    api.kept.runs.append({"id": 7, "name": "nightly", "head_sha": COMMIT, "pull_requests": [request], **more})
+    api.store.runs.append({"id": 7, "name": "nightly", "head_sha": COMMIT, "pull_requests": [request], **more})
 
 
 def _end(branch: str, repository: int) -> dict[str, object]:
     return {"ref": branch, "sha": COMMIT, "repo": {"id": repository, "name": "ci", "url": ""}}
 
 
-def collected(api: Api, workflow: Workflow, finds: Callable[[Outcome], None], **facts: str) -> None:
+def collected(api: Api, workflow: DetachedStep, finds: Callable[[Outcome], None], **facts: str) -> None:
     workflow.hand_over()
     document = json.loads(workflow.uploads.got[f"{WAITING}{OWNER.name}"])
     document["detached"]["workflow"] |= facts
-    api.kept.artifact(7, f"{WAITING}{OWNER.name}", {f"{OWNER.name}.json": json.dumps(document)}, workflow_run=OWN)
+    api.store.artifact(7, f"{WAITING}{OWNER.name}", {f"{OWNER.name}.json": json.dumps(document)}, workflow_run=OWN)
     finds(outcome(Ending.SUCCEEDED, 0))
     workflow.step.context = replace(workflow.step.context, run="99", job="collect", leg="", workflow="collect")
     assert workflow.collect() == 0
 
 
 def test_the_end_replaces_main_s_comment_on_the_pull_request_that_github_names(
-    api: Api, workflow: Workflow, finds: Callable[[Outcome], None]
+    api: Api, workflow: DetachedStep, finds: Callable[[Outcome], None]
 ) -> None:
     own = marker(workflow.step.context.comment_key())
     number = api.comment(f"{own}<!-- run:7.2 ended -->\nIts job runs, detached.")
@@ -390,7 +390,7 @@ def test_the_end_replaces_main_s_comment_on_the_pull_request_that_github_names(
     assert "the next run" in workflow.reporter.said, "no line of an earlier run is told of this one"
 
 
-def test_a_later_run_s_comment_stays(api: Api, workflow: Workflow, finds: Callable[[Outcome], None]) -> None:
+def test_a_later_run_s_comment_stays(api: Api, workflow: DetachedStep, finds: Callable[[Outcome], None]) -> None:
     own = marker(workflow.step.context.comment_key())
     number = api.comment(f"{own}<!-- run:8.1 ended -->\nof a newer commit")
     described(api)
@@ -409,7 +409,7 @@ def test_a_later_run_s_comment_stays(api: Api, workflow: Workflow, finds: Callab
     ids=["none", "no list", "another commit", "into a fork"],
 )
 def test_the_record_s_own_words_name_no_pull_request(
-    api: Api, workflow: Workflow, finds: Callable[[Outcome], None], run: dict[str, object]
+    api: Api, workflow: DetachedStep, finds: Callable[[Outcome], None], run: dict[str, object]
 ) -> None:
     described(api, **run)
     collected(api, workflow, finds, pull_request="5", number="5", event="pull_request")
@@ -418,9 +418,9 @@ def test_the_record_s_own_words_name_no_pull_request(
     assert workflow.published and mark_name(OWNER.name) in workflow.uploads.got, "the end is told elsewhere"
 
 
-def test_nothing_that_waits_is_a_success(api: Api, workflow: Workflow) -> None:
+def test_nothing_that_waits_is_a_success(api: Api, workflow: DetachedStep) -> None:
     assert workflow.collect() == 0
-    assert api.kept.statuses == []
+    assert api.store.statuses == []
 
 
 @pytest.mark.parametrize(
@@ -434,9 +434,9 @@ def test_nothing_that_waits_is_a_success(api: Api, workflow: Workflow) -> None:
     ids=range(4),
 )
 def test_a_record_of_another_run_or_repository_is_not_touched(
-    api: Api, workflow: Workflow, record: LeaseRecord
+    api: Api, workflow: DetachedStep, record: LeaseRecord
 ) -> None:
-    api.kept.artifact(7, f"{WAITING}{OWNER.name}", {f"{OWNER.name}.json": as_text(record)}, workflow_run=OWN)
+    api.store.artifact(7, f"{WAITING}{OWNER.name}", {f"{OWNER.name}.json": as_text(record)}, workflow_run=OWN)
     assert workflow.collect() == 0
-    assert records(workflow.environ, workflow.reporter).read(OWNER.name) is None
+    assert open_records(workflow.environ, workflow.reporter).read(OWNER.name) is None
     assert any("another repository or run" in text for text in workflow.reporter.said)

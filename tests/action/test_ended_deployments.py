@@ -37,7 +37,7 @@ def step(api: Api, environment: dict[str, str]) -> Iterator[Step]:
 
 
 def states(api: Api) -> list[str]:
-    return [api.kept.states(number)[-1] for number in sorted(api.kept.deployments)]
+    return [api.store.states(number)[-1] for number in sorted(api.store.deployments)]
 
 
 @pytest.mark.parametrize(("is_closed", "older"), [(True, "inactive"), (False, "success")])
@@ -81,6 +81,17 @@ def test_the_comment_has_the_new_address_before_the_older_service_ends(api: Api,
     outcome = replace(SUCCEEDED, machines=replace(SUCCEEDED.machines, service=SERVICE))
     deploy_verb._announce(outcome, ("cvl-1-00000000",), step, StepPublication(step), 30)
     assert [text for text in map(str, api.comments.values()) if SERVICE.url in text]
+
+
+def test_a_new_address_of_a_name_is_announced_with_its_dns(step: Step, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The older service ends after the notice: until then the name has to lead to the new address."""
+    service = replace(SERVICE, url="https://models.example.com:8080", address="203.0.113.7")
+    outcome = replace(SUCCEEDED, machines=replace(SUCCEEDED.machines, service=service))
+    notices: list[str] = []
+    monkeypatch.setattr(step.reporter, "notice", notices.append)
+    deploy_verb._announce(outcome, ("cvl-1-00000000",), step, StepPublication(step), 30)
+    [notice] = notices
+    assert "Now point models.example.com at 203.0.113.7: an A record of its DNS." in notice
 
 
 @pytest.mark.parametrize(

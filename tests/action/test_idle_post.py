@@ -53,7 +53,7 @@ def test_an_idle_post_loads_nothing_heavy(tmp_path: Path, kept_until: str) -> No
         "print(code, *own, *other, *network)"
     )
     state = json.dumps({"lease": "cvl-1-00000000", "leg": "", "done": True, "kept_until": kept_until})
-    environ = {"PATH": os.defpath, "HOME": str(tmp_path), "GITHUB_RUN_ID": "1", "STATE_handover": state}
+    environ = {"PATH": os.defpath, "HOME": str(tmp_path), "GITHUB_RUN_ID": "1", "STATE_step_state": state}
     done = subprocess.run(
         [sys.executable, "-c", program], env=environ, capture_output=True, text=True, check=False, timeout=60
     )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from statistics import median
 
 import pytest
 
 from cvl_ci.sandbox.docker.engine import LABEL
 from tests.action.conftest import docker, give_back
 from tests.action.job import Job
+from tests.support.processor import within
 
 PYTHON = "/opt/cvl-ci/bin/python3"
 TURNS = """
@@ -32,7 +34,7 @@ def job(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Job]:
     folder = tmp_path_factory.mktemp("job")
     job = Job(image=image, folder=folder, given={"INPUT_CLOUD": "aws", "INPUT_COMMAND": "true", "INPUT_VERB": "plan"})
     main = job.main()
-    assert main.ended() == 0, main.said
+    assert main.ended() == 0, main.output
     yield job
     give_back(image, folder)
 
@@ -40,9 +42,9 @@ def job(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Job]:
 def test_an_idle_post_takes_less_than_half_a_second(job: Job) -> None:
     """Of the processor, and it waits for nothing: what it takes by the clock is a few starts of an interpreter."""
     turns = [[float(word) for word in line.split()] for line in job.inside(PYTHON, "-I", "-c", TURNS).splitlines()]
-    post, worked, interpreter, _ = (min(of_one) for of_one in zip(*turns, strict=True))
-    assert worked < 0.5, turns
-    assert post < 15 * interpreter, turns
+    post, worked, interpreter, _ = zip(*turns, strict=True)
+    assert within(min(worked), 0.5), turns
+    assert median(post) < 15 * median(interpreter), turns  # one start of either may find the machine idle
 
 
 def test_an_idle_post_loads_nothing_of_a_cloud_or_of_github(job: Job) -> None:
@@ -58,10 +60,25 @@ def test_all_that_a_run_loads_is_compiled(job: Job) -> None:
     """SkyPilot's import takes twice as long otherwise, at every run."""
     program = (
         "import sys, pathlib, cvl_ci.engine.sky_local, cvl_ci.sandbox.emulator.ec2, cvl_ci.sandbox.emulator.servers\n"
+        "from sky.backends.cloud_vm_ray_backend import SkyletClient\n"
+        "import grpc; SkyletClient(grpc.insecure_channel('unix:/nowhere'))\n"
         "files = [(m.__file__, m.__cached__) for m in [*sys.modules.values()] if getattr(m, '__cached__', None)]\n"
         "print(*(file for file, cached in files if file and not pathlib.Path(cached).exists()))"
     )
     assert job.inside(PYTHON, "-I", "-B", "-c", program) == "\n"
+
+
+def test_skypilot_s_wheel_is_there_and_no_run_builds_it_or_asks_pypi(job: Job) -> None:
+    program = (
+        "import subprocess, cvl_ci.engine.sky_local\n"
+        "from cvl_ci.engine import skypilot_wheel\n"
+        "from sky.backends import wheel_utils\n"
+        "subprocess.run = None\n"
+        "skypilot_wheel.provide()\n"
+        "folder, name = wheel_utils.build_sky_wheel()\n"
+        "print(len([*folder.glob('*.whl')]), len(name))"
+    )
+    assert job.inside(PYTHON, "-I", "-c", program) == "1 32\n"
 
 
 def test_what_a_run_calls_is_there(job: Job) -> None:

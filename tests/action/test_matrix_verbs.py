@@ -22,7 +22,7 @@ from cvl_ci.model.outcome import EXIT_NOT_PROVED_GONE
 from cvl_ci.result.benchmark import leg_file
 from tests.github import api as fake
 from tests.github.api import URL, Api
-from tests.github.kept import Kept
+from tests.github.repository_store import Store
 from tests.github.runner import read_file
 from tests.github.test_download import cost
 from tests.result.benchmark.legs import NIGHT, leg, never_started
@@ -38,13 +38,13 @@ DIGITS: dict[str, Any] = {"example": "digits_sgd", "preset": "train"}
 
 @pytest.fixture
 def api() -> Iterator[Api]:
-    with Api(kept=Kept(commits=[HEAD, BASE, "a" * 40])).serving() as api:
+    with Api(store=Store(commits=[HEAD, BASE, "a" * 40])).serving() as api:
         yield api
 
 
 @pytest.fixture
-def kept(api: Api) -> Kept:
-    return api.kept
+def store(api: Api) -> Store:
+    return api.store
 
 
 @dataclass
@@ -108,19 +108,19 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     return made
 
 
-def left(kept: Kept, *costs: dict[str, Any], run: int = 7) -> None:
+def upload_costs(store: Store, *costs: dict[str, Any], run: int = 7) -> None:
     for known in costs:
-        kept.artifact(run, f"cvl-legs-{known['leg']}-cost", cost(**known))
+        store.artifact(run, f"cvl-legs-{known['leg']}-cost", cost(**known))
 
 
-def nights(kept: Kept, count: int = 4, **changed: Any) -> None:
+def nights(store: Store, count: int = 4, **changed: Any) -> None:
     """Of the base: as many as it takes to know that its metrics never differ."""
     for number in range(count):
-        kept.run(800 + number, BASE)
+        store.run(800 + number, BASE)
         at = NIGHT - (count - number) * DAY
         url = f"https://github.com/o/r/actions/runs/{800 + number}"
         known = {**DIGITS, "commit": BASE, "at": at, "run_url": url, "cluster": f"cvl-{number}", **changed}
-        kept.artifact(800 + number, "cvl-report", {"legs.jsonl": leg_file.line(leg(**known)) + "\n"})
+        store.artifact(800 + number, "cvl-report", {"legs.jsonl": leg_file.line(leg(**known)) + "\n"})
 
 
 CLEAN: dict[str, Any] = {**DIGITS, "cluster": "cvl-now", "leg": "digits", "at": NIGHT}
@@ -132,9 +132,9 @@ SLOW: dict[str, Any] = {**CLEAN, "metrics": {"accuracy": 0.72}}
 # ---- a report --------------------------------------------------------------------------------------------------------
 
 
-def test_a_report_is_one_summary_one_comment_and_one_page(job: Job, api: Api, kept: Kept) -> None:
-    nights(kept)
-    left(kept, CLEAN, {**FAILED, "cluster": "cvl-gcp", "leg": "digits gcp", "cloud": "gcp"})
+def test_a_report_is_one_summary_one_comment_and_one_page(job: Job, api: Api, store: Store) -> None:
+    nights(store)
+    upload_costs(store, CLEAN, {**FAILED, "cluster": "cvl-gcp", "leg": "digits gcp", "cloud": "gcp"})
     assert job.step("report") == 1
     assert job.summary.startswith("### 1 of 2 legs red")
     [comment] = api.bodies()
@@ -149,11 +149,11 @@ def test_a_report_is_one_summary_one_comment_and_one_page(job: Job, api: Api, ke
     assert "in no artifact" in job.said(), "there is no service for artifacts here, and that is said"
 
 
-def test_the_same_legs_again_change_the_one_comment(job: Job, api: Api, kept: Kept) -> None:
-    left(kept, CLEAN)
+def test_the_same_legs_again_change_the_one_comment(job: Job, api: Api, store: Store) -> None:
+    upload_costs(store, CLEAN)
     job.step("report")
     job.environ["GITHUB_RUN_ID"] = "8"
-    left(kept, FAILED, run=8)
+    upload_costs(store, FAILED, run=8)
     job.step("report")
     [comment] = api.bodies()
     assert "1 of 1 leg red" in comment
@@ -168,10 +168,10 @@ def test_the_same_legs_again_change_the_one_comment(job: Job, api: Api, kept: Ke
     ids=["told", "fails"],
 )
 def test_what_got_worse_than_the_base_is_told_and_fails_where_it_shall(
-    job: Job, kept: Kept, given: dict[str, str], code: int, status: str
+    job: Job, store: Store, given: dict[str, str], code: int, status: str
 ) -> None:
-    nights(kept)
-    left(kept, SLOW)
+    nights(store)
+    upload_costs(store, SLOW)
     assert job.step("report", **given) == code
     [row] = json.loads(Path("cvl-report/report.json").read_text())["rows"]
     assert (row["status"], row["worse"], row["baseline"]) == (status, ["accuracy"], BASE)
@@ -179,16 +179,16 @@ def test_what_got_worse_than_the_base_is_told_and_fails_where_it_shall(
 
 @pytest.mark.parametrize(("given", "code"), [({}, 0), ({"infra_failures": "fail"}, 75)])
 def test_a_leg_without_a_machine_is_neutral_unless_told_otherwise(
-    job: Job, kept: Kept, given: dict[str, str], code: int
+    job: Job, store: Store, given: dict[str, str], code: int
 ) -> None:
-    left(kept, NO_MACHINE, {**CLEAN, "cluster": "cvl-gcp", "leg": "digits gcp", "cloud": "gcp"})
+    upload_costs(store, NO_MACHINE, {**CLEAN, "cluster": "cvl-gcp", "leg": "digits gcp", "cloud": "gcp"})
     assert job.step("report", **given) == code
     assert json.loads(job.outputs()["rerun"]) == ["digits"]
 
 
 @pytest.mark.parametrize("given", [{}, {"infra_failures": "fail"}, {"comment": "failure"}])
-def test_a_leg_that_left_nothing_is_named_and_red(job: Job, api: Api, kept: Kept, given: dict[str, str]) -> None:
-    left(kept, CLEAN)
+def test_a_leg_that_left_nothing_is_named_and_red(job: Job, api: Api, store: Store, given: dict[str, str]) -> None:
+    upload_costs(store, CLEAN)
     matrix = json.dumps({"include": [{"name": "digits"}, {"name": "digits gcp"}]})
     assert job.step("report", expected=matrix, **given) == 1
     assert "1 left no summary" in job.summary
@@ -201,12 +201,12 @@ def test_a_leg_that_left_nothing_is_named_and_red(job: Job, api: Api, kept: Kept
     assert job.outputs()["ending"] == "failed"
 
 
-def test_of_folders_the_last_attempt_of_this_run_counts_and_other_runs_as_they_are(job: Job, kept: Kept) -> None:
+def test_of_folders_the_last_attempt_of_this_run_counts_and_other_runs_as_they_are(job: Job, store: Store) -> None:
     """As actions/download-artifact unpacks the artifacts of all attempts."""
     runs = "https://git.example.com/cvl/ci/actions/runs"
-    numbers = {name: kept.job(name, attempt=1) for name in ("digits", "gpt")}
+    numbers = {name: store.job(name, attempt=1) for name in ("digits", "gpt")}
     for name in numbers:
-        kept.job(name, attempt=2)
+        store.job(name, attempt=2)
     for name, run, attempt, ending in (
         ("digits", 7, 1, {"ending": "failed", "exit_code": 7}),
         ("digits", 7, 2, {}),
@@ -229,15 +229,15 @@ def test_of_folders_the_last_attempt_of_this_run_counts_and_other_runs_as_they_a
 
 @pytest.mark.parametrize("told", ["", "no permission"])
 def test_after_all_jobs_ran_again_a_leg_without_a_new_summary_is_red_and_after_failed_ones_it_counts(
-    job: Job, api: Api, kept: Kept, told: str
+    job: Job, api: Api, store: Store, told: str
 ) -> None:
     """Both kinds of re-run, in one run: digits ran again and left nothing, gpt did not run again."""
-    numbers = {name: kept.job(name, attempt=1) for name in ("digits", "gpt")}
-    kept.job("digits", attempt=2)
-    kept.job("gpt", attempt=2, began=1)
+    numbers = {name: store.job(name, attempt=1) for name in ("digits", "gpt")}
+    store.job("digits", attempt=2)
+    store.job("gpt", attempt=2, began=1)
     for name, number in numbers.items():
         url = "https://git.example.com/cvl/ci/actions/runs/7/attempts/1"
-        left(kept, {**CLEAN, "cluster": f"cvl-{name}", "leg": name, "check_run": str(number), "run_url": url})
+        upload_costs(store, {**CLEAN, "cluster": f"cvl-{name}", "leg": name, "check_run": str(number), "run_url": url})
     job.environ["GITHUB_RUN_ATTEMPT"] = "2"
     if told:
         api.faults["GET /repos/cvl/ci/actions/runs/7/jobs"] = [(403, {}, '{"message": "not by integration"}')] * 4
@@ -261,21 +261,21 @@ def test_a_run_without_any_leg_is_red(job: Job, given: dict[str, str]) -> None:
     assert "nothing was tested" in job.said()
 
 
-def test_legs_past_their_retention_are_no_legs_that_passed(job: Job, kept: Kept) -> None:
-    left(kept, CLEAN)
-    kept.artifact(7, "cvl-legs-old-cost", cost(**CLEAN), expired=True)
+def test_legs_past_their_retention_are_no_legs_that_passed(job: Job, store: Store) -> None:
+    upload_costs(store, CLEAN)
+    store.artifact(7, "cvl-legs-old-cost", cost(**CLEAN), expired=True)
     assert job.step("report") == 1
     assert "1 summaries of this run are past their retention" in job.summary
 
 
-def test_a_machine_that_may_be_left_is_the_loudest(job: Job, kept: Kept) -> None:
-    left(kept, {**CLEAN, "released": {"gone": False}})
+def test_a_machine_that_may_be_left_is_the_loudest(job: Job, store: Store) -> None:
+    upload_costs(store, {**CLEAN, "released": {"gone": False}})
     assert job.step("report") == EXIT_NOT_PROVED_GONE
     assert "cvl-ci down cvl-now" in job.summary
 
 
-def test_without_a_baseline_it_says_so_and_passes(job: Job, kept: Kept) -> None:
-    left(kept, SLOW)
+def test_without_a_baseline_it_says_so_and_passes(job: Job, store: Store) -> None:
+    upload_costs(store, SLOW)
     assert job.step("report", fail_on_regression="true") == 0
     assert "::warning::This workflow was never run to its end on main" in job.said()
     assert "no baseline" in job.summary
@@ -285,9 +285,9 @@ def test_without_a_baseline_it_says_so_and_passes(job: Job, kept: Kept) -> None:
 
 @pytest.mark.parametrize(("given", "code"), [({}, 0), ({"fail_on_regression": "true"}, 70)])
 def test_a_github_that_shows_no_history_is_red_only_where_a_regression_is(
-    job: Job, kept: Kept, api: Api, given: dict[str, str], code: int
+    job: Job, store: Store, api: Api, given: dict[str, str], code: int
 ) -> None:
-    left(kept, SLOW)
+    upload_costs(store, SLOW)
     api.faults["GET /repos/cvl/ci/commits"] = [(403, {}, '{"message": "no"}')]
     assert job.step("report", **given) == code
     said = job.said()
@@ -304,18 +304,18 @@ def test_a_github_that_shows_no_artifacts_is_no_green_report(job: Job, api: Api)
     assert "actions: read" in caught.value.next_step
 
 
-def test_a_push_is_compared_with_what_came_before_it(job: Job, kept: Kept) -> None:
-    nights(kept)
+def test_a_push_is_compared_with_what_came_before_it(job: Job, store: Store) -> None:
+    nights(store)
     job.on("schedule", {})
-    left(kept, SLOW)
+    upload_costs(store, SLOW)
     job.step("report")
     [row] = json.loads(Path("cvl-report/report.json").read_text())["rows"]
     assert (row["status"], row["baseline"]) == ("worse", BASE)
 
 
-def test_history_may_be_none_or_of_another_workflow(job: Job, kept: Kept, api: Api) -> None:
-    nights(kept)
-    left(kept, SLOW)
+def test_history_may_be_none_or_of_another_workflow(job: Job, store: Store, api: Api) -> None:
+    nights(store)
+    upload_costs(store, SLOW)
     job.step("report", history="none")
     assert json.loads(Path("cvl-report/report.json").read_text())["rows"][0]["status"] == "succeeded"
     job.step("report", baseline_workflow="nightly-benchmark.yml")
@@ -323,31 +323,31 @@ def test_history_may_be_none_or_of_another_workflow(job: Job, kept: Kept, api: A
 
 
 def test_who_wants_no_comment_gets_none_and_who_wants_failures_alone_is_told_of_recovery(
-    job: Job, api: Api, kept: Kept
+    job: Job, api: Api, store: Store
 ) -> None:
-    left(kept, CLEAN)
+    upload_costs(store, CLEAN)
     job.step("report", comment="never")
     job.step("report", comment="failure")
     assert api.writes() == []
-    left(kept, FAILED, run=8)
-    left(kept, CLEAN, run=9)
+    upload_costs(store, FAILED, run=8)
+    upload_costs(store, CLEAN, run=9)
     for run, word in (("8", "1 of 1 leg red"), ("9", "none red")):
         job.environ["GITHUB_RUN_ID"] = run
         job.step("report", comment="failure")
         assert word in api.bodies()[0]
 
 
-def test_a_read_only_token_costs_the_comment_and_nothing_else(job: Job, api: Api, kept: Kept) -> None:
+def test_a_read_only_token_costs_the_comment_and_nothing_else(job: Job, api: Api, store: Store) -> None:
     api.writable = False
-    left(kept, FAILED)
+    upload_costs(store, FAILED)
     assert job.step("report") == 1
     assert "1 of 1 leg red" in job.summary
     assert "No comment on the pull request" in job.said()
 
 
-def test_what_a_leg_says_obeys_nobody(job: Job, api: Api, kept: Kept) -> None:
+def test_what_a_leg_says_obeys_nobody(job: Job, api: Api, store: Store) -> None:
     evil = "::set-output name=red::x\n##[error]x </table><script>alert(1)</script> @everyone `|` ](http://evil)"
-    left(kept, {**FAILED, "reason": evil, "leg": "digits"})
+    upload_costs(store, {**FAILED, "reason": evil, "leg": "digits"})
     job.step("report")
     lines = job.said().splitlines()
     assert not any(line.lstrip().startswith(("::set-output", "##[")) for line in lines)
@@ -356,13 +356,13 @@ def test_what_a_leg_says_obeys_nobody(job: Job, api: Api, kept: Kept) -> None:
 
 
 @pytest.mark.parametrize("link", ["cvl-report", "cvl-report/report.html"])
-def test_a_checkout_s_link_leads_the_report_nowhere(job: Job, kept: Kept, tmp_path: Path, link: str) -> None:
+def test_a_checkout_s_link_leads_the_report_nowhere(job: Job, store: Store, tmp_path: Path, link: str) -> None:
     """In its container the action is root, and what is checked out may be a stranger's."""
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     Path(link).parent.mkdir(exist_ok=True)
     Path(link).symlink_to(elsewhere if link == "cvl-report" else elsewhere / "report.html")
-    left(kept, CLEAN)
+    upload_costs(store, CLEAN)
     assert job.step("report") == 0
     assert list(elsewhere.iterdir()) == []
     assert "is a link to another place" in job.said()
@@ -371,34 +371,34 @@ def test_a_checkout_s_link_leads_the_report_nowhere(job: Job, kept: Kept, tmp_pa
 # ---- the issue -------------------------------------------------------------------------------------------------------
 
 
-def test_a_night_that_got_worse_opens_an_issue_and_a_clean_one_closes_it(job: Job, kept: Kept) -> None:
-    nights(kept)
+def test_a_night_that_got_worse_opens_an_issue_and_a_clean_one_closes_it(job: Job, store: Store) -> None:
+    nights(store)
     job.on("schedule", {})
-    left(kept, SLOW)
+    upload_costs(store, SLOW)
     assert job.step("report", issue="true") == 0
-    [issue] = kept.open_issues()
+    [issue] = store.open_issues()
     assert issue["title"] == "Nightly: 1 leg got worse or failed"
     assert "/actions/runs/7/attempts/1" in issue["body"]
     assert job.outputs()["issue_url"] == issue["html_url"]
     for run, known in ((8, NO_MACHINE), (9, CLEAN)):
         job.environ["GITHUB_RUN_ID"] = str(run)
-        left(kept, known, run=run)
+        upload_costs(store, known, run=run)
         job.step("report", issue="true")
-        assert len(kept.open_issues()) == (1 if known is NO_MACHINE else 0)
-    assert "fine again" in kept.said[0][1]
+        assert len(store.open_issues()) == (1 if known is NO_MACHINE else 0)
+    assert "fine again" in store.said[0][1]
 
 
-def test_no_issue_is_opened_from_a_pull_request(job: Job, kept: Kept) -> None:
-    left(kept, FAILED)
+def test_no_issue_is_opened_from_a_pull_request(job: Job, store: Store) -> None:
+    upload_costs(store, FAILED)
     job.step("report", issue="true")
-    assert kept.issues == {}
+    assert store.issues == {}
     assert "No issue is opened from a pull request" in job.said()
 
 
-def test_an_issue_that_may_not_be_written_is_said_and_changes_nothing(job: Job, api: Api, kept: Kept) -> None:
+def test_an_issue_that_may_not_be_written_is_said_and_changes_nothing(job: Job, api: Api, store: Store) -> None:
     api.writable = False
     job.on("schedule", {})
-    left(kept, FAILED)
+    upload_costs(store, FAILED)
     assert job.step("report", issue="true") == 1
     assert "issues: write" in job.said()
 
@@ -429,6 +429,27 @@ def test_a_matrix_is_what_the_next_job_takes(job: Job) -> None:
     assert all(leg["max_runtime"] for leg in include)
     assert float(said["estimated_usd"]) == pytest.approx(sum(float(leg["max_usd"]) for leg in include), abs=0.05)
     assert "4 legs" in job.summary
+
+
+def test_legs_that_share_a_machine_are_one_entry_and_a_row_each(job: Job, store: Store) -> None:
+    checkout(Path.cwd())
+    given = {"examples": "digits_sgd", "presets": "train\ntrain_quick", "clouds": "aws/us-east-1,sandbox/us-west-2"}
+    assert job.step("matrix", **given, pack="true") == 0
+    said = job.outputs()
+    entries = json.loads(said["matrix"])["include"]
+    assert (said["legs"], len(entries)) == ("4", 2)
+    assert "4 legs on 2 machines" in job.summary and "machine 1: 2 legs in turn" in job.summary
+    names = [one["leg"] for entry in entries for one in json.loads(entry["queue"])["jobs"]]
+    for entry, number in zip(entries, (1, 2), strict=True):
+        own = [one["leg"] for one in json.loads(entry["queue"])["jobs"]]
+        known = [
+            {**CLEAN, "leg": leg, "preset": f"{number}-{at}", "cluster": f"cvl-{number}-{at}", "turn": at}
+            for at, leg in enumerate(own, 1)
+        ]
+        files = {name: text for one in known for name, text in cost(**one).items()}
+        store.artifact(7, f"cvl-legs-{number}-cost", files)
+    assert job.step("report", expected=said["expected"]) == 0, job.said()
+    assert job.outputs()["legs"] == "4" and len(names) == 4
 
 
 def test_what_nothing_changed_is_no_leg_and_the_next_job_can_tell(job: Job) -> None:
@@ -489,7 +510,7 @@ SOME = {**NO_PRICE, "clouds": "aws/eu-central-1,sandbox/us-east-1"}
     ids=["no price", "warn", "fail", "some", "some fail", "budget", "all fine"],
 )
 def test_what_a_matrix_leaves_out_is_an_outcome_from_the_matrix_to_the_report(
-    job: Job, api: Api, kept: Kept, given: dict[str, str], wanted: tuple[int, str, str]
+    job: Job, api: Api, store: Store, given: dict[str, str], wanted: tuple[int, str, str]
 ) -> None:
     code, legs, kind = wanted
     checkout(Path.cwd())
@@ -500,7 +521,7 @@ def test_what_a_matrix_leaves_out_is_an_outcome_from_the_matrix_to_the_report(
     dropped = [one["name"] for one in json.loads(said["dropped"])]
     assert [line.startswith(f"::{kind}::") and dropped[0] in line for line in annotations] == ([True] if kind else [])
     for leg_of in json.loads(said["matrix"])["include"]:
-        left(kept, {**CLEAN, "leg": leg_of["name"]})
+        upload_costs(store, {**CLEAN, "leg": leg_of["name"]})
     assert job.step("report", expected=said["expected"]) == (1 if code else 0)
     [comment], told = api.bodies(), job.said()
     for name in dropped:
@@ -542,7 +563,7 @@ def test_a_run_without_legs_adds_nothing_to_history_and_is_red(job: Job) -> None
 # ---- history in a branch ---------------------------------------------------------------------------------------------
 
 
-def test_runs_are_kept_in_a_branch_and_compared_with_from_there(job: Job, kept: Kept) -> None:
+def test_runs_are_kept_in_a_branch_and_compared_with_from_there(job: Job, store: Store) -> None:
     checkout(Path.cwd())
     origin = job.folder / "origin.git"
     subprocess.run(["git", "init", "-q", "--bare", str(origin)], check=True)
@@ -550,20 +571,22 @@ def test_runs_are_kept_in_a_branch_and_compared_with_from_there(job: Job, kept: 
     for number in range(4):
         url = f"https://github.com/o/r/actions/runs/{number}"
         at = NIGHT - (9 - number) * DAY
-        left(kept, {**CLEAN, "commit": BASE, "cluster": f"cvl-{number}", "at": at, "run_url": url}, run=20 + number)
+        upload_costs(
+            store, {**CLEAN, "commit": BASE, "cluster": f"cvl-{number}", "at": at, "run_url": url}, run=20 + number
+        )
         job.environ["GITHUB_RUN_ID"] = str(20 + number)
         assert job.step("history", into="lines.jsonl") == 0
     assert len(Path("lines.jsonl").read_text().splitlines()) == 4
     job.environ["GITHUB_RUN_ID"] = "7"
-    left(kept, SLOW)
+    upload_costs(store, SLOW)
     assert job.step("report", history="branch", fail_on_regression="true") == 1
     [row] = json.loads(Path("cvl-report/report.json").read_text())["rows"]
     assert (row["status"], row["baseline"]) == ("worse", BASE)
 
 
-def test_a_pull_is_found_by_its_commit_where_a_branch_was_started(job: Job, api: Api, kept: Kept) -> None:
+def test_a_pull_is_found_by_its_commit_where_a_branch_was_started(job: Job, api: Api, store: Store) -> None:
     api.pulls = [fake.pull(5, sha=HEAD)]
     job.on("workflow_dispatch", {})
-    left(kept, CLEAN)
+    upload_costs(store, CLEAN)
     job.step("report")
     assert len(api.bodies()) == 1

@@ -67,7 +67,7 @@ class Nights:
     def commit(self) -> str:
         shutil.copy(ROOT / ".github/workflows" / self.file, self.workflow.repository / ".github/workflows")
         sha = self.workflow.committed()
-        self.api.kept.commits.insert(0, sha)
+        self.api.store.commits.insert(0, sha)
         return sha
 
     def run(self, name: str, event: Mapping[str, Any], *, clouds: Sequence[str]) -> tuple[int, Acted]:
@@ -76,15 +76,15 @@ class Nights:
         self.workflow.artifacts = self.workflow.folder / f"artifacts-{number}"
         self.workflow.artifacts.mkdir()
         self.workflow.environment["GITHUB_RUN_ID"] = str(number)
-        self.api.kept.more_artifacts = lambda run: stored(self.workflow.folder / f"artifacts-{run}")
+        self.api.store.more_artifacts = lambda run: stored(self.workflow.folder / f"artifacts-{run}")
         words = ["--workflows", f".github/workflows/{self.file}"]
         for variable, value in (("CVL_CI_CLOUDS", ",".join(clouds)), ("CVL_CI_EXAMPLES", "bench/*")):
             words += ["--var", f"{variable}={value}"]
         self.workflow.launch(name, event, *words)
         acted = self.workflow.ended(within=1_500.0)
         give_back(self.workflow.image, self.workflow.folder)
-        self.api.kept.run(number, self.api.kept.commits[0], event=name)
-        self.api.kept.runs.insert(0, self.api.kept.runs.pop())  # as GitHub lists them, the last one first
+        self.api.store.run(number, self.api.store.commits[0], event=name)
+        self.api.store.runs.insert(0, self.api.store.runs.pop())  # as GitHub lists them, the last one first
         return number, acted
 
     def report(self, run: int) -> dict[str, Any]:
@@ -98,12 +98,12 @@ class Nights:
     def remember(self, commit: str, names: Sequence[str], *, nights: int) -> None:
         """Reports of earlier nights, whose legs took 100 ms a step."""
         for back in range(1, nights + 1):
-            number = self.api.kept.run(back, commit)
-            lines = [leg_file.line(earlier(name, commit, number)) for name in names]
-            self.api.kept.artifact(number, "cvl-report", {"legs.jsonl": "".join(f"{line}\n" for line in lines)})
+            number = self.api.store.run(back, commit)
+            lines = [leg_file.line(baseline_leg(name, commit, number)) for name in names]
+            self.api.store.artifact(number, "cvl-report", {"legs.jsonl": "".join(f"{line}\n" for line in lines)})
 
 
-def earlier(name: str, commit: str, run: int) -> Leg:
+def baseline_leg(name: str, commit: str, run: int) -> Leg:
     """As a run in the east leaves it."""
     return leg(
         example=name,
@@ -203,7 +203,7 @@ def test_a_night_tells_each_leg_s_verdict_once_and_opens_an_issue(nightly: Night
     assert "`step_ms` +20.0 % worse" in comment and "`step_ms` +20.0 % worse" in summary
     assert nightly.held(run, "cvl-report", "report.html").startswith("<!doctype html>")
     assert [name for name, _ in stored(nightly.workflow.artifacts)].count("cvl-report") == 1
-    [issue] = api.kept.open_issues()
+    [issue] = api.store.open_issues()
     assert issue["title"] == "Nightly benchmark: 2 legs got worse or failed"
     leases = [json.loads(line)["cluster"] for line in nightly.held(run, "cvl-report", "legs.jsonl").splitlines()]
     assert (len(leases), [machines_of(lease) for lease in leases if machines_of(lease)]) == (4, [])
@@ -218,7 +218,7 @@ def test_a_night_tells_each_leg_s_verdict_once_and_opens_an_issue(nightly: Night
     assert (status_of(report), acted.code) == (fine, 0)
     shown = {row["name"]: row["compared"] for row in report["rows"]}
     assert shown[f"slower train {EAST}"] == f"against 1 run of {head[:12]}, the base", "which the night before left"
-    assert api.kept.open_issues() == []
+    assert api.store.open_issues() == []
 
 
 @pytest.mark.minutes(3)
@@ -244,7 +244,7 @@ def test_a_pull_request_runs_what_its_library_changed_and_names_what_it_leaves_o
     [comment] = api.bodies()
     assert "### 1 of 1 leg red, 1 got worse, 1 left out of the matrix" in comment
     assert f"> - `slower train {UNPRICED}: " in comment
-    assert api.kept.issues == {}
+    assert api.store.issues == {}
 
     run, acted = regression.run("pull_request", proposed(base, head), clouds=[UNPRICED])
     assert "cvl-report" in dict(stored(regression.workflow.artifacts)), acted.text

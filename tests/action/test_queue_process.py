@@ -18,7 +18,7 @@ from cvl_ci.ports import LeaseRecord
 from cvl_ci.result.benchmark.leg import Leg
 from cvl_ci.result.matrix import source
 from cvl_ci.result.matrix.claims import latest
-from cvl_ci.wiring.directories import records
+from cvl_ci.wiring.directories import open_records
 from tests.action.test_main import Job, a_fork
 from tests.github.runner import Runner
 from tests.support.fakes import FakeReporter
@@ -95,7 +95,7 @@ def test_post_proves_each_lease_of_a_queue_that_was_cut_off(job: Job, number: in
     for folder in (job.folder / "home").iterdir():
         if is_home_lost and folder.name != ".aws":
             shutil.rmtree(folder)
-    code, said = job.run("/post-entrypoint", STATE_handover=handover)
+    code, said = job.run("/post-entrypoint", STATE_step_state=handover)
     assert (code, job.alive()) == (0, []), said
     assert "cancelled" in job.summary()
     assert job.outputs()["released"] == "true"
@@ -169,7 +169,7 @@ def test_a_lease_of_another_repository_is_not_ended(job: Job) -> None:
         taken_at=0.0,
     )
     reporter = FakeReporter()
-    records(job.environment, reporter).write(record)
+    open_records(job.environment, reporter).write(record)
     code, said = job.run("/entrypoint")
     assert (code, job.alive()) == (77, ["i-1"]), said
     assert "leases of another repository: cvl-other-1" in said
@@ -189,7 +189,7 @@ def test_a_provider_that_does_not_answer_is_no_proof(job: Job, is_record_lost: b
         (job.workspace / RECORD).unlink()
     handover = (job.folder / "GITHUB_STATE").read_text().splitlines()
     state = [text for text in handover if text.startswith("{")][-1]
-    code, said = job.run("/post-entrypoint", STATE_handover=state, STAGE_SILENT="1")
+    code, said = job.run("/post-entrypoint", STATE_step_state=state, STAGE_SILENT="1")
     assert code == 79
     assert "A MACHINE MAY STILL BE RUNNING" in said
     assert job.outputs()["released"] == "false"
@@ -246,3 +246,84 @@ def test_a_fork_gets_the_plan_of_a_queue_and_no_machine(job: Job) -> None:
     code, said = job.run("/entrypoint", **fork)
     assert code == 0, said
     assert "from a fork" in said and job.steps() == [], "a plan runs nothing"
+
+
+PACK = {
+    "jobs": [
+        {"id": "1", "leg": "digits train L4:1", "command": "build", "machine": "pack", "clean": True},
+        {"id": "2", "leg": "digits predict L4:1", "command": "other", "machine": "pack", "clean": True},
+        {"id": "3", "leg": "words train L4:1", "command": "train", "machine": "pack", "clean": True},
+    ]
+}
+"""As `verb: matrix` with `pack` writes it."""
+PACK_NAMES = tuple(str(one["leg"]) for one in PACK["jobs"])
+
+
+@pytest.fixture
+def packed(job: Job) -> Job:
+    job.environment["INPUT_QUEUE"] = json.dumps(PACK)
+    return job
+
+
+def test_each_leg_of_a_pack_is_a_run_of_the_report_by_its_own_name(packed: Job) -> None:
+    code, said = packed.run("/entrypoint")
+    assert code == 0, said
+    assert "machine pack: 1, 2, 3 run in turn on one machine, which is cleaned after each" in said
+    assert [step for step in packed.steps() if step in {"launch", "submit", "clean"}] == [
+        "launch", "clean", "submit", "clean", "submit", "clean"
+    ]  # fmt: skip
+    legs = {leg.name: leg for leg in costs(packed)}
+    assert {name: leg.ending.value for name, leg in legs.items()} == dict.fromkeys(PACK_NAMES, "succeeded")
+    assert [legs[name].key.warm for name in PACK_NAMES] == [False, True, True], "compared only with their kind"
+    assert len(latest(legs.values())) == 3 and all(leg.machines.is_gone for leg in legs.values())
+    assert packed.run("/post-entrypoint") == (0, "")
+
+
+def test_a_leg_that_fails_shows_its_error_and_stops_no_other(packed: Job) -> None:
+    code, said = packed.run("/entrypoint", STAGE_EXIT="7", STAGE_LINES="ValueError: wrong shape")
+    assert code == 7, said
+    legs = costs(packed)
+    assert sorted((leg.name, leg.exit_code) for leg in legs) == sorted((name, 7) for name in PACK_NAMES)
+    assert {leg.evidence.first_error for leg in legs} == {"ValueError: wrong shape"}
+    assert packed.alive() == []
+
+
+def test_legs_without_a_machine_are_rows_of_the_report_too(packed: Job) -> None:
+    code, said = packed.run("/entrypoint", STAGE_REFUSES="build")
+    assert code == 0, said
+    told = {leg.name: (leg.ending.value, leg.exit_code) for leg in costs(packed)}
+    never, good = ("never_started", 75), ("succeeded", 0)
+    assert told == dict(zip(PACK_NAMES, (never, good, good), strict=True)), "the next leg launches a machine"
+
+
+def test_legs_of_a_pack_that_cannot_start_name_the_reason(packed: Job) -> None:
+    code, said = packed.run("/entrypoint", INPUT_GPU="L44:1")
+    assert code == 64, said
+    legs = costs(packed)
+    assert {leg.name: (leg.ending.value, leg.exit_code) for leg in legs} == dict.fromkeys(
+        PACK_NAMES, ("never_started", 64)
+    )
+    assert all("L44" in leg.reason for leg in legs)
+
+
+def test_legs_of_a_pack_that_was_cut_off_are_cancelled(packed: Job) -> None:
+    process = packed.hung_at("created")
+    process.kill()
+    process.communicate(timeout=60)
+    code, said = packed.run("/post-entrypoint")
+    assert (code, packed.alive()) == (0, []), said
+    legs = {leg.name: leg for leg in costs(packed)}
+    assert {name: leg.ending.value for name, leg in legs.items()} == dict.fromkeys(PACK_NAMES, "cancelled")
+    assert sum(bool(leg.cost.usd) for leg in legs.values()) == 1, "the machine is paid once"
+
+
+def test_a_pack_of_a_fork_is_a_plan_of_each_leg(packed: Job) -> None:
+    code, said = packed.run("/entrypoint", **a_fork(packed, "pull_request"))
+    assert code == 0, said
+    assert packed.steps() == []
+    assert {leg.name: leg.exit_code for leg in costs(packed)} == dict.fromkeys(PACK_NAMES, 77)
+
+
+def test_text_that_is_no_queue_is_one_error(job: Job) -> None:
+    code, said = job.run("/entrypoint", INPUT_QUEUE='{"jobs": [')
+    assert code == 64 and "is no JSON object" in said

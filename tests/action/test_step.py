@@ -366,7 +366,7 @@ def test_a_main_that_lives_on_beside_post_has_no_more_say(
     main.live.queue(PLAN)
     StepPublication(main).flush()
     main.reporter.show_phase(Phase.PROVISIONING)  # a word that waits: the last was a moment ago
-    claim_for_post(wiring.handover_path(environment))
+    claim_for_post(wiring.step_state_path(environment))
     left = StepState(lease=main.owner.name, work=WorkIdentity(title="digits train"))
     as_post = outcome_from(left, GONE, name=main.owner.name, folder=tmp_path / "none")
     StepPublication(Step(environment, is_post=True)).publish(as_post, saved=left)
@@ -404,9 +404,9 @@ def test_a_service_is_a_deployment_on_github_and_a_missing_permission_is_one_war
     shown.begin("hello serve")
     service = ServiceResult(url="http://203.0.113.7:8080", ready_seconds=60.0)
     shown.end_of(replace(SUCCEEDED, machines=replace(SUCCEEDED.machines, service=service)))
-    [number] = api.kept.deployments
-    assert api.kept.states(number) == ["in_progress", "success"]
-    assert api.kept.deployments[number]["transient_environment"]
+    [number] = api.store.deployments
+    assert api.store.states(number) == ["in_progress", "success"]
+    assert api.store.deployments[number]["transient_environment"]
     api.writable = False
     capsys.readouterr()
     shown.fail(number, "cut off")

@@ -14,7 +14,7 @@ from cvl_ci.action.step import Step
 from cvl_ci.action.step_costs import StepCosts
 from cvl_ci.commands.reap.reap import Reaped, Suspect
 from cvl_ci.model.billing import UnitPrice
-from cvl_ci.model.ledger import CostKind, Ledger, LedgerEntry, Life, Memory
+from cvl_ci.model.ledger import BilledTime, CostKind, Ledger, LedgerEntry, Life, Memory
 from cvl_ci.model.location import Location
 from cvl_ci.model.outcome import Outcome
 from cvl_ci.model.plan import RunPlan, WorkPlan
@@ -156,8 +156,7 @@ def test_a_sweep_tells_the_cost_of_the_runs_that_could_not(
         item="m6i.large",
         place=Location(cloud="aws", region="us-east-1"),
         attempt=1,
-        start=1000.0,
-        end=4600.0,
+        time=BilledTime(start=1000.0, end=4600.0),
         quantity=1,
         price=price,
     )

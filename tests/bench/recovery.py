@@ -26,7 +26,8 @@ from pathlib import Path
 
 from cvl_ci import wiring
 from cvl_ci.sandbox import Faults, Sandbox
-from tests.e2e.conftest import DISK_GB, Ran, Terminal, metered_usd
+from tests.e2e.conftest import Ran, Terminal
+from tests.e2e.metering import ONE_PERCENT, metered_usd
 from tests.e2e.test_recovery import CHECKPOINT, JOB, sums_of
 from tests.e2e.test_storage import s3_of
 from tests.support.field import plant
@@ -35,7 +36,6 @@ ROOT = Path(__file__).parents[2]
 LOSSES, LONGEST_LIFE_SECONDS, INTERVAL_SECONDS = 3, 30.0, 10
 EPOCHS = 100
 """One takes a second or more, so a training outlives three losses."""
-TOLERANCE = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +70,7 @@ class Trial:
     @property
     def is_fine(self) -> bool:
         is_same = len(self.sums) == 2 and len(set(self.sums)) == 1
-        is_priced = abs(self.told_usd - self.metered_usd) <= TOLERANCE * self.metered_usd
+        is_priced = abs(self.told_usd - self.metered_usd) <= ONE_PERCENT * self.metered_usd
         return self.ending == "succeeded" and is_same and is_priced and not self.left
 
 
@@ -85,11 +85,11 @@ class Provider:
 
     def on_line(self, line: str) -> bool:
         if line.rstrip().endswith("] running") and len(self.threads) < len(self.seconds):
-            self.threads.append(threading.Thread(target=self._take, args=(self.seconds[len(self.threads)],)))
+            self.threads.append(threading.Thread(target=self._preempt, args=(self.seconds[len(self.threads)],)))
             self.threads[-1].start()
         return False
 
-    def _take(self, seconds: float) -> None:
+    def _preempt(self, seconds: float) -> None:
         time.sleep(seconds)
         for machine in self.terminal.machines():
             self.terminal.sandbox.interrupt(machine, notice_seconds=0.0)
@@ -159,7 +159,7 @@ def carry_out(seed: int, number: int, sandbox: Sandbox, *, folder: Path, checkou
         losses=tuple(_losses(ran)),
         left=tuple(terminal.machines()),
         told_usd=ran.summary.get("cost_usd") or 0.0,
-        metered_usd=metered_usd(ran.summary, sandbox, disk_gb=DISK_GB, taken=provider.taken),
+        metered_usd=metered_usd(ran.summary, sandbox, taken=provider.taken),
         to=to,
         cold=ran.summary.get("phases", {}).get("provisioning"),
     )

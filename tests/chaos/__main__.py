@@ -17,10 +17,10 @@ from pathlib import Path
 
 from cvl_ci import wiring
 from cvl_ci.sandbox import Faults, Sandbox
-from tests.chaos import records, scenes
+from tests.chaos import run_records, scenes
 from tests.chaos.completed import saying_completed
 from tests.chaos.performance import perform
-from tests.chaos.records import Record
+from tests.chaos.run_records import Record
 from tests.chaos.scenes import Drawn
 from tests.chaos.stage import ROOT, Stage
 from tests.chaos.table import table
@@ -58,7 +58,7 @@ def main() -> int:
     parser.add_argument("--table", type=Path, nargs="+", metavar="FILE", help="print the table of these records")
     parsed = parser.parse_args()
     if parsed.table:
-        print(table(records.read(parsed.table)), end="")
+        print(table(run_records.read(parsed.table)), end="")
         return 0
     numbers = parsed.only or range(parsed.first, parsed.first + parsed.runs)
     schedule = [scenes.drawn(parsed.seed, number) for number in numbers]

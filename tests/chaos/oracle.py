@@ -31,7 +31,7 @@ class Provider:
         self.living = ""
         """A lease whose machines are not looked at for now: its run goes on."""
 
-    def left(self) -> list[str]:
+    def leftovers(self) -> list[str]:
         """Machines that are not over; where there are none, also disks, addresses and waiting spot requests.
 
         Raises when it does not answer.
@@ -55,19 +55,19 @@ class Watch(threading.Thread):
         """The first answer of nothing since something was last seen; also when nothing ever was."""
 
     def begin(self) -> None:
-        """Before, nothing is asked but by `look`: the emulator shares its processor with the runs."""
-        self.look()
+        """Before, nothing is asked but by `check`: the emulator shares its processor with the runs."""
+        self.check()
         self._begun.set()
 
     def run(self) -> None:
         self._begun.wait()
         began = time.monotonic()
         while not self._over.wait(OFTEN if time.monotonic() - began < A_WHILE else SELDOM):
-            self.look()
+            self.check()
 
-    def look(self) -> None:
+    def check(self) -> None:
         try:
-            left = self.provider.left()
+            left = self.provider.leftovers()
         except (ClientError, BotoCoreError):
             self.left = None
             return

@@ -12,8 +12,8 @@ from datetime import datetime, timezone
 from tests.chaos.family import Family, descendants
 from tests.chaos.mishaps import MISHAPS, from_the_start, strike
 from tests.chaos.oracle import Provider, Watch
-from tests.chaos.records import Record
-from tests.chaos.scenes import BEFORE, COLLECT, COLLECTING, DETACHING, RECOVERING, Drawn
+from tests.chaos.run_records import Record
+from tests.chaos.scenes import AGAIN, BEFORE, COLLECT, COLLECTING, DETACHING, RECOVERING, REUSED, Drawn
 from tests.chaos.stage import RESULT, RESULT_BYTES, Stage, begins, lease_in
 
 STAGING_SECONDS = 1200.0
@@ -31,7 +31,7 @@ SWEEPS, BETWEEN_SWEEPS = 6, 20.0
 COLLECTIONS = 15
 """So often another process collects, until the run is over."""
 NOT_PROVED = 79
-GOOD = {1: {0, 130}, 2: {0}, 4: {0, 1}, COLLECT: {0}}
+GOOD = {1: {0, 130}, 2: {0}, 4: {0, 1}, COLLECT: {0}, AGAIN: {0}}
 """Exit codes of each line that did its work; a reaper that had to end something says so by 1."""
 
 
@@ -47,6 +47,8 @@ class Performance:
     gone_at: float | None = None
     """Since when the provider has shown nothing of it."""
     neighbour: Family | None = None
+    warm: str = ""
+    """The lease of the machine that waited for the run."""
     orphans: list[int] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
 
@@ -55,6 +57,8 @@ class Performance:
         scene = self.drawn.scene
         mishap = MISHAPS[scene.mishap]
         inputs = {"num_nodes": str(mishap.num_nodes), **({"leg": LEGS[0]} if mishap.neighbour else {})}
+        if scene.phase == REUSED and not self._has_waiting_machine():
+            return False
         main = self._enters(1, self.stage.main(scene, clock_seconds=mishap.clock_seconds, **inputs))
         if mishap.neighbour:
             self._settle_neighbour(main)
@@ -80,6 +84,15 @@ class Performance:
         self._come_after(main, victim)
         return True
 
+    def _has_waiting_machine(self) -> bool:
+        before = self.stage.waiting_machine()
+        code = before.wait(within=STAGING_SECONDS)
+        self.warm = lease_in(before.lines)
+        before.end()
+        if code != 0:
+            self.wrong.append(f"no machine waits: {' / '.join(before.lines[-3:])[:600]}")
+        return code == 0
+
     def _comes_to_its_phase(self, main: Family) -> bool:
         scene = self.drawn.scene
         if scene.phase != COLLECTING:
@@ -96,7 +109,8 @@ class Performance:
     def wait_until_gone(self) -> None:
         """Until nothing has been seen for a while, or the patience with the line that should catch it is over."""
         scene = self.drawn.scene
-        patience = MACHINE_SECONDS if scene.first == 3 or scene.phase == DETACHING else RELEASE_SECONDS
+        is_by_itself = scene.first == 3 or scene.phase in {DETACHING, REUSED}  # `reap` leaves a machine of a key alone
+        patience = MACHINE_SECONDS if is_by_itself else RELEASE_SECONDS
         deadline = time.monotonic() + patience
         while time.monotonic() < deadline:
             gone = self.watch.gone_at
@@ -148,7 +162,15 @@ class Performance:
             self._ends(1, main)
         elif scene.kill != "frozen" and victim.wait(within=patience) is None:
             self.wrong.append("what was killed did not end when told to")
-        lease = lease_in(main.lines)
+        self._carry_on(self.warm or lease_in(main.lines))
+        if scene.kill == "frozen":
+            victim.signal_all(signal.SIGCONT)
+            if victim.wait(within=RELEASE_SECONDS) is None:
+                self.wrong.append(f"what was frozen did not end after {scene.then} was through")
+
+    def _carry_on(self, lease: str) -> None:
+        """Play whoever comes after main."""
+        scene = self.drawn.scene
         if scene.then in {"post", "two posts"}:
             before, leg = MISHAPS[scene.mishap].before_post, LEGS[0] if self.neighbour else ""
             many = 2 if scene.then == "two posts" else 1
@@ -159,10 +181,15 @@ class Performance:
             self._reap_on_schedule()
         elif scene.then == "collect":
             self._collect_on_schedule(lease)
-        if scene.kill == "frozen":
-            victim.signal_all(signal.SIGCONT)
-            if victim.wait(within=RELEASE_SECONDS) is None:
-                self.wrong.append(f"what was frozen did not end after {scene.then} was through")
+        elif scene.then == "again":
+            self._run_again()
+
+    def _run_again(self) -> None:
+        """The same queue, which ends the leases of the killed one and runs what had not ended."""
+        again = self._enters(AGAIN, self.stage.main(self.drawn.scene))
+        self._ends(AGAIN, again)
+        if any("first: running" in line for line in again.lines):
+            self.wrong.append("a job that had ended ran again")
 
     def _settle_neighbour(self, main: Family) -> None:
         """The other leg, begun second: what both write in one place, it has written last."""
@@ -217,7 +244,7 @@ class Performance:
 def perform(drawn: Drawn, stage: Stage, *, api: str, commit: str, busy: AbstractContextManager[object]) -> Record:
     """`busy` is held while this uses the processor, and not while it waits for a machine to end itself."""
     at = f"{datetime.now(timezone.utc):%Y-%m-%dT%H:%M:%SZ}"
-    stage.furnish(drawn.scene, delay=drawn.delay)
+    stage.write_task(drawn.scene, delay=drawn.delay)
     with from_the_start(MISHAPS[drawn.scene.mishap], stage), _watching(stage) as watch:
         performance = Performance(drawn=drawn, stage=stage, watch=watch, api=api)
         try:
@@ -246,7 +273,7 @@ def _record(performance: Performance, *, at: str, commit: str) -> Record:
         caught=caught,
         seconds=round(max(0.0, gone - performance.killed_at), 1) if performance.killed_at else 0.0,
         release_seconds=round(max(ends), 1) if ends else None,
-        left=tuple(_left(performance)),
+        left=tuple(_leftovers(performance)),
         said="; ".join(performance.wrong),
         door=scene.door,
         phase=scene.phase,
@@ -257,7 +284,7 @@ def _record(performance: Performance, *, at: str, commit: str) -> Record:
     )
 
 
-def _left(performance: Performance) -> Sequence[str]:
+def _leftovers(performance: Performance) -> Sequence[str]:
     """Of a run that never came to its kill nothing is asked: whatever it left is no leak of a killed run."""
     if not performance.killed_at:
         return ()
@@ -274,4 +301,4 @@ def _watching(stage: Stage) -> Iterator[Watch]:
         yield watch
     finally:
         watch.stop()
-        watch.look()
+        watch.check()

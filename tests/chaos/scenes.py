@@ -1,7 +1,7 @@
 """What can be done to a run: a phase, a kill, who comes after it, and which lines of the promise are cut. Pure.
 
 The lines: 1 the run itself, 2 post (in a terminal: `cvl-ci down`), 3 the machine's own timer, heartbeat and autodown,
-4 `cvl-ci reap`. Of a detached run, `cvl-ci collect` is one more.
+4 `cvl-ci reap`. Of a detached run, `cvl-ci collect` is one more, and of a queue the same queue again.
 """
 
 from __future__ import annotations
@@ -17,9 +17,23 @@ DETACHING = "detaching"
 COLLECTING = "collecting"
 """The results of a detached run are stored, and another process collects them: that process is killed."""
 OF_DETACHED_RUNS = (DETACHING, COLLECTING)
-PHASES = ("provisioning", "setup", "running", RECOVERING, "fetching", "releasing", *OF_DETACHED_RUNS)
-COLLECT = 5
-LINES = {1: "the run itself", 2: "post or `down`", 3: "the machine", 4: "`reap`", COLLECT: "`collect`"}
+QUEUED = "queued"
+"""The first job of a queue has ended, and the second one runs on the same machine."""
+REUSED = "reused"
+"""A run has entered a machine that waited between runs, and its job runs."""
+OF_WARM_MACHINES = (QUEUED, REUSED)
+PHASES = (
+    "provisioning", "setup", "running", RECOVERING, "fetching", "releasing", *OF_DETACHED_RUNS, *OF_WARM_MACHINES
+)  # fmt: skip
+COLLECT, AGAIN = 5, 6
+LINES = {
+    1: "the run itself",
+    2: "post or `down`",
+    3: "the machine",
+    4: "`reap`",
+    COLLECT: "`collect`",
+    AGAIN: "the same queue again",
+}
 BEFORE = 0
 """Stands where a line is named: the provider showed nothing any more when the kill came."""
 
@@ -29,7 +43,7 @@ EXPIRED = "credentials expired for good"
 """Then nobody who comes after main with main's own can do anything: the second line is cut."""
 LASTS = {
     "provisioning": 25.0, "setup": 3.0, "running": 4.0, RECOVERING: 40.0, "fetching": 1.5, "releasing": 3.0,
-    DETACHING: 10.0, COLLECTING: 15.0,
+    DETACHING: 10.0, COLLECTING: 15.0, QUEUED: 6.0, REUSED: 6.0,
 }  # fmt: skip
 """Seconds of a phase within which a kill is drawn; one that comes later than the phase's end is a kill as well."""
 
@@ -39,7 +53,8 @@ class Scene:
     """`door`: `terminal` (cvl-ci run) or `step` (the action's main and post, as processes).
 
     `kill`: a signal to main alone; `runner-lost`, SIGKILL to all of its processes; `frozen`, all of them stopped until
-    post is through; or `none`. `then`: who comes after it: `nobody`, `post`, `two posts` at once, `reap`, `collect`.
+    post is through; or `none`. `then`: who comes after it: `nobody`, `post`, `two posts` at once, `reap`, `collect`,
+    `again` (the same queue).
     `blind`: the machine's own end is cut, on the machine.
     """
 
@@ -66,6 +81,8 @@ class Scene:
         """The line that should catch it: the first in time of those that stand."""
         if self.then == "collect" and 1 in self.cut:
             return COLLECT
+        if self.then == "again" and 1 in self.cut:
+            return AGAIN
         return next(line for line in (1, 2, 4, 3) if line not in self.cut)
 
 
@@ -86,11 +103,11 @@ def table() -> list[Scene]:
     """
     kills = list(_kills())
     early = [scene for scene in kills if scene.phase == "provisioning"]
-    return [*kills, *early, *early, *_of_detached_runs(), *_alone(), *_mishaps()]
+    return [*kills, *early, *early, *_of_detached_runs(), *_of_warm_machines(), *_alone(), *_mishaps()]
 
 
 def _kills() -> Iterator[Scene]:
-    for phase in (phase for phase in PHASES if phase not in OF_DETACHED_RUNS):
+    for phase in (phase for phase in PHASES if phase not in (*OF_DETACHED_RUNS, *OF_WARM_MACHINES)):
         for kill in ("SIGINT", "SIGTERM"):
             yield Scene(door="terminal", phase=phase, kill=kill)
             yield Scene(door="step", phase=phase, kill=kill, then="post")
@@ -115,6 +132,21 @@ def _of_detached_runs() -> Iterator[Scene]:
         yield Scene(door="terminal", phase=phase, kill="frozen", then="post")
     for kill in ("SIGINT", "SIGKILL", "runner-lost", "frozen"):
         yield Scene(door="terminal", phase=COLLECTING, kill=kill, then="collect", blind=True)
+
+
+def _of_warm_machines() -> Iterator[Scene]:
+    for phase in OF_WARM_MACHINES:
+        for kill in ("SIGINT", "SIGTERM"):
+            yield Scene(door="terminal", phase=phase, kill=kill)
+            yield Scene(door="step", phase=phase, kill=kill, then="post")
+        for door in ("terminal", "step"):
+            yield Scene(door=door, phase=phase, kill="SIGKILL", then="post")
+            yield Scene(door=door, phase=phase, kill="SIGKILL", then="reap")
+            yield Scene(door=door, phase=phase, kill="runner-lost")
+            yield Scene(door=door, phase=phase, kill="frozen", then="post")
+    for kill in ("SIGKILL", "runner-lost"):
+        yield Scene(door="terminal", phase=QUEUED, kill=kill, then="again")
+        yield Scene(door="terminal", phase=QUEUED, kill=kill, then="again", blind=True)
 
 
 def _alone() -> Iterator[Scene]:

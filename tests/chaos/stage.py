@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -15,7 +16,7 @@ from typing import Any
 from cvl_ci.clouds import service_clients
 from cvl_ci.sandbox import Sandbox
 from tests.chaos.family import Family
-from tests.chaos.scenes import COLLECTING, DETACHING, OF_DETACHED_RUNS, RECOVERING, Scene
+from tests.chaos.scenes import COLLECTING, DETACHING, OF_DETACHED_RUNS, QUEUED, RECOVERING, REUSED, Scene
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = Path(sys.executable).parent / "cvl-ci"
@@ -26,6 +27,8 @@ BEGINS = {
     "running": ("] running", "::group::Running"),
     RECOVERING: ("] replacing lost machines", "::group::Replacing lost machines"),
     DETACHING: ("] running", "::group::Running"),
+    QUEUED: ("second: running", "second: running"),
+    REUSED: ("] running", "::group::Running"),
     "fetching": ("] fetching what it wrote", "::group::Fetching what it wrote"),
     "releasing": ("] taking the machines down", "::group::Taking the machines down"),
 }
@@ -34,6 +37,8 @@ LEASE = re.compile(r"lease (cvl-[a-z0-9-]+)")
 LEAST_MONEY = "0.0112"
 """Dollars: at $0.096 an hour seven minutes; five are kept for the release, and the launch may have the rest."""
 HEARTBEAT_MINUTES = 2
+KEY = {"reuse": "chaos", "idle": "5m"}
+REUSE_KEY = "c4a05e" * 8
 RESULT, RESULT_BYTES = "result", 1000
 """What the job writes, and how much of it where it is not to take its time."""
 
@@ -64,15 +69,19 @@ class Stage:
     def skypilot_home(self) -> Path:
         return self.directory / "home"
 
-    def furnish(self, scene: Scene, *, delay: float) -> None:
+    def write_task(self, scene: Scene, *, delay: float) -> None:
         """A task that is quick everywhere but in the phase in which it will be killed, this many seconds later."""
         self.home.mkdir(parents=True)
         (self.folder / "workspace").mkdir()
         setup = 6 if scene.phase == "setup" else 0
-        run = {"running": 8 + int(delay), RECOVERING: 120, DETACHING: 20, COLLECTING: 1}.get(scene.phase, 0)
+        job = 8 + int(delay)
+        run = {"running": job, RECOVERING: 120, DETACHING: 20, COLLECTING: 1, REUSED: job}.get(scene.phase, 0)
         bytes_ = 60_000_000 if scene.phase == "fetching" else RESULT_BYTES
         task = f"setup: |\n  sleep {setup}\nrun: |\n  head -c {bytes_} /dev/urandom > {RESULT}; sleep {run}\n"
         (self.folder / "workspace" / "task.yaml").write_text(task)
+        second = {"id": "second", "command": f"sleep {job}", "machine": "one"}
+        jobs = [{"id": "first", "command": f"head -c {RESULT_BYTES} /dev/urandom > {RESULT}", "machine": "one"}, second]
+        (self.folder / "workspace" / "queue.yaml").write_text(json.dumps({"jobs": jobs}))
         for name in ("output", "state", "summary"):
             (self.folder / name).touch()
         if scene.phase in OF_DETACHED_RUNS:
@@ -81,15 +90,16 @@ class Stage:
     def main(self, scene: Scene, *, clock_seconds: float = 0.0, **more: str) -> Family:
         """`more`: further inputs. `clock_seconds`: by how much its clock is fast."""
         limits = {"max_runtime": self.max_runtime, **more}
-        if scene.first == 3 or scene.phase == DETACHING:
+        if scene.first == 3 or scene.phase in {DETACHING, REUSED}:
             heartbeat = {"heartbeat_minutes": str(HEARTBEAT_MINUTES)}
             limits |= {"max_cost": LEAST_MONEY} if scene.phase == "provisioning" else heartbeat
         spot = {"spot": "true", "recover": "1"} if scene.phase == RECOVERING else {}
-        asked = {"task": "task.yaml", "cloud": "sandbox", **spot, **limits}
+        asked = {"cloud": "sandbox", **spot, **limits, **_of_phase(scene)}
         if scene.door == "step":
-            inputs = {f"INPUT_{name.upper()}": value for name, value in asked.items()}
-            return self.step("entrypoint", **inputs, **_clock(clock_seconds))
+            return self.step("entrypoint", **_inputs(asked), **_clock(clock_seconds))
         words = [word for name, value in asked.items() for word in (f"--{name.replace('_', '-')}", value)]
+        if scene.phase == QUEUED:
+            return self.program("queue", "queue.yaml", *words[: words.index("--verb")], **_clock(clock_seconds))
         if scene.phase in OF_DETACHED_RUNS:
             words += ["--detach", "--detach-to", f"s3://{self._bucket}/chaos"]
         return self.program("run", *words, **_clock(clock_seconds))
@@ -100,9 +110,16 @@ class Stage:
         `before`: shell words that run before it, in a mount namespace of its own.
         """
         if scene.door == "step":
-            inputs = {"INPUT_TASK": "task.yaml", "INPUT_CLOUD": "sandbox", "INPUT_LEG": leg}
+            inputs = _inputs({"cloud": "sandbox", "leg": leg, **_of_phase(scene)})
             return self.step("post-entrypoint", before=before, **inputs)
         return self.program("down", lease, before=before)
+
+    def waiting_machine(self) -> Family:
+        """A run of the same key in a terminal, whose machine waits after it for the run that is killed."""
+        words = [word for name, value in KEY.items() for word in (f"--{name}", value)]
+        limits = ("--max-runtime", self.max_runtime, "--heartbeat-minutes", str(HEARTBEAT_MINUTES))
+        number = str(self.number + 50_000_000)
+        return self.program("run", "--command", "true", "--cloud", "sandbox", *words, *limits, GITHUB_RUN_ID=number)
 
     def reap(self, *, api: str) -> Family:
         """From another place, which has no state of the run: GitHub says that it is over."""
@@ -187,6 +204,7 @@ class Stage:
             "GITHUB_ACTION": "__self",
             "GITHUB_EVENT_NAME": "push",
             "GITHUB_WORKSPACE": str(self.folder / "workspace"),
+            "CVL_CI_REUSE_KEY": REUSE_KEY,
             **more,
         }
 
@@ -201,6 +219,18 @@ def begins(scene: Scene, line: str, *, phase: str = "") -> bool:
 def lease_in(lines: list[str]) -> str:
     """The name that main gave its lease; empty while it has said none."""
     return next((found[1] for line in lines if (found := LEASE.search(line))), "")
+
+
+def _of_phase(scene: Scene) -> dict[str, str]:
+    """What main and post of a step are given about the work."""
+    if scene.phase == QUEUED:
+        return {"verb": "queue", "queue": "queue.yaml"}
+    of_key = {**KEY, "reuse_key": REUSE_KEY} if scene.door == "step" else KEY
+    return {"task": "task.yaml", **(of_key if scene.phase == REUSED else {})}
+
+
+def _inputs(asked: Mapping[str, str]) -> dict[str, str]:
+    return {f"INPUT_{name.upper()}": value for name, value in asked.items()}
 
 
 def _clock(seconds: float) -> dict[str, str]:

@@ -6,12 +6,12 @@ import statistics
 from collections.abc import Sequence
 from textwrap import shorten
 
-from tests.chaos.records import Record
-from tests.chaos.scenes import BEFORE, COLLECT, LINES, PHASES
+from tests.chaos.run_records import Record
+from tests.chaos.scenes import AGAIN, BEFORE, COLLECT, LINES, PHASES
 
 NAMES = {**LINES, BEFORE: "nothing: no machine existed when the kill came"}
 CANCELLED = {"SIGINT", "SIGTERM"}
-ORDER = (BEFORE, 1, 2, COLLECT, 3, 4)
+ORDER = (BEFORE, 1, 2, COLLECT, AGAIN, 3, 4)
 
 
 def table(records: Sequence[Record]) -> str:

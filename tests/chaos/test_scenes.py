@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 from tests.chaos.mishaps import MISHAPS
-from tests.chaos.scenes import COLLECT, COLLECTING, LASTS, OF_DETACHED_RUNS, PHASES, Scene, drawn, table
+from tests.chaos.scenes import (
+    AGAIN,
+    COLLECT,
+    COLLECTING,
+    LASTS,
+    OF_DETACHED_RUNS,
+    OF_WARM_MACHINES,
+    PHASES,
+    QUEUED,
+    Scene,
+    drawn,
+    table,
+)
 
 
 def test_a_seed_and_a_number_are_one_run_and_another_seed_is_another_order() -> None:
@@ -34,6 +46,19 @@ def test_a_detached_run_is_killed_at_its_handover_and_in_its_collection_and_anot
         assert kills == {"SIGINT", "SIGTERM", "SIGKILL", "runner-lost", "frozen"}
     alone = [scene for scene in scenes if scene.phase == COLLECTING and scene.blind]
     assert alone and all((scene.cut, scene.first) == ((1, 2, 3, 4), COLLECT) for scene in alone)
+
+
+def test_a_warm_machine_is_killed_by_both_doors_and_a_killed_queue_is_run_again() -> None:
+    scenes = [scene for scene in table() if scene.phase in OF_WARM_MACHINES]
+    for phase in OF_WARM_MACHINES:
+        of_phase = [scene for scene in scenes if scene.phase == phase]
+        for door in ("terminal", "step"):
+            kills = {scene.kill for scene in of_phase if scene.door == door}
+            assert kills == {"SIGINT", "SIGTERM", "SIGKILL", "runner-lost", "frozen"}
+        assert {1, 2, 3, 4} <= {scene.first for scene in of_phase}
+    again = [scene for scene in scenes if scene.then == "again"]
+    assert {(scene.phase, scene.first) for scene in again} == {(QUEUED, AGAIN)}
+    assert any(scene.cut == (1, 2, 3, 4) for scene in again), "then the second queue alone ends it"
 
 
 def test_every_line_of_the_promise_is_left_alone_with_the_other_three_cut() -> None:

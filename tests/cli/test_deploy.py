@@ -13,6 +13,9 @@ from cvl_ci.errors import RequestError
 from cvl_ci.inputs.deploy_inputs import NOT_OF_A_SERVICE, DeployInputs
 from cvl_ci.local.git.checkout import open_checkout
 from cvl_ci.model.checkpoint_plan import CheckpointPlan
+from cvl_ci.result.masks import Masks
+from cvl_ci.wiring import deploying
+from tests.support import certificates
 from tests.support.field import plant
 
 FILES = {
@@ -58,6 +61,9 @@ def test_a_dry_run_shows_port_probe_life_and_the_bound_of_the_cost(capsys: pytes
         (("hello", "--cloud", "sandbox", "--port", "0"), "not a port"),
         (("hello", "--cloud", "sandbox", "--ready", "health"), "not the path"),
         (("hello", "--cloud", "sandbox", "--allow", "example.com"), "not an IPv4 address"),
+        (("hello", "--cloud", "sandbox", "--smoke-schema", "absent.json"), "is no file of examples/hello"),
+        (("hello", "--cloud", "sandbox", "--smoke-schema", "serve.sh"), "is not JSON"),
+        (("hello", "--cloud", "sandbox", "--smoke-schema", "a.json", "--steps", "up"), "goes with the step smoke"),
         (("hello", "portless", "--cloud", "sandbox"), "names no port"),
         (("idle", "--cloud", "sandbox"), "serve"),
         (("hello", "--cloud", "sandbox", "--ttl", "never"), "not a length of time"),
@@ -71,6 +77,87 @@ def test_a_mistake_is_refused_before_anything_is_started(
 ) -> None:
     code, text = typed(capsys, *words, "--dry-run")
     assert code == 64 and problem in text
+
+
+def test_a_schema_of_the_example_is_in_the_plan(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (checkout / "examples/hello/answer.json").write_text('{"required": ["version"]}')
+    code, text = typed(capsys, "hello", "--cloud", "sandbox", "--dry-run", "--smoke-schema", "answer.json")
+    assert code == 0 and "each smoke answer matches answer.json" in text
+
+
+def written(folder: Path, pair: certificates.Pair) -> tuple[str, ...]:
+    """Return the words of a certificate, whose files are in this folder."""
+    (folder / "cert.pem").write_text(pair.cert)
+    (folder / "key.pem").write_text(pair.key)
+    return ("--tls-cert", str(folder / "cert.pem"), "--tls-key", str(folder / "key.pem"))
+
+
+def test_a_certificate_is_in_the_plan_and_its_key_is_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = certificates.pair()
+    words = (*written(tmp_path, own), "--domain", certificates.NAME)
+    code, text = typed(capsys, "hello", "--cloud", "sandbox", "--dry-run", *words)
+    assert code == 0 and f"HTTPS with your certificate, as {certificates.NAME}" in text
+    code, task = typed(capsys, "hello", "--cloud", "sandbox", "--yaml", *words)
+    assert code == 0 and not any(line in text + task for line in own.key.splitlines())
+
+
+def test_the_library_hides_the_key_of_a_certificate(checkout: Path) -> None:
+    own, masks = certificates.pair(), Masks()
+    runner = SkyPilotRunner(checkout=checkout, environment={"HOME": str(checkout)}, cloud="sandbox")
+    plan, _ = runner.plan_example("hello", "serve")
+    words = {"tls_cert": own.cert, "tls_key": own.key, "domain": certificates.NAME}
+    request = deploying.read_request(words, token="", folder=checkout, environ={"HOME": str(checkout)})
+    served = request.added_to(plan, masks, {}, print)
+    assert served.service is not None and served.service.domain == certificates.NAME
+    secret = own.key.splitlines()[1]
+    assert secret not in f"{request}{served}" and masks.hide(f"a {secret} b") == "a *** b"
+
+
+def test_all_mistakes_of_a_certificate_come_at_once_and_show_no_key(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own, other = certificates.pair(days=1), certificates.pair()
+    words = written(tmp_path, certificates.Pair(cert=own.cert, key=other.key))
+    code, text = typed(
+        capsys, "hello", "--cloud", "sandbox", "--ttl", "48h", "--domain", "b.example", "--port", "0", *words
+    )
+    assert code == 64 and "--port" in text
+    code, text = typed(capsys, "hello", "--cloud", "gcp", "--ttl", "48h", "--domain", "b.example", *words)
+    assert code == 64 and "Nothing was started" in text
+    for problem in (
+        "--cloud: 'gcp' opens no port",
+        "before the latest end of the service; shorten ttl",
+        "--domain: 'b.example' is not a name of the certificate, which has models.example.com",
+        "--tls-key: '***' does not fit the certificate",
+    ):
+        assert problem in text
+    assert not any(line in text for line in other.key.splitlines())
+
+
+def frameless(key: str) -> str:
+    """Return the text of a key between its first line and its last one."""
+    return "".join(key.splitlines()[1:-1])
+
+
+def test_a_key_without_its_frame_is_not_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    key = frameless(certificates.pair().key)
+    words = written(tmp_path, certificates.pair())
+    code, text = typed(capsys, "hello", "--cloud", "sandbox", "--dry-run", *words[:3], key)
+    assert code == 64 and "--tls-key: '***' is no file that cvl-ci can read" in text
+    assert key[:40] not in text
+    code, text = typed(capsys, key, "--cloud", "sandbox", "--dry-run", *words[:3], key)
+    assert code == 64 and key[:40] not in text, "a message about another word hides it too"
+
+
+def test_the_library_hides_a_key_that_it_cannot_read(checkout: Path) -> None:
+    key, masks = frameless(certificates.pair().key), Masks()
+    runner = SkyPilotRunner(checkout=checkout, environment={"HOME": str(checkout)}, cloud="sandbox")
+    plan, _ = runner.plan_example("hello", "serve")
+    words = {"tls_cert": certificates.pair().cert, "tls_key": key}
+    request = deploying.read_request(words, token="", folder=checkout, environ={"HOME": str(checkout)})
+    with pytest.raises(RequestError) as caught:
+        request.added_to(plan, masks, {}, print)
+    assert key[:40] not in str(caught.value) and masks.hide(f"a {key} b") == "a *** b"
 
 
 def test_a_workflow_needs_a_token_of_its_own_and_no_message_shows_one(
@@ -129,7 +216,15 @@ def test_the_library_refuses_the_inputs_that_a_service_does_not_have(checkout: P
 
 
 @pytest.mark.parametrize(
-    "inputs", [{"port": "no"}, {"max_runtime": "1h"}, {"token": "easy"}, {"cloud": "lambda"}, {"nonsense": 1}]
+    "inputs",
+    [
+        {"port": "no"},
+        {"max_runtime": "1h"},
+        {"token": "easy"},
+        {"cloud": "lambda"},
+        {"nonsense": 1},
+        {"domain": "a.example"},
+    ],
 )
 def test_the_library_refuses_the_same(checkout: Path, inputs: dict[str, str]) -> None:
     with pytest.raises(RequestError):

@@ -14,6 +14,7 @@ import pytest
 
 from cvl_ci.cli.stopping import Stopping
 from tests.github.runner import Runner
+from tests.support import fork_server
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = Path(sys.executable).parent / "cvl-ci"
@@ -39,7 +40,14 @@ raise SystemExit(code)
 
 def cvl_ci(*words: str, cwd: Path = ROOT, home: Path | None = None, **more: str) -> subprocess.CompletedProcess[str]:
     env = {"PATH": os.environ["PATH"], "HOME": str(home or os.environ["HOME"]), **more}
-    return subprocess.run([PROGRAM, *words], cwd=cwd, env=env, capture_output=True, text=True, check=False, timeout=60)
+    return fork_server.run("cvl_ci.cli.main", *words, env=env, folder=cwd)
+
+
+def test_the_installed_program_is_this_one() -> None:
+    words, environment = [str(PROGRAM), "run", "--help"], {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"]}
+    installed = subprocess.run(words, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    here = cvl_ci("run", "--help")
+    assert (installed.returncode, installed.stdout, installed.stderr) == (0, here.stdout, here.stderr)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from cvl_ci.clouds.catalogue.prices import CataloguePrices
 from cvl_ci.commands.matrix import MatrixRequest, build
 from cvl_ci.commands.plan.build_run import prepare
 from cvl_ci.errors import RequestError
+from cvl_ci.inputs.matrix_inputs import MatrixInputs
 from cvl_ci.inputs.reader import from_keywords
 from cvl_ci.local.git.changes import changed_paths
 from cvl_ci.local.git.checkout import open_checkout
@@ -18,6 +20,7 @@ from tests.commands.test_the_twelve import HERE, WANTED
 from tests.support.field import plant, run_git
 
 PRICES = CataloguePrices()
+SANDBOX = MatrixInputs(clouds=("sandbox",))
 YAML = "name: {name}\nresources: {{gpu: 0}}\npresets: {{train: {{script: train.sh, docker: false}}}}\n"
 LIBRARY = {
     "pyproject.toml": "[project]\nname = 'mylib'\n",
@@ -48,7 +51,7 @@ def sent(root: Path, example: str, **given: object) -> list[str]:
 
 def run(root: Path, **inputs: object) -> list[str]:
     """The examples that a matrix runs for what differs from the last commit."""
-    asked = MatrixRequest(changed=changed_paths(root, since="HEAD"), clouds=("sandbox",), inputs=inputs)
+    asked = MatrixRequest(axes=SANDBOX, changed=changed_paths(root, since="HEAD"), inputs=inputs)
     return [leg.name.split()[0] for leg in build(asked, checkout=open_checkout(root), prices=PRICES).legs]
 
 
@@ -106,7 +109,7 @@ def test_what_is_watched_is_what_is_sent(root: Path, path: str, inputs: dict[str
 
 
 def test_a_leg_is_given_the_files_that_its_matrix_was_given(root: Path) -> None:
-    asked = MatrixRequest(examples=("own",), clouds=("sandbox",), inputs={"files": ("src/**", "*.md")})
+    asked = MatrixRequest(axes=replace(SANDBOX, examples=("own",)), inputs={"files": ("src/**", "*.md")})
     [leg] = build(asked, checkout=open_checkout(root), prices=PRICES).legs
     assert leg.inputs["files"] == "src/**\n*.md"
 
@@ -160,7 +163,7 @@ def test_the_field_s_examples_take_the_package_along_that_no_project_declares(tm
             for name in ("build.sh", "train.sh"):
                 (tmp_path / directory / name).write_text(MOUNTED % up)
     checkout = open_checkout(plant(tmp_path, LIKE_THE_FIELD))
-    asked = MatrixRequest(presets=("*",), clouds=("aws",), changed=["cvlization/data/tiny.py"])
+    asked = MatrixRequest(axes=MatrixInputs(presets=("*",), clouds=("aws",)), changed=["cvlization/data/tiny.py"])
     # openvla_single_step declares no presets: without a script it has nothing to run.
     assert build(asked, checkout=checkout, prices=PRICES).unchanged == (0 if script else 1)
     inputs = from_keywords({"example": "nanogpt", "preset": "train"}, environment={})

@@ -190,7 +190,7 @@ class Training(Preempting):
             self._job(machine, disk, has_notice=number <= len(self.notices) and self.notices[number - 1])
         except Taken:
             assert isinstance(self.cloud, Watched)
-            self.cloud.take(self.cloud.running())
+            self.cloud.preempt(self.cloud.running())
             return JobEnd(lost=Lost(kind=LossKind.PREEMPTED, why="taken"))
         finally:
             self.bucket.machine = None

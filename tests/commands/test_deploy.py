@@ -13,7 +13,15 @@ from cvl_ci.commands.run import run as running
 from cvl_ci.commands.run import serving
 from cvl_ci.errors import EngineError
 from cvl_ci.lease import Lease
-from cvl_ci.model.lease_name import LABEL_DEADLINE, LABEL_KEPT, LABEL_SERVICE, service_label, service_url
+from cvl_ci.model.lease_name import (
+    LABEL_DEADLINE,
+    LABEL_DOMAIN,
+    LABEL_KEPT,
+    LABEL_SERVICE,
+    service_address,
+    service_labels,
+    service_url,
+)
 from cvl_ci.model.limits import Limits
 from cvl_ci.model.location import Location
 from cvl_ci.model.loss import LossKind, Lost
@@ -21,7 +29,9 @@ from cvl_ci.model.node_end import NodeEnd
 from cvl_ci.model.outcome import Ending, Outcome
 from cvl_ci.model.owner import Owner
 from cvl_ci.model.plan import MachinePlan, RunPlan, WorkPlan
-from cvl_ci.model.service import Probe, ServerKind, ServicePlan, token_digest
+from cvl_ci.model.secret import Secret
+from cvl_ci.model.service import Probe, ServerKind, ServicePlan, TlsPlan, token_digest
+from cvl_ci.ports import ServiceRequest
 from cvl_ci.result.summary import lines, to_json
 from tests.support.fake_services import FakeServices
 from tests.support.fakes import (
@@ -51,6 +61,7 @@ PLAN = RunPlan(
     service=SERVICE,
 )
 OWNER = Owner(repository="a/b", run="1")
+TO = ServiceRequest(url="http://x", token=TOKEN)
 STEPS = ("warm", "launch", "asked", "created", "address", "follow", "ready", "keep", "unpack", "close", "down")
 
 
@@ -101,7 +112,7 @@ def test_a_service_that_answers_stays_under_its_lease_for_its_ttl(house: House) 
     (machine,) = house.cloud.machines.values()
     assert machine.state == "running"
     assert machine.labels[LABEL_DEADLINE] == machine.labels[LABEL_KEPT] == str(int(until))
-    assert service_url(machine.labels[LABEL_SERVICE]) == service.url
+    assert service_url(machine.labels) == service.url
     record = house.records.kept[OWNER.name]
     assert (record.deadline, record.released_at) == (until, None)
     assert house.records.fence(OWNER.name).exists(), "nothing else is launched under it"
@@ -252,13 +263,93 @@ def test_a_hostile_list_of_models_is_no_model(house: House, models: bytes) -> No
     house.services.bodies = {"/v1/models": models}
     house.services.ready_at = 0.0
     kind = replace(SERVICE, kind=ServerKind.VLLM)
-    smoke = serving.smoke_requests(kind, url="http://x", token=TOKEN, services=house.services, clock=house.clock)
+    smoke = serving.smoke_requests(kind, to=TO, services=house.services, clock=house.clock)
     assert (smoke.path, smoke.tokens_per_second) == ("/health", None)
+
+
+TLS = TlsPlan(chain="the chain", key=Secret("the private key of the certificate"), domain="models.example.com")
+
+
+def test_a_service_with_a_certificate_has_its_name_in_the_url_and_is_asked_at_its_address(house: House) -> None:
+    """Its DNS leads nowhere before a person knows the address, so no request waits for it."""
+    outcome = house.run(replace(PLAN, service=replace(SERVICE, tls=TLS)))
+    service = outcome.machines.service
+    assert outcome.exit_code == 0 and service is not None
+    assert (service.url, service.address) == ("https://models.example.com:8080", "10.0.0.1")
+    assert service.is_encrypted and len(house.services.asked) > 20
+    assert {(one.url, one.address, one.chain) for one in house.services.asked} == {
+        ("https://models.example.com:8080", "10.0.0.1", "the chain")
+    }
+    assert sum(not one.token for one in house.services.asked) == 1, "the one request of a stranger"
+    (machine,) = house.cloud.machines.values()
+    assert service_url(machine.labels) == service.url
+    text = "\n".join(lines(outcome, width=200)) + json.dumps(to_json(outcome)) + "\n".join(house.reporter.said)
+    assert "point models.example.com at 10.0.0.1: an A record of its DNS" in text
+    assert "private key" not in text + repr(machine.labels)
+
+
+def test_a_certificate_without_a_name_has_the_address_in_the_url(house: House) -> None:
+    outcome = house.run(replace(PLAN, service=replace(SERVICE, tls=replace(TLS, domain=""))))
+    assert outcome.machines.service is not None and outcome.machines.service.url == "https://10.0.0.1:8080"
+    assert "A record" not in "\n".join(lines(outcome, width=200))
+
+
+def test_a_certificate_that_is_refused_ends_the_wait_at_once(house: House) -> None:
+    house.services.is_distrusted = True
+    outcome = house.run(replace(PLAN, service=replace(SERVICE, tls=TLS)))
+    assert outcome.exit_code == 70 and "The certificate of the service is refused" in outcome.reason
+    assert len(house.services.asked) == 1, "no later request changes it"
+    house.assert_gone(outcome)
+
+
+def with_schema(schema: dict[str, object]) -> RunPlan:
+    return replace(PLAN, service=replace(SERVICE, smoke_schema=schema))
+
+
+def test_answers_as_the_schema_says_are_told_and_others_end_the_service_with_its_machine(house: House) -> None:
+    house.services.bodies["/health"] = b'{"version": 1}'
+    outcome = house.run(with_schema({"required": ["version"]}))
+    assert (outcome.ending, outcome.exit_code) == (Ending.SUCCEEDED, 0)
+    assert house.cloud.running() != []
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (b'{"version": "x"}', "/version: 'x' is not of type 'integer'"),
+        (b"{}", "'version' is a required property"),
+        (b"<html>", "the answer is not JSON"),
+    ],
+)
+def test_an_answer_against_the_schema_fails_the_deployment(house: House, body: bytes, why: str) -> None:
+    house.services.bodies["/health"] = body
+    schema: dict[str, object] = {"required": ["version"], "properties": {"version": {"type": "integer"}}}
+    outcome = house.run(with_schema(schema))
+    assert (outcome.ending, outcome.exit_code) == (Ending.FAILED, 1)
+    assert why in outcome.reason
+    house.assert_gone(outcome)
+
+
+@pytest.mark.parametrize("status", [500, 0])
+def test_no_good_answer_is_no_match(house: House, status: int) -> None:
+    services = house.services
+    services.ready_at, services.status, services.is_reachable = 0.0, status or 200, bool(status)
+    plan = replace(SERVICE, smoke_schema={})
+    smoke = serving.smoke_requests(plan, to=TO, services=services, clock=house.clock)
+    assert "no good answer" in smoke.mismatch
+
+
+def test_an_answer_that_was_cut_matches_nothing(house: House) -> None:
+    services = house.services
+    services.ready_at, services.bodies["/health"] = 0.0, b" " * (1 << 20)
+    plan = replace(SERVICE, smoke_schema={})
+    smoke = serving.smoke_requests(plan, to=TO, services=services, clock=house.clock)
+    assert "1024 KiB or more" in smoke.mismatch
 
 
 def test_a_slow_server_gets_few_smoke_requests(house: House) -> None:
     house.services.ready_at, house.services.seconds = 0.0, 25.0
-    smoke = serving.smoke_requests(SERVICE, url="http://x", token=TOKEN, services=house.services, clock=house.clock)
+    smoke = serving.smoke_requests(SERVICE, to=TO, services=house.services, clock=house.clock)
     assert (smoke.requests, smoke.p95_seconds) == (3, 25.0)
 
 
@@ -314,8 +405,28 @@ def test_a_deployment_that_is_cut_off_anywhere_leaves_nothing_or_a_lease_with_a_
     assert house.cloud.running() == []
 
 
-def test_a_service_s_label_is_read_back_and_no_other_text() -> None:
-    assert service_url(service_label("54.12.3.4", 8080)) == "http://54.12.3.4:8080"
-    assert [service_url(text) for text in ("", "x", "1-2-3-8080", "1-2-3-4-8080-9", "evil.example-1-2-3-4")] == [""] * 5
+@pytest.mark.parametrize(
+    ("labels", "url"),
+    [
+        (service_labels("54.12.3.4", 8080), "http://54.12.3.4:8080"),
+        (service_labels("54.12.3.4", 8081, is_encrypted=True), "https://54.12.3.4:8081"),
+        (
+            service_labels("54.12.3.4", 8080, is_encrypted=True, domain="a-b.example.com"),
+            "https://a-b.example.com:8080",
+        ),
+        ({LABEL_SERVICE: "1-2-3-4-8080-tls", LABEL_DOMAIN: "evil_example/x"}, "https://1.2.3.4:8080"),
+        ({LABEL_SERVICE: "1-2-3-4-8080-tls", LABEL_DOMAIN: "1_2_3_5"}, "https://1.2.3.4:8080"),
+        ({LABEL_SERVICE: "1-2-3-4-8080", LABEL_DOMAIN: "a_example"}, "http://1.2.3.4:8080"),
+        ({LABEL_DOMAIN: "a_example"}, ""),
+        *(({LABEL_SERVICE: text}, "") for text in ("", "x", "1-2-3-8080", "1-2-3-4-8080-9", "evil.example-1-2-3-4")),
+    ],
+)
+def test_a_service_s_labels_are_read_back_and_no_other_text(labels: dict[str, str], url: str) -> None:
+    assert service_url(labels) == url
+    assert service_address(labels) == (labels[LABEL_SERVICE].replace("-", ".").rpartition(".8")[0] if url else "")
+    assert all(set(value) <= set("abcdefghijklmnopqrstuvwxyz0123456789-_./") for value in labels.values())
+
+
+def test_only_an_ipv4_address_has_a_label() -> None:
     with pytest.raises(ValueError, match="not an IPv4 address"):
-        service_label("::1", 8080)
+        service_labels("::1", 8080)

@@ -62,10 +62,10 @@ class FakeRun:
     ended: int | None = None
     happened: list[str] = field(default_factory=list)
 
-    def reaches(self, phase: Phase, *, within: float) -> bool:
+    def wait_for_phase(self, phase: Phase, *, within: float) -> bool:
         return self.comes_to_phase
 
-    def comes_to(self, condition: Callable[[], bool], within: float) -> bool:
+    def wait_until(self, condition: Callable[[], bool], within: float) -> bool:
         return condition()
 
     def send(self, number: int) -> None:
@@ -84,7 +84,7 @@ class FakeRun:
         self.happened.append("killed")
         self.ended = 137
 
-    def lose(self) -> None:
+    def kill_all(self) -> None:
         self.happened.append("lost")
         self.ended = 137
 
@@ -261,10 +261,10 @@ def test_a_run_that_went_past_its_phase_proves_nothing_of_that_phase(stage: Stag
 def test_where_a_run_died_is_by_its_last_word(stage: Stage) -> None:
     """Said just before the kill, and heard after it."""
 
-    def lose() -> None:
+    def kill_all() -> None:
         stage.run.phase, stage.run.ended = Phase.RELEASING, 137
 
-    stage.run.lose = lose  # type: ignore[method-assign]
+    stage.run.kill_all = kill_all  # type: ignore[method-assign]
     receipt = stage.drill(words.RUNNER_LOST)
     assert (receipt.line, "it had reached releasing when it died" in receipt.problem) == (None, True)
     assert stage.cloud.running() == []

@@ -295,3 +295,52 @@ def test_the_plan_of_a_further_job_goes_to_the_machine_as_it_is(house: House) ->
     request: JobRequest = house.engine.submitted[0]
     assert request.plan.work.run_commands == ("train",)
     assert request.plan.limits.max_runtime_minutes == 30
+
+
+def cleaned(waiting: Waiting) -> None:
+    """Let the plan of each job request a clean machine after it."""
+    turn = waiting.turn
+
+    def of(name: str) -> Turn:
+        made = turn(name)
+        return replace(made, plan=replace(made.plan, machines=replace(made.plan.machines, is_cleaned=True)))
+
+    waiting.turn = of  # type: ignore[method-assign]
+
+
+def test_a_machine_that_is_cleaned_is_clean_before_each_further_job(house: House) -> None:
+    steps: list[str] = []
+    house.engine.at = steps.append
+    house.engine.codes = [3, 0, 0]
+    cleaned(house.waiting)
+    end = house.run()
+    assert [result.exit_code for _, result in end.outcomes] == [3, 0, 0], "a failed job stops no other"
+    order = [step for step in steps if step in {"unpack", "clean", "submit"}]
+    assert order == ["unpack", "clean", "submit", "unpack", "clean", "submit", "unpack", "clean"]
+    assert len({result.machines.cluster for _, result in end.outcomes}) == 1
+
+
+def test_one_that_cannot_be_cleaned_ends_with_proof_and_its_job_keeps_its_end(house: House) -> None:
+    def at(step: str) -> None:
+        if step == "clean":
+            raise EngineError("a process of its job does not end")
+
+    house.engine.at = at
+    cleaned(house.waiting)
+    end = house.run()
+    [(turn, result)] = end.outcomes
+    assert (turn.job, result.ending) == ("build", Ending.SUCCEEDED)
+    assert result.release is not None and result.release.gone
+    assert any("does not end" in text and "takes it down" in text for text in result.warnings)
+    assert house.waiting.told == [], "the machine takes no further job"
+
+
+def test_a_stop_while_it_is_cleaned_changes_no_end(house: House) -> None:
+    def at(step: str) -> None:
+        if step == "clean":
+            raise KeyboardInterrupt
+
+    house.engine.at = at
+    cleaned(house.waiting)
+    [(_, result)] = house.run().outcomes
+    assert result.ending is Ending.SUCCEEDED and result.release is not None and result.release.gone

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from cvl_ci.clouds.catalogue.prices import CataloguePrices
 from cvl_ci.commands import matrix
 from cvl_ci.commands.matrix import Matrix, MatrixRequest, as_json, as_text, build
 from cvl_ci.errors import RequestError
+from cvl_ci.inputs.matrix_inputs import MatrixInputs
 from cvl_ci.local.git.changes import ancestors, changed_paths
 from cvl_ci.local.git.checkout import open_checkout
 from cvl_ci.model.resource_request import Spot
@@ -30,10 +32,14 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def built(root: Path) -> Build:
-    def building(**asked: Any) -> Matrix:
-        return build(MatrixRequest(**asked), checkout=open_checkout(root), prices=PRICES)
+    of_axes = {each.name for each in fields(MatrixInputs)}
 
-    return building
+    def build_matrix(**given: Any) -> Matrix:
+        axes = {name: given.pop(name) for name in of_axes & given.keys()}
+        request = MatrixRequest(axes=MatrixInputs(**axes), **given)
+        return build(request, checkout=open_checkout(root), prices=PRICES)
+
+    return build_matrix
 
 
 def git(root: Path, *words: str) -> str:
@@ -115,7 +121,7 @@ def test_a_gpu_that_a_cloud_does_not_sell_is_left_out_by_name(built: Build) -> N
 def test_legs_beyond_the_budget_of_all_are_left_out_and_cheaper_ones_still_fit(built: Build) -> None:
     legs = built(examples=("plain",), clouds=("aws",), gpus=("L4:1", "H100:8", "T4:1")).legs
     budget = legs[0].max_usd + legs[2].max_usd
-    found = built(examples=("plain",), clouds=("aws",), gpus=("L4:1", "H100:8", "T4:1"), budget_usd=budget)
+    found = built(examples=("plain",), clouds=("aws",), gpus=("L4:1", "H100:8", "T4:1"), budget=budget)
     assert [leg.inputs["gpu"] for leg in found.legs] == ["L4:1", "T4:1"]
     assert found.max_usd <= budget + 1e-9
     assert "of the budget remains" in found.dropped[0][1]
@@ -188,7 +194,7 @@ def test_a_file_s_odd_name_is_one_path(root: Path) -> None:
 
 def test_a_repeated_leg_is_told_apart_by_its_turn_and_paid_each_time(built: Build) -> None:
     once = built(examples=("plain",), clouds=("aws",)).legs[0]
-    found = built(examples=("plain",), clouds=("aws",), repeat=3, budget_usd=2.5 * once.max_usd)
+    found = built(examples=("plain",), clouds=("aws",), repeat=3, budget=2.5 * once.max_usd)
     assert [leg.inputs["turn"] for leg in found.legs] == ["1/3", "2/3"]
     assert len({leg.name for leg in found.legs}) == 2
     assert found.dropped[0][0].endswith("3/3")

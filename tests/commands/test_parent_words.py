@@ -45,8 +45,8 @@ def test_setup_runs_before_the_command_and_replaces_a_tasks_own(field: Path) -> 
 
 def test_file_mounts_find_local_files_fill_in_variables_and_add_to_a_tasks_own(field: Path) -> None:
     mounts = {"/data": "$BUCKET/data", "~/more": "more"}
-    planned = ask(field, file_mounts=mounts, env={"BUCKET": "s3://b"}).work.task_extra["file_mounts"]
-    assert planned == {"/data": "s3://b/data", "~/more": f"{field}/more"}
+    planned = ask(field, file_mounts=mounts, env={"BUCKET": "s3://bucket"}).work.task_extra["file_mounts"]
+    assert planned == {"/data": "s3://bucket/data", "~/more": f"{field}/more"}
     planned = ask(field, command=None, task="task.yaml", file_mounts={"/data": "s3://other"}).work.task_extra[
         "file_mounts"
     ]

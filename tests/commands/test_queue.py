@@ -26,6 +26,7 @@ from cvl_ci.model.work_identity import WorkIdentity
 from cvl_ci.planning.queue_file import read
 from cvl_ci.result.queue_result import QueueResult
 from cvl_ci.result.units import dollars
+from tests.support.cases import generated
 from tests.support.fake_queue import NO_CAPACITY, USD, FakeRuns, Heard, plans, ports
 from tests.support.fakes import Killed
 
@@ -397,7 +398,7 @@ class KilledManifest(QueueManifest):
         raise Killed
 
 
-@pytest.mark.parametrize("seed", range(200))
+@pytest.mark.parametrize("seed", range(generated(200)))
 def test_a_killed_queue_runs_no_finished_job_twice_and_leaves_nothing(tmp_path: Path, seed: int) -> None:
     """With odd seeds, jobs share machines. They get their files by `inputs`, so none of them has to run again."""
     chance = random.Random(seed)

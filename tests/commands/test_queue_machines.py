@@ -102,7 +102,7 @@ class ShortLived(FakeRuns):
 
     def _next(self, jobs: machines.MachineJobs) -> None:
         while not jobs.end():
-            jobs.take(0.05)
+            jobs.next_job(0.05)
 
 
 def test_a_machine_that_never_lasts_does_not_repeat_for_ever(tmp_path: Path) -> None:
@@ -202,7 +202,7 @@ class Deaf(FakeRuns):
 
     def _next(self, jobs: machines.MachineJobs) -> machines.QueuedTurn | None:
         for _ in range(100):
-            turn = jobs.take(0.05)
+            turn = jobs.next_job(0.05)
             if turn is not None or not jobs.is_open:
                 return turn
         raise AssertionError("it waits for ever")
@@ -335,3 +335,60 @@ def test_an_engine_error_of_a_machine_says_not_run(tmp_path: Path) -> None:
     records = run(queue(*CHAIN[:1]), FakeRuns(tmp_path, script={"build": [EngineError("SkyPilot broke")]}))
     assert states(records) == {"build": NOT_RUN}
     assert isinstance(EngineError("x"), CvlError)
+
+
+# ---- legs of a matrix in turn ------------------------------------------------------------------------------------
+
+
+LEGS = tuple({"id": name, "machine": "pack", "clean": True} for name in ("one", "two", "three", "four"))
+
+
+def test_legs_that_fail_stop_no_other_and_a_lost_machine_is_replaced_for_the_next_one(tmp_path: Path) -> None:
+    runs = FakeRuns(tmp_path, script={"one": [Ending.FAILED], "two": [Ending.PREEMPTED]})
+    records = run(queue(*LEGS), runs)
+    assert runs.served == [["one", "two"], ["three", "four"]]
+    assert states(records) == {"one": FAILED, "two": NOT_RUN, "three": GOOD, "four": GOOD}
+    assert runs.started == ["one", "two", "three", "four"], "no leg runs twice"
+    assert runs.machines == set() and all(record.is_gone for record in records.values())
+
+
+def test_a_machine_is_cleaned_after_each_of_its_jobs_or_after_none() -> None:
+    queued = queue({"id": "a", **ON_ONE, "clean": True}, {"id": "b", **ON_ONE}, {"id": "c", "clean": True})
+    problems = machines.mistakes(queued, {name: plan() for name in "abc"})
+    assert [(one.field, one.value) for one in problems] == [("job b: clean", "false"), ("job c: clean", "true")]
+
+
+def test_a_job_cannot_need_files_that_were_removed(tmp_path: Path) -> None:
+    cleaned = {**ON_ONE, "clean": True}
+    queued = queue({"id": "a", **cleaned}, {"id": "b", **cleaned, "needs": "a"})
+    (problem,) = machines.mistakes(queued, {"a": plan(), "b": plan()})
+    assert (problem.field, problem.value) == ("job b: needs", "a") and "inputs: {from: ID}" in problem.problem
+    by_inputs = queue({"id": "a", **cleaned}, {"id": "b", **cleaned, "inputs": {"from": "a"}})
+    assert machines.mistakes(by_inputs, {"a": plan(), "b": plan()}) == []
+    assert set(states(run(by_inputs, FakeRuns(tmp_path))).values()) == {GOOD}
+
+
+def test_only_plans_of_one_machine_have_one_name() -> None:
+    name = machines.machine_of(plan())
+    assert name and name == machines.machine_of(plan(limits=Limits(max_runtime_minutes=5)))
+    others = (
+        plan(machines=replace(MACHINES, num_nodes=2)),
+        plan(machines=replace(MACHINES, spot=Spot.ALWAYS)),
+        plan(machines=replace(MACHINES, needs=ResourceRequest())),
+        plan(machines=replace(MACHINES, locations=(Location(cloud="gcp"),))),
+        plan(work=WorkPlan(image="python:3.12")),
+    )
+    assert name not in map(machines.machine_of, others)
+    alone = (
+        plan(machines=replace(MACHINES, recoveries=2)),
+        plan(files=FilePlan(mounts=(Mount(target="/data", source="s3://a/b"),))),
+        plan(machines=replace(MACHINES, reuse=ReusePlan(key="trainer"))),
+        plan(detach=DetachPlan(place=BucketAddress(bucket="results"))),
+    )
+    assert [machines.machine_of(one) for one in alone] == [""] * len(alone)
+
+
+@pytest.mark.parametrize("wrong", ["", "a\nb", 7, "x" * 301])
+def test_the_name_of_a_leg_is_one_line(wrong: object) -> None:
+    _, mistakes = read([{"command": "x", "leg": wrong}])
+    assert [one.field for one in mistakes] == ["jobs[0].leg"]

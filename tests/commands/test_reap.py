@@ -83,7 +83,7 @@ def stage() -> Stage:
     return Stage()
 
 
-def said(reaped: Reaped) -> str:
+def text_of(reaped: Reaped) -> str:
     return "\n".join(lines(reaped))
 
 
@@ -91,8 +91,8 @@ def test_what_is_past_its_deadline_and_grace_goes_and_that_is_an_error_with_its_
     name = stage.account.machine(ends_in=-HOUR)
     reaped = stage.reap()
     assert stage.account.running() == []
-    assert f"removed: {reaped.due[0].lease}" in said(reaped)
-    assert name in said(reaped)
+    assert f"removed: {reaped.due[0].lease}" in text_of(reaped)
+    assert name in text_of(reaped)
     error = verdict(reaped)
     assert isinstance(error, LeakFound)
     assert "$0.21" in error.money, "two hours of a machine and its address"
@@ -105,7 +105,7 @@ def test_what_is_past_its_deadline_is_marked_first(stage: Stage) -> None:
     assert stage.account.running() == [name]
     assert reaped.due == ()
     assert [suspect.resources[0].id for suspect in reaped.marked] == [name]
-    assert "left in its grace" in said(reaped)
+    assert "left in its grace" in text_of(reaped)
     assert verdict(reaped) is None
     stage.clock.sleep(301)
     assert stage.reap().due
@@ -126,7 +126,7 @@ def test_what_is_left_of_a_completed_run_goes_before_its_deadline(stage: Stage) 
     stage.runs.ended["100-1"] = stage.clock.now() - 700
     reaped = stage.reap()
     assert stage.account.running() == []
-    assert "run 100, attempt 1, which is completed" in said(reaped)
+    assert "run 100, attempt 1, which is completed" in text_of(reaped)
 
 
 def test_the_grace_counts_from_the_end_of_the_run(stage: Stage) -> None:
@@ -199,9 +199,9 @@ def test_a_dry_run_names_exactly_what_a_real_one_ends_and_ends_nothing(stage: St
     assert len(stage.account.running()) == 3
     assert isinstance(verdict(dry), LeakFound)
     real = stage.reap()
-    assert [line.replace("would remove", "removed") for line in said(dry).splitlines()[:2]] == said(real).splitlines()[
-        :2
-    ]
+    assert [line.replace("would remove", "removed") for line in text_of(dry).splitlines()[:2]] == text_of(
+        real
+    ).splitlines()[:2]
     assert not set(ours) & set(stage.account.running())
 
 
@@ -210,7 +210,7 @@ def test_one_stubborn_machine_keeps_no_other_and_is_named(stage: Stage) -> None:
     stage.account.stubborn = {ours[1]}
     reaped = stage.reap()
     assert stage.account.running() == [ours[1]]
-    assert "NOT REMOVED" in said(reaped)
+    assert "NOT REMOVED" in text_of(reaped)
     error = verdict(reaped)
     assert isinstance(error, NotProvedGone)
     assert ours[1] in error.what
@@ -222,7 +222,7 @@ def test_what_has_our_name_without_our_labels_is_told_and_not_touched(stage: Sta
     machine = stage.account.machines[name]
     labels = {"skypilot-cluster-name": machine.labels[LABEL_LEASE] + "-0a1b2c3d"}
     stage.account.machines[name] = replace(machine, labels=labels)
-    assert "stays untouched" in said(stage.reap())
+    assert "stays untouched" in text_of(stage.reap())
     assert stage.account.running() == [name]
 
 
@@ -235,7 +235,7 @@ def test_a_cloud_that_did_not_answer_is_no_clean_sweep(stage: Stage) -> None:
 def test_a_cloud_that_cannot_be_asked_is_no_clean_sweep(stage: Stage) -> None:
     stage.account.unproved = ("vast",)
     reaped = stage.reap()
-    assert "vast cannot be asked" in said(reaped)
+    assert "vast cannot be asked" in text_of(reaped)
     assert isinstance(verdict(reaped), NotProvedGone)
 
 

@@ -86,7 +86,7 @@ class Watched(FakeCloud):
             raise Killed
         return super().find(lease=lease, locations=locations)
 
-    def take(self, names: Sequence[str]) -> None:
+    def preempt(self, names: Sequence[str]) -> None:
         for name in names:
             self.machines[name] = replace(self.machines[name], state="terminated")
             self.ended[name] = self.clock.now()
@@ -185,7 +185,7 @@ class Preempting(FakeEngine):
         if seconds == lost_after:
             assert isinstance(self.cloud, Watched)
             if self.kind is not LossKind.UNREACHABLE or self.takes_unreachable:
-                self.cloud.take(self.cloud.running()[: self.taken])
+                self.cloud.preempt(self.cloud.running()[: self.taken])
             return JobEnd(lost=Lost(kind=self.kind, why="the provider shows 0 of its 1 nodes"))
         ranks = range(self.requests[-1].plan.machines.num_nodes)
         timed_out = seconds < JOB_SECONDS
@@ -268,7 +268,7 @@ def test_new_machines_that_end_undated_before_their_launch_does_cost_their_own_t
         if step == "created" and len(house.engine.requests) == 2:
             [name] = house.cloud.running()
             house.clock.sleep(600)
-            house.cloud.take([name])
+            house.cloud.preempt([name])
             house.cloud.end(name)
             house.cloud.undated.add(name)
             raise EngineError("The launch expired.")
@@ -364,6 +364,54 @@ def test_machines_that_do_not_answer_are_lost_only_if_the_provider_says_so(
     house.assert_clean()
     assert len(house.engine.requests) == launches
     assert outcome.ending is (Ending.PREEMPTED if silent else Ending.SUCCEEDED)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize(
+    ("happens", "ending"),
+    [("taken", Ending.SUCCEEDED), ("stays", None), ("at once", None), ("never came", None), ("forgotten", None)],
+)
+def test_machines_that_are_taken_before_they_have_the_job_are_a_loss_only_if_the_provider_says_so(
+    tmp_path: Path, number: int, happens: str, ending: Ending | None
+) -> None:
+    house = House(tmp_path, schedule=(10.0,) if number == 2 else ())
+
+    def at(step: str) -> None:
+        if step == ("asked" if happens == "never came" else "created") and len(house.engine.requests) == number:
+            house.clock.sleep(0.0 if happens == "at once" else 40.0)
+            house.cloud.remembers = happens != "forgotten"
+            if happens != "stays":
+                house.cloud.preempt(house.cloud.running())
+            raise EngineError("SkyPilot failed: no route to host.")
+
+    house.engine.at = at
+    outcome = house.run(plan())
+    house.assert_clean()
+    failed = Ending.PREEMPTED if number == 2 else Ending.NEVER_STARTED
+    assert outcome.ending is (ending or failed), outcome.reason
+    assert len(house.engine.requests) == number + (happens == "taken")
+    losses = [one.lost.kind for one in outcome.machines.recoveries]
+    assert losses == [LossKind.PREEMPTED] * (number if happens == "taken" else number - 1)
+    if happens in {"taken", "stays"}:  # one of no time costs its minimum, one without dates at most its time
+        fleet = Fleet(cloud="aws", hourly_usd=HOURLY_USD, disk_gb=100)
+        meter = sum(fleet.cost_usd(seconds=end - start, at=end) for start, end in house.cloud.generations())
+        assert outcome.cost is not None and outcome.cost.usd == pytest.approx(meter, rel=0.01)
+
+
+def test_a_first_machine_that_is_taken_before_it_has_the_job_ends_75_without_a_recovery(tmp_path: Path) -> None:
+    house = House(tmp_path)
+
+    def at(step: str) -> None:
+        if step == "created":
+            house.clock.sleep(40.0)
+            house.cloud.preempt(house.cloud.running())
+            raise EngineError("SkyPilot failed: no route to host.")
+
+    house.engine.at = at
+    outcome = house.run(plan(recoveries=0))
+    house.assert_clean()
+    assert (outcome.ending, outcome.exit_code) == (Ending.PREEMPTED, 75)
+    assert "taken away" in outcome.reason
 
 
 @pytest.mark.parametrize("taken", [1, 2])

@@ -14,6 +14,7 @@ from cvl_ci.commands.reap.reap import ReapPorts
 from cvl_ci.commands.run import run as running
 from cvl_ci.errors import EngineError
 from cvl_ci.model.lease_name import LABEL_DEADLINE, LABEL_KEPT, LABEL_OWNER, LABEL_REUSE, LABEL_USE
+from cvl_ci.model.ledger import CostKind
 from cvl_ci.model.limits import Limits
 from cvl_ci.model.location import Location
 from cvl_ci.model.loss import LossKind, Lost
@@ -229,6 +230,20 @@ def test_the_sums_over_time_are_the_bill_of_all_runs_and_waits(house: House, is_
         assert total.usd == pytest.approx(spent, rel=0.01)
 
 
+def test_uses_and_waits_below_a_minute_cost_their_seconds(house: House) -> None:
+    """AWS's minimum belongs to the machine's launch alone. Each of the parts is rounded up to a second."""
+    outcomes = []
+    for seconds in (9, 4, 6, 0):
+        outcomes.append(house.run())
+        house.clock.sleep(seconds)
+    warm = [one.cost.ledger.of_kind(CostKind.MACHINE)[0] for one in outcomes[1:] if one.cost]
+    (machine,) = house.cloud.meter.machines.values()
+    lived, spent = house.clock.now() - machine.born, house.cloud.meter.usd(house.clock.now())
+    assert len(warm) == 3 and lived < 4 * 60, "four minimums would be more than the bill"
+    total = spend([leg_file.read(json.dumps(to_json(outcome)).encode()) for outcome in outcomes], since=0.0)
+    assert total.usd == pytest.approx(spent, abs=7 * spent / lived)
+
+
 @pytest.mark.parametrize(
     "changed",
     [
@@ -431,9 +446,9 @@ def _keys(house: House) -> set[str]:
     taken: set[str] = set()
 
     class Recording(FakeKeyLocks):
-        def take(self, key: str):  # type: ignore[no-untyped-def]
+        def acquire(self, key: str):  # type: ignore[no-untyped-def]
             taken.add(key)
-            return super().take(key)
+            return super().acquire(key)
 
     other = House(house.folder / "other")
     other.folder.mkdir(exist_ok=True)

@@ -55,16 +55,24 @@ class House:
     def __init__(self, folder: Path) -> None:
         self.clock = FakeClock()
         self.cloud = FakeCloud(self.clock)
-        self.engine = FakeEngine(self.cloud)
+        self.clouds = FakeClouds(FakeEngine(self.cloud))
         self.reporter = FakeReporter()
         self.records = FakeRecords(folder)
         self.folder = folder
         self.prices: Prices = FakePrices()
         self.interruptible: Callable[[], AbstractContextManager[object]] | None = None
 
+    @property
+    def engine(self) -> FakeEngine:
+        return self.clouds.engine
+
+    @engine.setter
+    def engine(self, engine: FakeEngine) -> None:
+        self.clouds.engine = engine
+
     def run(self, plan: RunPlan = PLAN, *, outputs: Path | None = None) -> Outcome:
         tools = running.RunPorts(
-            clouds=FakeClouds(self.engine),
+            clouds=self.clouds,
             records=self.records,
             staging=FakeStaging(self.folder),
             reporter=self.reporter,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jsonschema import Draft7Validator  # type: ignore[import-untyped]
+from jsonschema import Draft7Validator
 
 from cvl_ci.cli import main
 from cvl_ci.commands import schema
@@ -37,7 +37,7 @@ def cases(test: Any, at: int = 0) -> list[Any]:
 def read_all(document: object) -> None:
     """Read each part of an example. Raise what its reader raises."""
     described = example.read(json.dumps(document).encode(), directory="x", files={"x.sh"})
-    resources.needs(described.declared)
+    resources.request(described.declared)
     downloads.lines(described.resources)
     for name, form in described.presets.items():
         presets.read(name, form, files={"x.sh"})

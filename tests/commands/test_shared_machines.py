@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,6 +21,9 @@ from cvl_ci.model.resource import Resource
 from cvl_ci.model.reuse import IfBusy, UseMark, UseState
 from cvl_ci.model.secret import Secret
 from cvl_ci.ports import LeaseRecord
+from cvl_ci.result.benchmark import leg_file
+from cvl_ci.result.matrix.spend import spend
+from cvl_ci.result.summary import to_json
 from cvl_ci.result.text import accounted_for
 from tests.commands.test_reuse import PLAN, with_reuse
 from tests.support.fakes import (
@@ -53,6 +57,7 @@ class Runners:
     records: list[FakeRecords] = field(default_factory=list)
     known: list[LeaseRecord] = field(default_factory=list)
     """Records of earlier runs in the home folder of the next runner."""
+    locks: FakeKeyLocks = field(default_factory=FakeKeyLocks)
 
     def __post_init__(self) -> None:
         self.cloud = FakeCloud(self.clock)
@@ -83,7 +88,7 @@ class Runners:
             reporter=reporter,
             prices=FakePrices(),
             clock=self.clock,
-            locks=FakeKeyLocks(),
+            locks=self.locks,
             note_lease=note,
         )
         owner = Owner(repository=repository, run=str(number + 1))
@@ -345,6 +350,25 @@ def test_of_two_that_see_it_wait_the_machine_lets_one_in(runners: Runners) -> No
     second = runners.run(with_reuse(secret=SECRET, if_busy=IfBusy.NEW))
     assert second.ending is Ending.SUCCEEDED and second.machines.cluster != first.machines.cluster
     assert runners.machine().labels["cvl-ci-lease"] == first.machines.cluster
+    assert runners.engines[-1].adopted == [], "the key of a machine that another run has stays nowhere"
+
+
+def test_a_run_that_goes_on_alone_holds_no_key_while_it_launches(runners: Runners) -> None:
+    first = runners.run()
+    runners.relabel(**{LABEL_USE: runners.mark(UseState.BUSY, 2)})
+    runners.cloud.uses[first.machines.cluster] = "busy-2-other"
+    held: list[bool] = []
+
+    def at(step: str) -> None:
+        if step == "launch":
+            held.append(bool(runners.locks.held))
+
+    runners.run(with_reuse(secret=SECRET, if_busy=IfBusy.NEW), at=at)
+    assert held == [False], "another run of this computer can have the machine meanwhile"
+    runners.relabel(**{LABEL_USE: runners.mark(UseState.IDLE, 2)})
+    runners.cloud.uses[first.machines.cluster] = "idle-2"
+    runners.run(at=lambda step: held.append(bool(runners.locks.held)) if step == "enter" else None)
+    assert held == [False, True] and runners.locks.held == set()
 
 
 def test_one_whose_run_was_killed_is_waited_for_until_its_deadline_and_its_dollars_are_counted(
@@ -365,6 +389,34 @@ def test_one_whose_run_was_killed_is_waited_for_until_its_deadline_and_its_dolla
     outcome = runners.run()
     assert killed.id not in runners.cloud.running() and len(runners.cloud.running()) == 1
     assert outcome.machines.use is not None and (outcome.machines.use.uncounted_usd or 0) > 0
+
+
+@pytest.mark.parametrize("is_stopped", [False, True])
+def test_the_dollars_of_a_killed_run_are_counted_also_where_the_run_goes_on_alone_or_ends(
+    runners: Runners, is_stopped: bool
+) -> None:
+    """Another machine of the key is in use: with `if_busy: new`, the run has a machine of its own."""
+    first = runners.run()
+    killed = runners.machine()
+    runners.relabel(**{LABEL_USE: runners.mark(UseState.BUSY, 2), LABEL_DEADLINE: str(int(runners.clock.now()))})
+    runners.clock.sleep(900)
+    deadline = str(int(runners.clock.now()) + 3600)
+    labels = {**killed.labels, LABEL_USE: runners.mark(UseState.BUSY, 3), LABEL_DEADLINE: deadline}
+    busy = runners.cloud.create(lease="cvl-9-00000009", region=killed.region, labels=labels)
+
+    def at(step: str) -> None:
+        if is_stopped and step == "launch":
+            raise KeyboardInterrupt
+
+    outcome = runners.run(with_reuse(secret=SECRET, if_busy=IfBusy.NEW), at=at)
+    assert outcome.ending is (Ending.CANCELLED if is_stopped else Ending.SUCCEEDED)
+    assert runners.cloud.running() == [busy] and outcome.machines.cluster != first.machines.cluster
+    (warning,) = [text for text in outcome.warnings if "was killed" in text]
+    assert "`cvl-ci cost` does" in warning
+    own = json.loads(json.dumps(to_json(outcome)))
+    assert (own["reuse"]["key"], own["reuse"]["number"]) == ("trainer", 0) and own["reuse"]["uncounted_usd"] > 0
+    counted = spend([leg_file.read(json.dumps(own).encode())], since=0.0).usd
+    assert counted == pytest.approx((own["cost_usd"] or 0.0) + own["reuse"]["uncounted_usd"]), "so it does"
 
 
 def test_a_stop_while_an_old_machine_ends_names_its_lease_and_proves_its_end(runners: Runners) -> None:

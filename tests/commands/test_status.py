@@ -14,7 +14,7 @@ import pytest
 from cvl_ci.cli import main
 from cvl_ci.commands import status
 from cvl_ci.errors import CredentialsError, NotProvedGone, SandboxError
-from cvl_ci.model.lease_name import LABEL_DEADLINE, LABEL_KEPT, LABEL_LEASE, LABEL_OWNER, LABEL_RUN
+from cvl_ci.model.lease_name import LABEL_DEADLINE, LABEL_KEPT, LABEL_LEASE, LABEL_OWNER, LABEL_RUN, service_labels
 from cvl_ci.model.location import Location
 from cvl_ci.ports import Cloud, InventoryResult, LeaseRecord, Resource, Watch
 from cvl_ci.wiring import clouds
@@ -81,12 +81,12 @@ class Stage:
             seen, labels={**seen.labels, **labels}, instance_type="m6i.large", created_at=hour_ago
         )
 
-    def look(self, *locations: Location) -> status.Overview:
+    def overview(self, *locations: Location) -> status.Overview:
         self.clouds.free = self.free
         tools = status.StatusPorts(
             clouds=self.clouds, records=self.records, prices=FakePrices(), clock=self.cloud.clock
         )
-        return status.look(locations, user_id="0badcafe", unread=self.unread, tools=tools)
+        return status.build_overview(locations, user_id="0badcafe", unread=self.unread, tools=tools)
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def shown(overview: status.Overview) -> str:
 
 def test_where_nothing_is_open_one_line_says_so_and_no_cloud_is_asked(stage: Stage) -> None:
     stage.record(released_at=stage.cloud.clock.now())
-    overview = stage.look()
+    overview = stage.overview()
     assert shown(overview) == "No lease is open."
     assert status.verdict(overview) is None
     assert stage.clouds.opened == []
@@ -108,7 +108,7 @@ def test_where_nothing_is_open_one_line_says_so_and_no_cloud_is_asked(stage: Sta
 
 def test_a_record_says_since_when_where_and_until_when(stage: Stage) -> None:
     stage.record()
-    text = shown(stage.look())
+    text = shown(stage.overview())
     assert f"{NAME}: since 2027-01-15T07:59:00Z, for 1 min; in aws/us-east-1; ends by itself at" in text
     assert "in 1 h" in text
     assert "so far" not in text, "the record has no price"
@@ -127,13 +127,13 @@ def test_a_record_says_since_when_where_and_until_when(stage: Stage) -> None:
 )
 def test_what_a_record_may_say(stage: Stage, changed: dict[str, object], words: str) -> None:
     stage.record(NAME, **changed)
-    assert words in shown(stage.look())
+    assert words in shown(stage.overview())
 
 
 def test_the_provider_is_asked_for_machines_and_their_cost_where_a_cloud_is_named(stage: Stage) -> None:
     stage.record()
     stage.machine()
-    overview = stage.look(AWS)
+    overview = stage.overview(AWS)
     assert "i-0 running m6i.large in aws/us-east-1" in shown(overview)
     assert "$0.105 so far" in shown(overview)
     assert json.loads(status.as_json(overview))["leases"][0]["usd"] == pytest.approx(0.1, abs=0.01)
@@ -146,20 +146,36 @@ def test_the_provider_is_asked_for_machines_and_their_cost_where_a_cloud_is_name
 def test_on_the_sandbox_nothing_has_a_price(stage: Stage) -> None:
     stage.machine()
     stage.free = True
-    assert "so far" not in shown(stage.look(AWS))
+    assert "so far" not in shown(stage.overview(AWS))
+
+
+@pytest.mark.parametrize(
+    ("domain", "words"),
+    [
+        ("", "serves at https://203.0.113.7:8080; in"),
+        ("models.example.com", "serves at https://models.example.com:8080 on 203.0.113.7; in"),
+    ],
+)
+def test_a_service_is_shown_with_its_url_and_its_address(stage: Stage, domain: str, words: str) -> None:
+    stage.machine(OTHER, **service_labels("203.0.113.7", 8080, is_encrypted=True, domain=domain))
+    overview = stage.overview(AWS)
+    assert words in shown(overview)
+    [lease] = json.loads(status.as_json(overview))["leases"]
+    assert lease["service"] == f"https://{domain or '203.0.113.7'}:8080"
+    assert lease["service_address"] == "203.0.113.7"
 
 
 def test_a_lease_without_a_record_is_found_by_its_labels(stage: Stage) -> None:
     stage.machine(OTHER, **{LABEL_OWNER: "them", LABEL_RUN: "456-1", LABEL_DEADLINE: "1800000060"})
-    (lease,) = stage.look(AWS).leases
+    (lease,) = stage.overview(AWS).leases
     assert (lease.name, lease.is_recorded, lease.owner, lease.run) == (OTHER, False, "them", "456-1")
     assert lease.deadline == 1_800_000_060
-    assert "not recorded here (owner them, run 456-1)" in shown(stage.look(AWS))
+    assert "not recorded here (owner them, run 456-1)" in shown(stage.overview(AWS))
 
 
 def test_a_recorded_lease_that_no_cloud_shows_is_listed_all_the_same(stage: Stage) -> None:
     stage.record()
-    overview = stage.look(AWS)
+    overview = stage.overview(AWS)
     assert [lease.name for lease in overview.leases] == [NAME]
     assert "no cloud that answered shows a machine of it" in shown(overview)
 
@@ -167,7 +183,7 @@ def test_a_recorded_lease_that_no_cloud_shows_is_listed_all_the_same(stage: Stag
 def test_what_only_has_a_name_like_ours_is_named_apart(stage: Stage) -> None:
     stage.machine()
     stage.cloud.machines["i-0"] = replace(stage.cloud.machines["i-0"], labels={})
-    overview = stage.look(AWS)
+    overview = stage.overview(AWS)
     assert overview.leases == ()
     assert "without our labels: i-0" in shown(overview)
     assert "No lease is open." not in shown(overview)
@@ -176,7 +192,7 @@ def test_what_only_has_a_name_like_ours_is_named_apart(stage: Stage) -> None:
 @pytest.mark.parametrize("text", ["", "soon", "9" * 400, "²", "-5", "1e400", "٣"])
 def test_a_hostile_label_is_no_moment(stage: Stage, text: str) -> None:
     stage.machine(**{LABEL_DEADLINE: text, LABEL_KEPT: text, LABEL_OWNER: "\x1b[31mred\n::error::x"})
-    overview = stage.look(AWS)
+    overview = stage.overview(AWS)
     assert overview.leases[0].deadline is None
     assert "\x1b" not in shown(overview)
     assert json.loads(status.as_json(overview))["leases"][0]["deadline"] is None
@@ -184,7 +200,7 @@ def test_a_hostile_label_is_no_moment(stage: Stage, text: str) -> None:
 
 def test_a_cloud_that_does_not_answer_is_named_and_proves_nothing(stage: Stage) -> None:
     stage.cloud.silent = True
-    overview = stage.look(AWS)
+    overview = stage.overview(AWS)
     error = status.verdict(overview)
     assert isinstance(error, NotProvedGone)
     assert "aws us-east-1" in error.what
@@ -195,7 +211,7 @@ def test_a_cloud_that_does_not_answer_is_named_and_proves_nothing(stage: Stage) 
 
 def test_a_cloud_that_cannot_be_opened_is_named_and_the_next_one_is_still_asked(stage: Stage) -> None:
     stage.machine()
-    overview = stage.look(Location(cloud="gcp"), AWS)
+    overview = stage.overview(Location(cloud="gcp"), AWS)
     assert overview.silent == ("gcp",)
     assert "gcp did not answer" in shown(overview)
     assert [lease.name for lease in overview.leases] == [NAME]
@@ -203,14 +219,14 @@ def test_a_cloud_that_cannot_be_opened_is_named_and_the_next_one_is_still_asked(
 
 def test_a_cloud_that_cannot_be_asked_is_named(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Deaf, "find", lambda *_, **__: InventoryResult(unproved=("scp",)))
-    overview = stage.look(AWS)
+    overview = stage.overview(AWS)
     assert "scp cannot be asked" in shown(overview)
     assert status.verdict(overview) is not None
 
 
 def test_a_record_that_cannot_be_read_is_no_closed_lease(stage: Stage) -> None:
     stage.unread.append("The lease record x.json cannot be read.")
-    overview = stage.look()
+    overview = stage.overview()
     error = status.verdict(overview)
     assert error is not None and error.exit_code == 79
     assert "x.json" in str(error)

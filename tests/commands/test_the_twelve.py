@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from jsonschema import Draft7Validator  # type: ignore[import-untyped]
+from jsonschema import Draft7Validator
 
 from cvl_ci.clouds.catalogue.names import ACCELERATORS
 from cvl_ci.clouds.catalogue.prices import CataloguePrices
@@ -54,7 +54,7 @@ def test_there_are_twelve() -> None:
 def test_each_gets_its_gpu(directory: str) -> None:
     content = (HERE / directory / "example.yaml").read_bytes()
     found = example.read(content, directory=directory, files=SCRIPTS)
-    assert dict(resources.needs(found.declared).accelerators) == WANTED[directory]
+    assert dict(resources.request(found.declared).accelerators) == WANTED[directory]
     assert set(WANTED[directory]) <= set(ACCELERATORS)
 
 

@@ -7,11 +7,17 @@ from pathlib import Path
 
 import pytest
 
+from cvl_ci.action.saved_outcome import outcome_from
+from cvl_ci.action.state import StepState
+from cvl_ci.model.launch import Spending
+from cvl_ci.model.ledger import CostKind, Memory
 from cvl_ci.model.outcome import Outcome
+from cvl_ci.model.release import Release
 from cvl_ci.model.resource_request import ResourceRequest
 from cvl_ci.result.summary import to_json
 from cvl_ci.result.text import money
 from tests.commands.test_run import PLAN
+from tests.result.test_ledger import ON_AWS, START, life
 from tests.support.endings import CASES, SERVERS, House, told_and_metered
 
 ONE_PERCENT = 0.01
@@ -103,6 +109,18 @@ def test_a_run_again_is_more_money_and_the_first_attempt_s_stays(tmp_path: Path)
     first = told_and_metered(CASES["failed"], tmp_path)
     second = told_and_metered(CASES["succeeded"], tmp_path)
     assert first[1] + second[1] == pytest.approx(first[2] + second[2], rel=ONE_PERCENT)
+
+
+def test_a_machine_that_the_provider_dates_a_moment_before_its_request_has_its_minimum_after_a_kill(
+    tmp_path: Path,
+) -> None:
+    attempt = replace(ON_AWS, requested_at=START + 0.4)
+    release = Release(gone=True, at=START + 450, memory=Memory(lives=(life(START, START + 445),)))
+    state = StepState(lease="cvl-7", spending=Spending(attempts=(attempt,), nodes=1, disk_gb=100))
+    outcome = outcome_from(state, release, name="cvl-7", folder=tmp_path)
+    assert outcome.cost is not None
+    [machine] = outcome.cost.ledger.of_kind(CostKind.MACHINE)
+    assert machine.seconds == pytest.approx(445, abs=1)
 
 
 def test_a_large_disk_is_told_too(tmp_path: Path) -> None:

@@ -23,9 +23,10 @@ from cvl_ci.ports import Resource
 from tests.commands.test_previews import World
 from tests.github.api import Api
 from tests.local.test_http_services import TOKEN, free_port, proxy_process
+from tests.support.cases import generated
 from tests.support.fakes import FakeClock
 
-REQUESTS, CLIENTS = 10_000, 8
+REQUESTS, CLIENTS = generated(10_000), 8
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
 
 COUNTING = threading.Lock()
@@ -134,13 +135,13 @@ def two(tmp_path: Path) -> Iterator[Two]:
         assert world.roll_out("a" * 40, environment="main").outcome is not None
         ports = [free_port(), free_port()]
         old, new = (stack.enter_context(proxy_process(tmp_path, port)) for port in ports)
-        servers = [stack.enter_context(_served(port)) for port in ports]
+        servers = [stack.enter_context(_serving(port)) for port in ports]
         addresses = [("127.0.0.1", port) for _, port in (old, new)]
         yield Two(world=world, clock=clock, servers=servers, addresses=addresses, kill_old=old[0].kill)
 
 
 @contextmanager
-def _served(port: int) -> Iterator[Server]:
+def _serving(port: int) -> Iterator[Server]:
     with Server(("127.0.0.1", port), Server.Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server
@@ -148,7 +149,7 @@ def _served(port: int) -> Iterator[Server]:
 
 
 @pytest.mark.minutes(2)
-def test_of_ten_thousand_requests_over_an_update_none_fails(two: Two) -> None:
+def test_of_thousands_of_requests_over_an_update_none_fails(two: Two) -> None:
     traffic = Traffic(address=two.addresses[0])
     traffic.wait_for(REQUESTS // 4)
 

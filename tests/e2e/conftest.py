@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import calendar
 import json
 import os
 import shutil
@@ -11,28 +10,22 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cvl_ci import wiring
-from cvl_ci.sandbox import Faults, Sandbox
+from cvl_ci.sandbox import Faults, Sandbox, emulator_process
 from tests.github.conftest import azurite, official, service
 from tests.support import keyboard
 from tests.support.field import plant
-from tests.support.meter import Meter
+from tests.support.wheels import seed
 
 __all__ = ["azurite", "official", "service"]
 
-DISK_GB = 100
-"""The disk of a run that asks for no other size."""
-
-TRAFFIC_GB = 0.09
-"""AWS's dollars for a GB that leaves it."""
 ROOT = Path(__file__).parents[2]
 PROGRAM = Path(sys.executable).parent / "cvl-ci"
 Started = tuple[subprocess.Popen[str], Iterator[str], Callable[[], None]]
@@ -46,6 +39,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(1800))
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show the emulator's log next to a failure: it tells which machine ended, when, and why."""
+    report = yield
+    used = getattr(item, "funcargs", {}).get("sandbox")
+    if report.failed and used is not None:
+        report.sections.append(("The emulator's log", emulator_process.last_words(used[1], lines=60)))
+    return report
+
+
 @dataclass
 class Ran:
     """One run, over: exit code, the job's lines (stdout), ours (stderr), and the summary."""
@@ -55,42 +58,6 @@ class Ran:
     err: str
     summary: Mapping[str, Any]
     folder: Path
-
-
-def assert_told_as_metered(ran: Ran, sandbox: Sandbox, *, disk_gb: float = DISK_GB, slack_seconds: float = 0.0) -> None:
-    """Assert that the cost is within 1 % of the emulator's own times × the catalogue, by AWS's rules of billing.
-
-    `slack_seconds`: how many more seconds the ledger itself grants.
-    """
-    told = ran.summary
-    assert not told["released"].get("kept_until"), "a machine that lives on has no last figure"
-    taken = {each.id for each in sandbox.status().instances} if told["ending"] == "preempted" else set[str]()
-    metered = metered_usd(told, sandbox, disk_gb=disk_gb, taken=taken)
-    second_usd = sum(entry["usd"] / entry["billed_seconds"] for entry in told["ledger"] if entry["billed_seconds"])
-    allowed = max(0.01 * metered, (slack_seconds + 1) * second_usd if slack_seconds else 0.0)
-    assert (told["cost_usd"] or 0.0) == pytest.approx(metered, abs=allowed), told["ledger"]
-
-
-def metered_usd(told: Mapping[str, Any], sandbox: Sandbox, *, disk_gb: float, taken: Collection[str]) -> float:
-    """Return the price of a run's machines by the emulator's own times. `taken`: those that the provider took."""
-    status = sandbox.status()
-    assert status.up
-    meter = Meter(month_hours=calendar.monthrange(*time.gmtime()[:2])[1] * 24)
-    prices = {(row.name, row.region): row for row in wiring.machine_types()}
-    for machine in status.instances:
-        if machine.tags.get("cvl-ci-lease") != told["cluster"]:
-            continue
-        row = prices[machine.instance_type, machine.region]
-        hourly = row.spot_hourly_usd if machine.spot else row.hourly_usd
-        assert hourly and machine.ended_at, machine
-        born, died = (
-            datetime.strptime(moment, "%Y-%m-%dT%H:%M:%S%z").timestamp()
-            for moment in (machine.launched_at, machine.ended_at)
-        )
-        meter.start(machine.id, hourly_usd=hourly, disk_gb=disk_gb, spot=machine.spot, now=born)
-        meter.stop(machine.id, now=died, taken=machine.id in taken)
-    fetched_bytes: int = sum(each["bytes"] for each in told["files"])
-    return meter.usd(0.0) + fetched_bytes / 1e9 * TRAFFIC_GB
 
 
 @dataclass
@@ -195,8 +162,16 @@ class Terminal:
 
 
 @pytest.fixture(scope="session")
-def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Sandbox, Path]]:
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder that all processes of the tests share."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if os.environ.get("PYTEST_XDIST_WORKER") else own
+
+
+@pytest.fixture(scope="session")
+def sandbox(tmp_path_factory: pytest.TempPathFactory, wheels: Path) -> Iterator[tuple[Sandbox, Path]]:
     directory = tmp_path_factory.mktemp("sandbox")
+    seed(directory / "home", store=wheels)
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     made = Sandbox(directory, machine_types=wiring.machine_types(), environment=kept, progress=print)
     made.up()

@@ -14,7 +14,8 @@ import pytest
 import requests
 
 from cvl_ci.sandbox import Sandbox
-from tests.e2e.conftest import Ran, Terminal, assert_told_as_metered
+from tests.e2e.conftest import Ran, Terminal
+from tests.e2e.metering import assert_told_as_metered
 from tests.support.places import only_wait
 
 PORT = 46611
@@ -85,7 +86,7 @@ def test_a_run_goes_through_it_with_its_exit_code_and_what_it_wrote(member: Term
     assert "SkyPilot API server 127.0.0.1 shows 0 left" in " ".join(ran.err.split())
     assert not list(member.home.rglob("*.key"))
     assert member.machines() == []
-    assert_told_as_metered(ran, member.sandbox, slack_seconds=slack(ran))
+    assert_told_as_metered(ran.summary, member.sandbox, case="through an API server: failed", slack_seconds=slack(ran))
     assert not any(entry["at_most"] for entry in ran.summary["ledger"])
 
 
@@ -133,7 +134,12 @@ def test_one_stopped_while_the_server_launches_leaves_nothing(member: Terminal) 
     only_wait()
     time.sleep(15)
     assert member.machines() == []
-    assert_told_as_metered(ran, member.sandbox, slack_seconds=slack(ran))
+    assert_told_as_metered(
+        ran.summary,
+        member.sandbox,
+        case="through an API server: cancelled while provisioning",
+        slack_seconds=slack(ran),
+    )
 
 
 def slack(ran: Ran) -> float:

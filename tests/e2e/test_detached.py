@@ -11,7 +11,8 @@ import pytest
 
 from cvl_ci.sandbox.emulator.containers import INSTANCE_LABEL
 from tests.e2e.cloud import docker, eventually
-from tests.e2e.conftest import Ran, Terminal, assert_told_as_metered
+from tests.e2e.conftest import Terminal
+from tests.e2e.metering import assert_told_as_metered
 from tests.e2e.test_storage import s3_of
 
 PLACE = "s3://results/of/ci"
@@ -37,12 +38,12 @@ class Sides:
         )
         self.folder = home / "collected"
 
-    def detach(self) -> str:
+    def detach(self, *options: str) -> str:
         """Start a run, assert that its process ended while the job runs, and return its lease."""
         before = set(self.first.machines())
         words = ["--command", JOB, "--gpu", "none", "--outputs", "out/**", "--max-runtime", "20m"]
         words += ["--secrets", f"HF_TOKEN={TOKEN}", "--env", "AWS_PROFILE=of-another-account"]
-        ran = self.first.run(*words, "--detach", "--detach-to", PLACE)
+        ran = self.first.run(*words, *options, "--detach", "--detach-to", PLACE)
         assert (ran.code, ran.summary["ending"]) == (0, "detached"), ran.err + ran.out
         lease = str(ran.summary["cluster"])
         assert f"cvl-ci collect {lease}" in " ".join(ran.err.split())
@@ -70,9 +71,9 @@ def test_detached_runs_are_collected_by_another_process_whether_their_machine_en
     [machine] = terminal.machines()
     docker("exec", container_of(machine), "touch", "/tmp/go")
 
-    lost = sides.detach()
+    lost = sides.detach("--spot", "true")
     [second] = set(terminal.machines()) - {machine}
-    docker("rm", "--force", container_of(second))
+    terminal.sandbox.interrupt(second, notice_seconds=0.0)
     eventually(lambda: terminal.machines() == [], within=300.0)
     assert terminal.machines() == [], "the machine of the first run did not end itself"
 
@@ -82,6 +83,10 @@ def test_detached_runs_are_collected_by_another_process_whether_their_machine_en
     told = sides.summary(lost)
     assert (told["ending"], told["exit_code"], told["released"]["gone"]) == ("preempted", 75, True)
     assert "no end of its job" in told["reason"]
+    case = "preempted: spot, taken from a detached run"
+    assert_told_as_metered(told, terminal.sandbox, case=case, taken={second})
+    free = [entry["usd"] for entry in told["ledger"] if entry["kind"] == "machine"]
+    assert free == [0] and told["cost_usd"] > 0, "AWS bills its disk and its address alone"
     again = sides.other.type("collect", "all")
     assert (again.returncode, "No detached run waits" in again.stdout) == (0, True), again.stderr
 
@@ -93,8 +98,7 @@ def assert_whole(sides: Sides, lease: str, collected: subprocess.CompletedProces
     assert "its token is ***" in collected.stdout, "the other terminal does not know it"
     numbers = "".join(f"{number}\n" for number in range(1, 5001))
     assert (sides.folder / lease / "out/numbers.txt").read_text() == numbers
-    ran = Ran(code=7, out=collected.stdout, err=collected.stderr, summary=told, folder=sides.folder)
-    assert_told_as_metered(ran, sides.first.sandbox)
+    assert_told_as_metered(told, sides.first.sandbox, case="detached, failed, and told by collect")
 
 
 def container_of(machine: str) -> str:

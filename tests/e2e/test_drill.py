@@ -1,6 +1,6 @@
 """The drill itself, with the real SkyPilot: the line that is left catches a real run, alone, and says so.
 
-A sample: `cvl-ci drill --cloud sandbox --all` holds every drill there is, and tests/chaos each line alone.
+A sample: `cvl-ci drill --cloud sandbox --all` holds every drill, and tests/chaos the other lines alone.
 """
 
 from __future__ import annotations

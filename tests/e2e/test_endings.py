@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from cvl_ci.sandbox import Faults, Throttle
-from tests.e2e.conftest import PROGRAM, Ran, Terminal, assert_told_as_metered
+from tests.e2e.conftest import PROGRAM, Ran, Terminal
+from tests.e2e.metering import TASK_DISK_GB, assert_told_as_metered
 from tests.support.git import git
 
 TREE = {
@@ -146,7 +147,7 @@ def test_the_staged_tree_arrives_byte_for_byte_and_the_jobs_code_is_ours(termina
     paths = {each["path"] for each in ran.summary["files"]}
     assert {"outputs/kept", "outputs/hard", "outputs/caf%E9.txt", "outputs/deep/random"} <= paths
     assert terminal.machines() == []
-    assert_told_as_metered(ran, terminal.sandbox)
+    assert_told_as_metered(ran.summary, terminal.sandbox, case="failed")
 
 
 def test_a_job_that_hangs_is_ended_on_the_machine_at_its_limit(terminal: Terminal) -> None:
@@ -157,7 +158,7 @@ def test_a_job_that_hangs_is_ended_on_the_machine_at_its_limit(terminal: Termina
     assert ran.summary["phases"]["running"] >= 5, "it ran although it printed nothing"
     assert [each["path"] for each in ran.summary["files"]] == ["kept"], "what it had written comes back"
     assert terminal.machines() == []
-    assert_told_as_metered(ran, terminal.sandbox)
+    assert_told_as_metered(ran.summary, terminal.sandbox, case="timed out")
 
 
 # While it sets up: tests/chaos/test_runs.py, test_action_publishes.py and tests/action/test_cancelled.py.
@@ -167,9 +168,6 @@ SMALL, LARGE = 1_000, 300_000_000
 """Bytes that come at once, and bytes that take a while to fetch."""
 PRESSES = {"provisioning": 1, "running": 1, "fetching": 2}
 """The phase of the last Ctrl-C → how many a person presses."""
-
-TASK_DISK_GB = 256
-"""SkyPilot's disk of a task that names none (sky/resources.py, `DEFAULT_DISK_SIZE_GB`)."""
 
 
 @pytest.mark.parametrize("phase", PRESSES)
@@ -210,7 +208,8 @@ def test_ctrl_c_at_a_terminal_fetches_what_the_job_wrote_and_a_second_one_does_n
     assert came == (["step.ckpt"] if phase == "running" else [])
     assert ran.out == ("" if phase == "provisioning" else "written\n")
     assert [log.read_text() for log in ran.folder.glob("cvl-*.log")] == ([ran.out] if ran.out else [])
-    assert_told_as_metered(ran, terminal.sandbox, disk_gb=TASK_DISK_GB)
+    case = f"cancelled by Ctrl-C while {phase}"
+    assert_told_as_metered(ran.summary, terminal.sandbox, case=case, disk_gb=TASK_DISK_GB)
 
 
 def test_a_killed_run_is_found_and_ended_by_down_at_an_api_that_throttles(terminal: Terminal) -> None:

@@ -7,6 +7,7 @@ import re
 
 from cvl_ci.sandbox import Faults
 from tests.e2e.conftest import Terminal
+from tests.e2e.metering import assert_told_as_metered
 
 
 def test_the_cpu_training_comes_back_with_metrics_and_checkpoint_and_proof(terminal: Terminal) -> None:
@@ -27,6 +28,7 @@ def test_the_cpu_training_comes_back_with_metrics_and_checkpoint_and_proof(termi
     assert (ran.folder / "outputs" / "checkpoint.npz").stat().st_size > 1000
     assert json.loads((ran.folder / "outputs" / "metrics.json").read_text())
     assert terminal.machines() == []
+    assert_told_as_metered(summary, terminal.sandbox, case="succeeded")
 
 
 def test_docker_on_host_builds_and_runs_inside_the_machine_of_the_next_zone(terminal: Terminal) -> None:
@@ -46,6 +48,7 @@ def test_docker_on_host_builds_and_runs_inside_the_machine_of_the_next_zone(term
     assert "setup" in ran.summary["phases"], "the build is a phase of its own"
     assert any(path["path"].endswith("metrics.json") for path in ran.summary["files"])
     assert terminal.machines() == []
+    assert_told_as_metered(ran.summary, terminal.sandbox, case="failover to another zone, succeeded")
 
 
 def test_two_nodes_find_each_other_and_one_failing_rank_fails_the_run(terminal: Terminal) -> None:
@@ -57,3 +60,4 @@ def test_two_nodes_find_each_other_and_one_failing_rank_fails_the_run(terminal: 
     assert "rank 1" in ran.summary["reason"]
     assert ran.summary["num_nodes"] == 2
     assert terminal.machines() == []
+    assert_told_as_metered(ran.summary, terminal.sandbox, case="two machines, failed")

@@ -10,7 +10,8 @@ from __future__ import annotations
 import pytest
 
 from cvl_ci.sandbox import Faults
-from tests.e2e.conftest import Terminal, assert_told_as_metered
+from tests.e2e.conftest import Terminal
+from tests.e2e.metering import assert_told_as_metered
 from tests.support.places import only_wait
 
 
@@ -23,11 +24,12 @@ def test_no_capacity_anywhere_ends_75_with_every_attempt(terminal: Terminal) -> 
     assert all(each["error"] for each in ran.summary["attempts"])
     assert ran.summary["cost_usd"] in (0, None)
     assert terminal.machines() == []
-    assert_told_as_metered(ran, terminal.sandbox)
+    assert_told_as_metered(ran.summary, terminal.sandbox, case="never started: no capacity anywhere")
 
 
 def test_a_machine_that_never_gets_ssh_is_given_up_and_taken_down(terminal: Terminal) -> None:
-    terminal.sandbox.set_faults(Faults(never_ssh=("us-east-1", "us-west-2")))
+    """The first zone has no capacity, which costs nothing; the machine of the next zone costs its life."""
+    terminal.sandbox.set_faults(Faults(no_capacity=("us-east-1a",), never_ssh=("us-east-1", "us-west-2")))
 
     def wait(line: str) -> bool:
         if "asking sandbox/" in line:
@@ -38,9 +40,16 @@ def test_a_machine_that_never_gets_ssh_is_given_up_and_taken_down(terminal: Term
     assert ran.code == 70, ran.err
     assert ran.summary["ending"] == "never_started"
     assert "never answered by ssh" in ran.summary["reason"]
+    refused, *_, silent = ran.summary["attempts"]
+    assert (refused["zone"], refused["machines"]) == ("us-east-1a", 0)
+    assert "InsufficientInstanceCapacity" in refused["error"]
+    assert silent["zone"] != "us-east-1a"
     assert ran.summary["cost_usd"] > 0, "the machine was there, and that is told"
+    assert {entry["zone"] for entry in ran.summary["ledger"]} == {silent["zone"]}
     assert terminal.machines() == []
-    assert_told_as_metered(ran, terminal.sandbox)
+    assert_told_as_metered(
+        ran.summary, terminal.sandbox, case="never started: a zone without capacity, then a silent machine"
+    )
 
 
 @pytest.mark.minutes(3)
@@ -63,4 +72,4 @@ def test_one_of_two_machines_that_dies_ends_the_run_long_before_its_limit(termin
     assert (ran.code, ran.summary["ending"]) == (75, "preempted"), ran.err
     assert "1 of its 2 nodes" in ran.summary["reason"]
     assert terminal.machines() == []
-    assert_told_as_metered(ran, terminal.sandbox)
+    assert_told_as_metered(ran.summary, terminal.sandbox, case="one of two machines died")

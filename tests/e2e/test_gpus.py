@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from cvl_ci.sandbox import Faults
-from tests.e2e.conftest import Ran, Terminal, assert_told_as_metered
+from tests.e2e.conftest import Ran, Terminal
+from tests.e2e.metering import TASK_DISK_GB, assert_told_as_metered
 
-SKYPILOT_DISK_GB = 256
-"""SkyPilot's own size of a disk: the task is its own. sky/resources.py, DEFAULT_DISK_SIZE_GB."""
 NVIDIA_SMI = """
 set -e
 printf '%s\\n' '#!/bin/sh' 'echo $$ >> /tmp/looks' \\
@@ -34,7 +33,8 @@ def test_memory_and_utilisation_are_told_and_the_jobs_log_is_its_own(terminal: T
     assert {each["region"] for each in ran.summary["released"]["asked"]} == {"us-east-1", "us-west-2"}
     assert terminal.machines() == []
     assert_the_broken_machine_was_replaced(ran)
-    assert_told_as_metered(ran, terminal.sandbox, disk_gb=SKYPILOT_DISK_GB)
+    case = "failover to another region, and a broken machine replaced"
+    assert_told_as_metered(ran.summary, terminal.sandbox, case=case, disk_gb=TASK_DISK_GB)
     assert ran.summary["driver"] == "550.54.15"
     gpu = ran.summary["gpu"]
     assert gpu["memory_mib"] >= 2000, "it was looked at more than once"

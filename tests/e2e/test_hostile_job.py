@@ -93,9 +93,9 @@ class Spy(threading.Thread):
             for entry in Path("/proc").iterdir():
                 with contextlib.suppress(OSError):
                     if entry.name.isdecimal():
-                        self._look(int(entry.name))
+                        self._read_process(int(entry.name))
 
-    def _look(self, pid: int) -> None:
+    def _read_process(self, pid: int) -> None:
         folder = Path(f"/proc/{pid}")
         command, environ = (folder / "cmdline").read_bytes(), (folder / "environ").read_bytes()
         shown = command.replace(b"\0", b" ")[:200].decode("utf-8", "replace")

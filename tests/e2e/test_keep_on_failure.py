@@ -18,13 +18,16 @@ from cvl_ci.sandbox import Sandbox, emulator_process, sandbox_spec
 from tests.clouds.credentials.test_policies import RECORDED, allowed, as_iam_writes
 from tests.e2e.cloud import NOTHING, environment, eventually, leavings
 from tests.e2e.conftest import Terminal
+from tests.e2e.metering import assert_kept_as_metered
 from tests.support.places import only_wait
+from tests.support.wheels import seed
 
 
 @pytest.fixture
-def alone(checkout: Path, tmp_path: Path) -> Iterator[Terminal]:
+def alone(checkout: Path, tmp_path: Path, wheels: Path) -> Iterator[Terminal]:
     """With a sandbox that only runs bring up, as for most people."""
     directory = tmp_path / "sandbox"
+    seed(directory / "home", store=wheels)
     sandbox = Sandbox(directory, machine_types=wiring.machine_types(), environment=environment(), progress=print)
     yield Terminal(home=tmp_path, directory=directory, sandbox=sandbox, checkout=checkout)
     sandbox.down()
@@ -64,6 +67,7 @@ def test_a_person_finds_the_failed_job_s_machine_and_ends_it_when_done(alone: Te
     assert began + 30 * 60 < ends <= time.time() + 30 * 60, "counted from when its job had ended"
     seen = ssh(f"{way_in} -i {key}", "cat sky_workdir/why /var/lib/cvl-ci/deadline")
     assert seen.stdout.split() == ["here", str(ends)], seen.stderr
+    assert_kept_as_metered(ran.summary, alone.sandbox, case="kept after its failure, on demand")
     name = ran.summary["cluster"]
     assert f"cvl-ci down {name} --cloud sandbox" in ran.err
     down = alone.type("down", name, "--cloud", "sandbox")
@@ -82,6 +86,7 @@ def test_where_nobody_comes_it_ends_soon_after_its_time_by_itself(alone: Termina
     ends = int(machine.tags["cvl-ci-deadline"])
     (way_in,) = ran.summary["released"]["ssh_commands"]
     assert ssh(way_in, "true").returncode == 0, "the key that was made for the run opens it"
+    assert_kept_as_metered(ran.summary, alone.sandbox, case="kept after its failure, spot")
     only_wait()
     assert eventually(lambda: emulator_process.find(alone.directory) is None, within=420), (
         "machine and sandbox have ended"

@@ -9,7 +9,7 @@ import pytest
 
 from cvl_ci.clouds.aws.object_store import S3Bucket, s3_client
 from cvl_ci.commands.models.shelf import Shelf
-from cvl_ci.commands.models.upload import UploadRequest, UploadTools, upload
+from cvl_ci.commands.models.upload import UploadPorts, UploadRequest, upload
 from cvl_ci.local.clock import SystemClock
 from cvl_ci.local.model_folder import ModelFolder
 from cvl_ci.model.bucket import BucketAddress
@@ -42,7 +42,7 @@ def test_a_model_is_on_the_machine_before_the_job_and_a_new_one_in_the_bucket_af
     shelf = Shelf(S3Bucket(s3, "team-models"), BucketAddress(bucket="team-models", prefix="hub"))
     (tmp_path / "model").mkdir()
     (tmp_path / "model/weights.bin").write_bytes(WEIGHTS)
-    tools = UploadTools(source=ModelFolder(tmp_path / "model"), shelf=shelf, clock=SystemClock(), tell=lambda _: None)
+    tools = UploadPorts(source=ModelFolder(tmp_path / "model"), shelf=shelf, clock=SystemClock(), tell=lambda _: None)
     stored = upload(UploadRequest(repo="acme/tiny"), tools).manifest
 
     ran = terminal.run(

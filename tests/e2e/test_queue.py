@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import PROGRAM, Ran, Terminal, assert_told_as_metered
+from tests.e2e.conftest import PROGRAM, Terminal
+from tests.e2e.metering import assert_told_as_metered
 from tests.support.field import plant
 
 QUEUE = """
@@ -128,7 +129,7 @@ def assert_shared(folder: Path, out: str, project: Terminal) -> None:
         "files": [file for one in told for file in one["files"]],
         "ledger": [],
     }
-    assert_told_as_metered(Ran(code=0, out=out, err="", summary=whole, folder=folder), project.sandbox)
+    assert_told_as_metered(whole, project.sandbox, case="several jobs on one machine")
     cold, warm = told[0]["phases"]["provisioning"], told[2]["phases"]["provisioning"]
     print(f"the job begins {cold:.1f} s after the request for a machine, and {warm:.1f} s after it goes to a warm one")
     assert warm < cold / 3, "a further job waits for no machine"

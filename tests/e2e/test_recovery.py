@@ -14,6 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from cvl_ci.sandbox import Faults
 from tests.e2e.cloud import eventually
 from tests.e2e.conftest import Ran, Terminal
+from tests.e2e.metering import assert_told_as_metered
 from tests.e2e.test_storage import s3_of
 
 EPOCHS = 40
@@ -36,10 +37,10 @@ class Watcher:
         self.s3.create_bucket(Bucket="checkpoints")
         self.manifests: list[dict[str, Any]] = []
         self._is_over = threading.Event()
-        self._thread = threading.Thread(target=self._look)
+        self._thread = threading.Thread(target=self._watch)
         self._thread.start()
 
-    def _look(self) -> None:
+    def _watch(self) -> None:
         while not self._is_over.wait(0.2):
             with suppress(BotoCoreError, ClientError):  # it is replaced or removed between list and answer
                 self._note()
@@ -66,13 +67,13 @@ def generations(terminal: Terminal) -> Iterator[list[frozenset[str]]]:
     seen: list[frozenset[str]] = []
     is_over = threading.Event()
 
-    def look() -> None:
+    def note_generations() -> None:
         while not is_over.wait(0.05):
             alive = frozenset(terminal.machines())
             if not seen or seen[-1] != alive:
                 seen.append(alive)
 
-    watcher = threading.Thread(target=look)
+    watcher = threading.Thread(target=note_generations)
     watcher.start()
     try:
         yield seen
@@ -94,11 +95,11 @@ class Taker:
 
     def on_line(self, line: str) -> bool:
         if line.rstrip().endswith("] running") and len(self._threads) < 2:
-            self._threads.append(threading.Thread(target=self._take))
+            self._threads.append(threading.Thread(target=self._preempt))
             self._threads[-1].start()
         return False
 
-    def _take(self) -> None:
+    def _preempt(self) -> None:
         sandbox = self._terminal.sandbox
         self._watcher.wait_for_more(len(self._watcher.manifests))
         [machine] = self._terminal.machines()
@@ -138,6 +139,8 @@ def test_training_that_is_preempted_twice_goes_on_from_its_checkpoint_and_so_doe
     sums = sums_of(ran)
     assert len(sums) == 2 and len(set(sums)) == 1, "the weights are those of an undisturbed run"
     assert terminal.machines() == []
+    case = "succeeded after two preemptions of spot machines"
+    assert_told_as_metered(ran.summary, terminal.sandbox, case=case, taken=taker.taken)
     print(f"recovering took {ran.summary['phases']['recovering']:.0f} s for two losses")
     print([(manifest["reason"], manifest["at"]) for manifest in watcher.manifests])
 
@@ -145,6 +148,24 @@ def test_training_that_is_preempted_twice_goes_on_from_its_checkpoint_and_so_doe
     assert later.code == 0, later.err + later.out
     assert f"epoch {EPOCHS} is done" in later.out
     assert sums_of(later)[0] == sums[0]
+
+
+def test_a_machine_that_is_taken_before_it_has_the_job_is_a_loss_at_once(terminal: Terminal) -> None:
+    """SkyPilot itself tries for eight minutes to reach such a machine. The provider shows the loss after seconds."""
+    taken: list[str] = []
+
+    def take(line: str) -> bool:
+        if "nstance is up" in line and not taken:
+            taken.extend(terminal.machines())
+            terminal.sandbox.interrupt(taken[0], notice_seconds=0.0)
+        return False
+
+    ran = terminal.run("--command", "true", "--spot", "true", "--gpu", "none", stop=take)
+    assert (ran.code, ran.summary["ending"]) == (75, "preempted"), ran.err + ran.out
+    assert len(taken) == 1
+    assert ran.summary["released"]["gone"] is True
+    assert ran.summary["phases"]["provisioning"] < 240, ran.summary["phases"]
+    assert_told_as_metered(ran.summary, terminal.sandbox, case="preempted before it had the job", taken=taken)
 
 
 def sums_of(ran: Ran) -> list[str]:

@@ -31,7 +31,7 @@ from tests.e2e.cloud import (
     sandbox_in,
 )
 from tests.support.places import only_wait
-from tests.support.processor import children_seconds
+from tests.support.processor import children_seconds, within
 
 pytestmark = pytest.mark.sandbox
 ROOT = Path(__file__).parents[2]
@@ -72,7 +72,7 @@ def test_up_again_is_the_same_and_takes_under_a_second_and_no_emulator_of_its_ow
         said = subprocess.run(words, capture_output=True, text=True, check=True, cwd=Path.cwd()).stdout
         worked.append(children_seconds() - before)
         assert said.split() == [first.endpoint_url]
-    assert min(worked) < 1
+    assert within(min(worked), 1)
     assert emulator_process.find(directory) == emulator
 
 
@@ -90,7 +90,7 @@ def test_status_lists_machines_and_says_when_it_is_down(directory: Path, key: Pa
     assert not sandbox.status().up
     cloud = cloud_of(sandbox, directory, sandbox.up(), key)
     machine = cloud.launch(InstanceMarketOptions={"MarketType": "spot"})
-    status = sandbox.status()
+    status = sandbox.status(with_size=True)
     (listed,) = status.instances
     assert (listed.id, listed.region, listed.zone, listed.state) == (machine, EAST, "us-east-1a", "running")
     assert (listed.instance_type, listed.spot) == ("m6i.large", True)

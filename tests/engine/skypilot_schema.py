@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
+
+from tests.support import sky_process
 
 FILE = Path(__file__).resolve().parents[2] / "cvl_ci" / "planning" / "skypilot_schema.json"
 
@@ -34,9 +34,7 @@ def current() -> str:
     """Return the file's content by the SkyPilot that is installed."""
     with tempfile.TemporaryDirectory(prefix="cvl-ci-schema-") as home:
         env = {"HOME": home, "PATH": os.environ["PATH"], "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"}
-        done = subprocess.run(
-            [sys.executable, "-c", ASK], env=env, capture_output=True, text=True, check=True, timeout=300
-        )
+        done = sky_process.run(ASK, env=env)
     return json.dumps(json.loads(done.stdout.splitlines()[-1]), indent=1, sort_keys=True) + "\n"
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.support import sky_process
 
 pytestmark = pytest.mark.sky
 
@@ -45,9 +45,7 @@ print(json.dumps({"first": first, "last": make(), "told": told}))
 def test_a_bucket_of_a_later_launch_is_announced_once_and_has_that_launch_s_labels(tmp_path: Path) -> None:
     env = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"}
     code = LAUNCHES
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True, timeout=120
-    )
+    done = sky_process.run(code, env=env)
     shown = json.loads(done.stdout.splitlines()[-1])
     assert shown["first"] == ["lease-1", "true"]
     assert shown["last"] == ["lease-3", "true"]

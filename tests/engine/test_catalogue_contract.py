@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +12,7 @@ from cvl_ci.clouds.catalogue.prices import CataloguePrices
 from cvl_ci.model.location import Location
 from cvl_ci.model.resource_request import ResourceRequest, Spot
 from tests.clouds.catalogue import files
+from tests.support import sky_process
 
 pytestmark = pytest.mark.sky
 
@@ -73,10 +72,7 @@ def test_skypilot_would_take_the_same_machines_at_the_same_prices(tmp_path: Path
     (folder / "common/accelerators.csv").write_text("AcceleratorName,Clouds\nL4,\"['AWS', 'GCP']\"\nA100,\"['GCP']\"\n")
     (folder / "common/metadata.csv").write_text("GPU,MemoryGB,Manufacturer\nL4,24,NVIDIA\nA100,40,NVIDIA\n")
     env = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", ASK, json.dumps(REQUESTS)], env=env, capture_output=True, text=True, check=False,
-        timeout=180,
-    )  # fmt: skip
+    done = sky_process.run(ASK, json.dumps(REQUESTS), env=env)
     assert done.returncode == 0, done.stderr[-2000:]
     answers = json.loads(done.stdout.splitlines()[-1])
     prices = CataloguePrices(folder)

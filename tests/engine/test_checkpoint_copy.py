@@ -87,7 +87,7 @@ def copied(node: Node, into: Path, *, room: int = 1 << 30, greeting: str = "") -
 
     CheckpointCopy(
         into, CheckpointConnection(PLACE, runners=lambda: [runner], tell=tell), tell=tell, room=lambda: room
-    ).look()
+    ).copy_newest()
     return told
 
 
@@ -259,7 +259,7 @@ def test_a_checkpoint_that_never_comes_whole_is_given_up_with_one_warning(node: 
         tmp_path, CheckpointConnection(PLACE, runners=lambda: [Runner(node.home)], tell=tell), tell=tell
     )
     for _ in range(checkpoint_copy.TORN_TRIES + 2):
-        copy.look()
+        copy.copy_newest()
     assert kinds(told) == ["checkpoint_trouble"] * (checkpoint_copy.TORN_TRIES - 1) + ["checkpoint_torn"]
     here = RunnerCheckpoints()
     for event in told:

@@ -264,3 +264,118 @@ def test_each_node_tells_that_it_is_clean(answers: list[dict[str, object]], prob
         return
     with pytest.raises(EngineError, match=problem):
         machines.clean("cvl-1-00000000")
+
+
+SSHD = """
+cp "$(command -v bash)" /mnt/sshd
+/mnt/sshd -c 'sleep 3600 & mkfifo /mnt/next; while :; do eval "$(cat /mnt/next)"; done' 2> /dev/null &
+until [ -p /mnt/next ]; do sleep 0.05; done
+login() { # its connection, and its command
+  printf '%s\\n' "SSH_CONNECTION='$1' /mnt/sshd -c '$2; sleep 3600' &" > /mnt/next
+}
+alive() { grep -lzsx -- "${1%?}[${1#??}]" /proc/[0-9]*/cmdline | wc -l; } # the pattern does not match its own words
+login "10.0.0.1 50000 10.0.0.2 22" "sleep 901"
+until [ "$(alive 901)" = 1 ]; do sleep 0.05; done
+"""
+"""A listener whose children are sessions, as those of sshd: a shell by its name. One session is older than the job."""
+
+
+def test_a_login_that_the_last_job_left_ends_with_all_that_it_began() -> None:
+    """A job has the machine's own key pair, so it can log in to it. Nothing there has the variable of the job."""
+    job = """
+    login "127.0.0.1 40000 127.0.0.1 22" "sleep 902 & setsid sleep 903 & disown -a"
+    login "127.0.0.1 40001 127.0.0.1 22" "true"
+    SSH_CONNECTION="127.0.0.1 40002 127.0.0.1 22" setsid sleep 904 > /dev/null 2>&1 &
+    disown -a
+    for each in 902 903 904; do until [ "$(alive $each)" = 1 ]; do sleep 0.05; done; done
+    """
+    look = "echo $(alive 902) $(alive 903) $(alive 904) $(pgrep -cx sshd)"
+    code, said = clean(job=job, machine=SSHD, look=look)
+    assert (code, said.splitlines()) == (0, [script.CLEAN, "0 0 0 1"]), "only sshd itself is left"
+
+
+def test_processes_of_skypilot_from_a_login_before_the_first_job_live_on() -> None:
+    machine = 'SSH_CONNECTION="10.0.0.1 50000 10.0.0.2 22" setsid sleep 905 > /dev/null 2>&1 &'
+    job = 'SSH_CONNECTION="10.0.0.1 50000 10.0.0.2 22" setsid sleep 906 > /dev/null 2>&1 &'
+    look = "grep -lzsx '90[56]' /proc/[0-9]*/cmdline | wc -l; pkill -x sleep"
+    code, said = clean(job=f"{job}\ndisown -a", machine=f"{machine}\ndisown -a", look=look)
+    assert (code, said.splitlines()) == (0, [script.CLEAN, "2"])
+
+
+def test_the_login_by_which_the_machine_is_cleaned_lives_on() -> None:
+    job = f"cat > /mnt/clean << 'END_OF_CLEAN'\n{script.clean()}\nEND_OF_CLEAN"
+    look = """
+    login "10.0.0.9 60000 10.0.0.2 22" "bash /mnt/clean > /mnt/said 2> /mnt/e; echo through >> /mnt/said; sleep 907"
+    until [ "$(alive 907)" = 1 ]; do sleep 0.05; done
+    cat /mnt/said
+    """
+    code, said = clean(job=job, machine=SSHD, look=look)
+    assert (code, said.splitlines()[-2:]) == (0, [script.CLEAN, "through"]), said
+
+
+def test_a_machine_whose_logins_were_not_noted_is_refused() -> None:
+    code, said = clean(job="rm .cvl-ci-birth/connections")
+    assert code == 1 and "its logins at the beginning are not known" in said
+
+
+GPU = """
+mkdir -p /mnt/bin
+printf '#!/bin/sh\\n%s\\n' '{text}' > /mnt/bin/nvidia-smi; chmod 755 /mnt/bin/nvidia-smi; PATH=/mnt/bin:$PATH
+"""
+"""A scripted nvidia-smi. It names the processes that hold memory of a GPU."""
+HOLDERS = "grep -lzsx 90[8] /proc/[0-9]*/cmdline | cut -d / -f 3"
+
+
+def test_memory_of_a_gpu_is_free_when_the_job_s_process_has_ended() -> None:
+    job = "CVL_CI_LEASE=cvl-1-00000000 setsid sleep 908 > /dev/null 2>&1 &\ndisown -a\n"
+    job += "until nvidia-smi > was-held && [ -s was-held ]; do sleep 0.05; done"
+    code, said = clean(job=job + "; echo held", machine=GPU.format(text=HOLDERS))
+    assert (code, said.splitlines()) == (0, ["held", script.CLEAN])
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [("echo 4711", "a process still uses a GPU"), ("exit 9", "nvidia-smi does not answer")],
+)
+def test_a_gpu_in_use_or_without_an_answer_is_no_clean_machine(text: str, problem: str) -> None:
+    code, said = clean(job="true", machine=GPU.format(text=text))
+    assert code == 1 and problem in said and script.CLEAN not in said
+
+
+DOCKER = """
+mkdir -p /mnt/bin /mnt/docker
+cp "$(command -v sleep)" /mnt/bin/dockerd; /mnt/bin/dockerd 3600 &
+disown -a
+cat > /mnt/bin/docker << 'END_OF_DOCKER'
+#!/bin/sh
+cd /mnt/docker
+case "$*" in
+  "volume ls --format"*) [ ! -e volume ] || cat driver ;;
+  "volume ls --quiet") [ ! -e volume ] || echo v1 ;;
+  "ps --all --quiet") [ ! -e container ] || echo c1 ;;
+  "rm --force --volumes c1") rm container ;;
+  "volume rm --force v1") rm volume ;;
+  "network prune --force") rm -f network ;;
+  *) exit 64 ;;
+esac
+END_OF_DOCKER
+chmod 755 /mnt/bin/docker; PATH=/mnt/bin:$PATH
+"""
+"""A scripted Docker whose containers, volumes and networks are files."""
+
+
+@pytest.mark.parametrize(
+    ("job", "code", "problem"),
+    [
+        ("touch container volume network; echo local > driver", 0, script.CLEAN),
+        ("touch volume; echo nfs > driver", 1, "a Docker volume of its job is not on this machine"),
+        ("mkdir container", 1, "a container of its job does not end"),
+        ("mkdir volume; echo local > driver", 1, "a Docker volume of its job cannot be removed"),
+    ],
+)
+def test_containers_of_the_job_go_with_their_volumes(job: str, code: int, problem: str) -> None:
+    look = "ls /mnt/docker | grep -vx driver; pkill dockerd"
+    done, said = clean(job=f"(cd /mnt/docker; {job})", machine=DOCKER, look=look)
+    assert (done, problem in said) == (code, True), said
+    if not code:
+        assert said.splitlines() == [script.CLEAN]

@@ -10,10 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import sky_process
+
 pytestmark = pytest.mark.sky
 
 ASK = """
 import inspect, json
+from types import SimpleNamespace
 import sky
 from sky import backends, core, exceptions, execution, global_user_state, provision
 from sky.backends import backend_utils, cloud_vm_ray_backend
@@ -21,7 +24,16 @@ from sky.provision import provisioner
 from sky.provision.aws import instance
 from sky.skylet import autostop_lib
 from sky.utils import command_runner
+from cvl_ci.engine import log_tail, skylet_channel
 parameters = lambda function: list(inspect.signature(function).parameters)
+method = lambda name: getattr(backends.CloudVmRayBackend, name)
+source = lambda name: inspect.getsource(method(name))
+class Log:
+    def tail_logs(self, handle, job_id, *, follow, tail):
+        return tail
+handle = SimpleNamespace(get_command_runners=list)
+log_tail.global_user_state = SimpleNamespace(get_handle_from_cluster_name=lambda name: handle)
+log_tail.backend_utils = SimpleNamespace(get_backend_from_handle=lambda handle: Log())
 print(json.dumps({
     "version": sky.__version__,
     "launch": parameters(execution.launch),
@@ -39,6 +51,17 @@ print(json.dumps({
     "down": parameters(core.down),
     "bulk_provision": parameters(provisioner.bulk_provision),
     "set_autostop": parameters(backends.CloudVmRayBackend.set_autostop),
+    "through_the_daemon": {
+        name: ("is_grpc_enabled_with_flag" in source(name), parameters(method(name))[:2])
+        for name in (*skylet_channel.AGAIN, *skylet_channel.ONCE)
+    },
+    "daemon_is_called_through_the_module": [
+        "backend_utils.invoke_skylet_with_retries(" in source(name) for name in skylet_channel.ONCE
+    ],
+    "daemon_is_a_property": isinstance(
+        inspect.getattr_static(backends.CloudVmRayResourceHandle, "is_grpc_enabled_with_flag"), property
+    ),
+    "ssh_words": parameters(command_runner.SSHCommandRunner.ssh_base_command),
     "armed_through_the_backend": "backend.set_autostop(" in inspect.getsource(execution),
     "called_through_the_module": "provisioner.bulk_provision(" in inspect.getsource(cloud_vm_ray_backend),
     "machines_made_through_the_module": "provision.run_instances(" in inspect.getsource(provisioner),
@@ -62,6 +85,9 @@ print(json.dumps({
         for runner in (command_runner.SSHCommandRunner, command_runner.KubernetesCommandRunner)
     ],
     "codes": {code.name: int(code) for code in exceptions.JobExitCode},
+    "log_states": [
+        log_tail.tail_log(None, cluster="c", count=code, is_following=False) for code in (0, 100, 101, 102, 103, 255, 1)
+    ],
     "wait_for": [each.value for each in autostop_lib.AutostopWaitFor],
     "errors": [hasattr(exceptions, name + "Error") for name in ("ResourcesUnavailable", "NoCloudAccess")],
 }))
@@ -72,7 +98,7 @@ print(json.dumps({
 def skypilot(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     home = tmp_path_factory.mktemp("home")
     env = {"HOME": str(home), "PATH": os.environ["PATH"], "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"}
-    done = subprocess.run([sys.executable, "-c", ASK], env=env, capture_output=True, text=True, check=True, timeout=120)
+    done = sky_process.run(ASK, env=env)
     answer: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
     return answer
 
@@ -85,7 +111,7 @@ def test_it_is_the_minor_version_we_know(skypilot: dict[str, object]) -> None:
     ("function", "needed"),
     [
         ("launch", ["task", "cluster_name", "stream_logs", "_quiet_optimizer"]),
-        ("tail_logs", ["handle", "job_id", "follow"]),
+        ("tail_logs", ["handle", "job_id", "follow", "tail"]),
         ("job_status", ["cluster_name", "job_ids"]),
         ("cancel", ["handle", "jobs"]),
         ("sync_workdir", ["handle", "workdir", "envs_and_secrets"]),
@@ -136,6 +162,18 @@ def test_a_cluster_of_another_computer_is_recorded_as_a_launch_records_it(skypil
     )
 
 
+def test_the_calls_that_go_to_the_daemon_ask_whether_they_may(skypilot: dict[str, object]) -> None:
+    calls = skypilot["through_the_daemon"]
+    assert isinstance(calls, dict)
+    assert {name: tuple(answer) for name, answer in calls.items()} == {
+        name: (True, ["self", "handle"])
+        for name in ("set_autostop", "get_job_status", "cancel_jobs", "_add_job", "_exec_code_on_head")
+    }
+    assert skypilot["daemon_is_called_through_the_module"] == [True]
+    assert skypilot["daemon_is_a_property"]
+    assert {"ssh_mode", "port_forward", "connect_timeout"} <= set(skypilot["ssh_words"])  # type: ignore[call-overload]
+
+
 def test_every_region_is_asked_through_the_one_function_we_stand_before(skypilot: dict[str, object]) -> None:
     assert skypilot["called_through_the_module"] and skypilot["zones_walked_by_run_instances"]
 
@@ -159,8 +197,15 @@ def test_job_exit_codes_and_the_hard_limit_mean_what_we_think(skypilot: dict[str
     assert all(skypilot["errors"])  # type: ignore[arg-type]
 
 
+def test_only_the_codes_of_a_machine_s_answer_are_an_answer(skypilot: dict[str, object]) -> None:
+    assert skypilot["log_states"] == ["read", "read", "read", "no job", "read", "lost", "lost"]
+
+
 def test_the_worker_answers_and_ends_with_its_parent(tmp_path: Path) -> None:
-    """A run killed by SIGKILL takes the launch in its worker along: no machine is asked for by an orphan."""
+    """A run killed by SIGKILL takes the launch in its worker along: no machine is asked for by an orphan.
+
+    The folder in which the run begins may have modules with the names of Python's own.
+    """
     script = (
         "import os, sys, time\n"
         "from cvl_ci.engine.process import Worker\n"
@@ -169,7 +214,13 @@ def test_the_worker_answers_and_ends_with_its_parent(tmp_path: Path) -> None:
         "time.sleep(60)\n"
     )
     env = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"}
-    with subprocess.Popen([sys.executable, "-c", script], env=env, stdout=subprocess.PIPE, text=True) as parent:
+    (tmp_path / "script.py").write_text(script)
+    folder = tmp_path / "work"
+    folder.mkdir()
+    for name in ("random", "queue", "types"):
+        (folder / f"{name}.py").write_text("raise SystemExit('a module of the person')\n")
+    words = [sys.executable, str(tmp_path / "script.py")]
+    with subprocess.Popen(words, env=env, cwd=folder, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         version, pid = parent.stdout.readline().split()
         parent.kill()

@@ -6,8 +6,6 @@ import copy
 import json
 import os
 import shlex
-import subprocess
-import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -25,6 +23,7 @@ from cvl_ci.model.plan import RunPlan
 from cvl_ci.model.resource_request import Spot
 from cvl_ci.planning import build_plan, task_file, task_keys
 from tests.engine.test_task import catalogues
+from tests.support import sky_process
 
 pytestmark = pytest.mark.sky
 
@@ -294,16 +293,7 @@ def test_what_is_shown_is_to_skypilot_the_task_that_was_written(tmp_path: Path) 
     written = list(yaml.safe_load_all(CORPUS))
     pairs = [[copy.deepcopy(config), rendered(config)] for config in written]
     env = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", READ],
-        input=json.dumps(pairs),
-        env=env,
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+    done = sky_process.run(READ, env=env, text=json.dumps(pairs), folder=tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     read = json.loads(done.stdout.splitlines()[-1])
     apart = {theirs["name"]: (theirs, ours) for theirs, ours in read if _comparable(theirs) != _comparable(ours)}

@@ -243,6 +243,27 @@ def test_a_launch_whose_lease_was_ended_elsewhere_is_given_up_at_once(
     assert limits == [pytest.approx(time.monotonic() + 15 * 60, abs=60), -math.inf]
 
 
+def test_a_launch_whose_machines_are_gone_is_given_up_at_once(
+    machines: SkyPilotMachines, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits: list[float] = []
+
+    def during(asked: dict[str, Any]) -> None:
+        asked["on_event"]({"kind": "attempting", "attempt": ATTEMPT})
+        if not limits:
+            asked["on_event"]({"kind": "nodes_lost", "alive": 0, "of": 1})
+        limits.append(StandIn.calls[-1][1]["until"]())
+
+    monkeypatch.setattr(StandIn, "during", during)
+    answers = dict(StandIn.answers)
+    monkeypatch.setattr(StandIn, "answers", {"launch": Expired})
+    with pytest.raises(EngineError, match="no longer shows all machines"):
+        machines.launch(request(clock, Limits()), watch=ignored)
+    monkeypatch.setattr(StandIn, "answers", answers)
+    machines.launch(request(clock, Limits()), watch=ignored)
+    assert limits == [-math.inf, pytest.approx(time.monotonic() + 15 * 60, abs=60)], "the next launch has all its time"
+
+
 def test_a_fetch_that_would_outlast_the_machine_is_a_problem_and_no_hang(
     machines: SkyPilotMachines, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

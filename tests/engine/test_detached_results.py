@@ -93,14 +93,14 @@ class Machine:
 
     def add_archive(self, files: dict[str, bytes]) -> None:
         (self.state / "fetch").mkdir()
-        (self.state / "fetch/root.tar").write_bytes(packed(files))
+        (self.state / "fetch/root.tar").write_bytes(tar_of(files))
         (self.state / "detached/collect.sh").write_text("echo archive root.tar 1; echo noise\n")
 
     def hand_over(self) -> None:
         self.deadline.write_text("9999999999\n")
 
 
-def packed(files: dict[str, bytes]) -> bytes:
+def tar_of(files: dict[str, bytes]) -> bytes:
     buffer = BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as archive:
         for name, content in files.items():
@@ -404,7 +404,7 @@ def store(bucket: Any, name: str, content: bytes, **changes: object) -> None:
 def test_an_archive_that_is_not_as_its_manifest_says_gives_no_file(
     bucket: Any, results: StoredResults, tmp_path: Path, changes: dict[str, object]
 ) -> None:
-    store(bucket, "fetch/root.tar", packed({"out/a": b"a"}), **changes)
+    store(bucket, "fetch/root.tar", tar_of({"out/a": b"a"}), **changes)
     fetched, _ = fetch(results, tmp_path / "into")
     assert fetched.files == ()
     assert fetched.problem and "root.tar" in fetched.problem
@@ -413,14 +413,14 @@ def test_an_archive_that_is_not_as_its_manifest_says_gives_no_file(
 def test_an_archive_that_leads_out_of_the_folder_is_refused(
     bucket: Any, results: StoredResults, tmp_path: Path
 ) -> None:
-    store(bucket, "fetch/root.tar", packed({"../../out": b"a", "out/fine": b"b"}))
+    store(bucket, "fetch/root.tar", tar_of({"../../out": b"a", "out/fine": b"b"}))
     fetched, _ = fetch(results, tmp_path / "into")
     assert [file.path for file in fetched.files] == ["out/fine"]
     assert len(fetched.refused) == 1
 
 
 def test_an_archive_of_another_name_is_not_unpacked(bucket: Any, results: StoredResults, tmp_path: Path) -> None:
-    store(bucket, "fetch/..%2fevil.tar", packed({"out/a": b"a"}))
+    store(bucket, "fetch/..%2fevil.tar", tar_of({"out/a": b"a"}))
     assert fetch(results, tmp_path / "into")[0].files == ()
 
 

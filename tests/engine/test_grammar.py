@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ import yaml
 
 from cvl_ci.planning import task_grammar, task_keys
 from tests.engine import skypilot_schema
+from tests.support import sky_process
 
 pytestmark = pytest.mark.sky
 
@@ -239,15 +238,7 @@ def test_for_every_key_of_a_task_and_of_its_resources_there_is_a_decision() -> N
 def test_skypilot_and_we_judge_the_same_tasks_alike(tmp_path: Path) -> None:
     tasks = [task for task in yaml.safe_load_all(TASKS) if task is not None]
     env = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", JUDGE],
-        input=json.dumps(tasks),
-        env=env,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=120,
-    )
+    done = sky_process.run(JUDGE, env=env, text=json.dumps(tasks))
     theirs = json.loads(done.stdout.splitlines()[-1])
     apart = [
         (task, said, ours)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.support import sky_process
 
 pytestmark = pytest.mark.sky
 
@@ -52,9 +52,7 @@ def test_an_existing_volume_is_registered_and_a_missing_one_is_refused(tmp_path:
     catalogue.parent.mkdir(parents=True)
     catalogue.write_text(CATALOGUE)
     env = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM], env=env, capture_output=True, text=True, check=False, timeout=120
-    )
+    done = sky_process.run(PROGRAM, env=env)
     assert done.returncode == 0, done.stderr
     shown = json.loads(done.stdout.splitlines()[-1])
     assert shown["id"] == "v1"

@@ -65,7 +65,7 @@ def write(root: Path, files: dict[str, bytes]) -> None:
         (root / name).write_bytes(content)
 
 
-def found(root: Path, *globs: str, between: Callable[[], None] = lambda: None) -> list[str]:
+def complete_in(root: Path, *globs: str, between: Callable[[], None] = lambda: None) -> list[str]:
     """Return the checkpoints that are held and still complete after `between`, without the short name of the folder."""
     rules = snapshot.rules(checkpoints.rules(globs, directory="."))
     units = snapshot.units({"root": str(root)}, rules)
@@ -94,8 +94,8 @@ def torch_file() -> bytes:
 
 def test_a_file_at_rest_is_complete_and_a_growing_one_is_not(tmp_path: Path) -> None:
     write(tmp_path, {"a.bin": b"1", "b.bin": b"1"})
-    assert found(tmp_path, "a.bin", "b.bin") == ["a.bin", "b.bin"]
-    assert found(tmp_path, "a.bin", "b.bin", between=lambda: write(tmp_path, {"b.bin": b"12"})) == ["a.bin"]
+    assert complete_in(tmp_path, "a.bin", "b.bin") == ["a.bin", "b.bin"]
+    assert complete_in(tmp_path, "a.bin", "b.bin", between=lambda: write(tmp_path, {"b.bin": b"12"})) == ["a.bin"]
 
 
 def test_a_file_that_a_rename_replaces_or_removes_is_complete_with_its_own_bytes(tmp_path: Path) -> None:
@@ -120,15 +120,15 @@ def test_a_file_that_no_link_can_hold_is_copied(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(os, "link", refuse)
     root = tmp_path / "job"
     write(root, {"a.ckpt": b"1", "b.ckpt": b"1"})
-    assert found(root, "*.ckpt", between=lambda: write(root, {"b.ckpt": b"12"})) == ["a.ckpt"]
+    assert complete_in(root, "*.ckpt", between=lambda: write(root, {"b.ckpt": b"12"})) == ["a.ckpt"]
 
 
 def test_a_folder_is_complete_as_a_whole(tmp_path: Path) -> None:
     write(tmp_path, {"step_5/a": b"1", "step_5/b": b"2"})
-    assert found(tmp_path, "step_5") == ["step_5"]
-    assert found(tmp_path, "step_5", between=lambda: write(tmp_path, {"step_5/c": b"3"})) == []
-    assert found(tmp_path, "step_5", between=(tmp_path / "step_5/c").unlink) == []
-    assert found(tmp_path, "step_5", between=lambda: shutil.rmtree(tmp_path / "step_5")) == []
+    assert complete_in(tmp_path, "step_5") == ["step_5"]
+    assert complete_in(tmp_path, "step_5", between=lambda: write(tmp_path, {"step_5/c": b"3"})) == []
+    assert complete_in(tmp_path, "step_5", between=(tmp_path / "step_5/c").unlink) == []
+    assert complete_in(tmp_path, "step_5", between=lambda: shutil.rmtree(tmp_path / "step_5")) == []
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_a_folder_is_complete_as_a_whole(tmp_path: Path) -> None:
 def test_a_glob_names_the_topmost_file_or_folder(tmp_path: Path, globs: tuple[str, ...], names: list[str]) -> None:
     root = tmp_path / "job"
     write(root, dict.fromkeys(["outputs/checkpoint-1/a", "outputs/last.pt", "w/deep.pt"], b"1"))
-    assert found(root, *globs) == names
+    assert complete_in(root, *globs) == names
 
 
 INDEX = json.dumps({"weight_map": {"w": "model-1.safetensors", "v": "model-2.safetensors"}}).encode()
@@ -166,7 +166,7 @@ TORN = {
 @pytest.mark.parametrize("kind", TORN)
 def test_a_torn_checkpoint_is_not_complete_even_at_rest(tmp_path: Path, kind: str) -> None:
     write(tmp_path, TORN[kind])
-    assert found(tmp_path, next(iter(TORN[kind])).partition("/")[0] + "*") == []
+    assert complete_in(tmp_path, next(iter(TORN[kind])).partition("/")[0] + "*") == []
 
 
 def test_whole_ones_of_each_format_are_complete(tmp_path: Path) -> None:
@@ -184,14 +184,14 @@ def test_whole_ones_of_each_format_are_complete(tmp_path: Path) -> None:
     }
     write(tmp_path, whole)
     names = sorted({name.partition("/")[0] for name in whole})
-    assert found(tmp_path, *names) == names
+    assert complete_in(tmp_path, *names) == names
 
 
 @pytest.mark.parametrize("name", ["tmp-checkpoint-500/a", ".hidden/a", "a.ckpt.part", "a.ckpt~", "a.tmp.4711"])
 def test_a_passing_name_and_a_link_are_no_checkpoint(tmp_path: Path, name: str) -> None:
     write(tmp_path, {name: b"1"})
     (tmp_path / "link.ckpt").symlink_to("/etc/hostname")
-    assert found(tmp_path, name.partition("/")[0], "link.ckpt") == []
+    assert complete_in(tmp_path, name.partition("/")[0], "link.ckpt") == []
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.support import sky_process
 
 pytestmark = pytest.mark.sky
 
@@ -50,7 +50,7 @@ print(json.dumps({
 
 def test_the_second_of_two_is_asked_for_once_more_and_what_is_refused_is_not(tmp_path: Path) -> None:
     env = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"}
-    done = subprocess.run([sys.executable, "-c", ASK], env=env, capture_output=True, text=True, check=True, timeout=120)
+    done = sky_process.run(ASK, env=env)
     assert json.loads(done.stdout.splitlines()[-1]) == {
         "raced": ["up", 2],
         "raced as a group": ["up", 2],
@@ -61,6 +61,7 @@ def test_the_second_of_two_is_asked_for_once_more_and_what_is_refused_is_not(tmp
 
 FAILOVER = """
 import json
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from cvl_ci.engine import provision_hooks
@@ -96,7 +97,17 @@ def send(kind, **more):
     events.append([kind, more["attempt"]["region"], more.get("machines")])
     if kind == "too_dear":
         texts.append(more["text"])
-provision_hooks.guard_attempts(send, cluster="c", fence=Path("/nowhere/at/all"), deadline=end, quoted=quoted)
+run = []
+@contextmanager
+def watched(name):
+    run.append(name)
+    yield
+    run.append(f"not {name}")
+    if name == "r5":
+        raise RuntimeError("the watch failed")
+guarded = provision_hooks.guard_attempts(
+    send, cluster="c", fence=Path("/nowhere/at/all"), deadline=end, quoted=quoted, watched=lambda: watched(name)
+)
 errors = []
 for name in prices:
     provision_hooks.global_user_state.get_handle_from_cluster_name = lambda _, name=name: handle(name)
@@ -105,16 +116,21 @@ for name in prices:
     except Exception as error:
         errors.append(type(error).__name__)
 paid = end.at - clock[0] + 60.0
-print(json.dumps({"events": events, "errors": errors, "spent": end.spent_usd, "texts": texts, "paid": paid}))
+guarded.close()
+provision_hooks.guard_attempts(
+    send, cluster="c", fence=Path("/nowhere/at/all"), deadline=Deadline(1e9), quoted=quoted, watched=lambda: 1 / 0
+)
+provision_hooks.provisioner.bulk_provision("Lambda", SimpleNamespace(name="r7"), None)
+events.pop()
+print(json.dumps({"events": events, "errors": errors, "spent": end.spent_usd, "texts": texts, "paid": paid,
+                  "run": run}))
 """
 
 
 def test_machines_that_came_up_cost_and_a_place_that_the_rest_cannot_pay_gets_no_request(tmp_path: Path) -> None:
     env = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"}
     code = FAILOVER
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True, timeout=120
-    )
+    done = sky_process.run(code, env=env)
     shown = json.loads(done.stdout.splitlines()[-1])
     assert shown["events"] == [
         ["attempting", "r1", None],
@@ -129,6 +145,7 @@ def test_machines_that_came_up_cost_and_a_place_that_the_rest_cannot_pay_gets_no
         ["attempting", "r7", None],
     ]
     assert shown["errors"] == ["ValueError", "RuntimeError", "RuntimeError", "TooDear", "TooDear"]
+    assert shown["run"] == ["r5", "not r5", "r7", "not r7"], "only machines that came up are watched, until the next"
     assert "max_cost does not pay for it" in shown["texts"][0]
     assert shown["texts"][1].startswith("it costs $101.00 an hour by SkyPilot's catalogue, and the quote's dearest")
     assert shown["spent"] == pytest.approx(2 * 2 * 0.06)
@@ -175,9 +192,7 @@ print(json.dumps(timers))
 def test_each_request_for_machines_carries_the_timer_of_its_own_launch(tmp_path: Path) -> None:
     """By botocore's own events, up to the bytes that would go to EC2."""
     env = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", ARM], env=env, capture_output=True, text=True, check=False, timeout=120
-    )
+    done = sky_process.run(ARM, env=env)
     assert done.returncode == 0, done.stderr[-2000:]
     assert json.loads(done.stdout.splitlines()[-1]) == [[True, "terminate"], [True, "terminate"]]
 
@@ -244,9 +259,7 @@ def test_the_ports_of_a_task_open_in_the_group_of_its_lease_and_never_in_the_sha
     """SkyPilot's own functions on moto: the group that all runs share admits ssh alone, before and after."""
     env = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"}
     env |= {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
-    done = subprocess.run(
-        [sys.executable, "-c", PORTS], env=env, capture_output=True, text=True, check=False, timeout=120
-    )
+    done = sky_process.run(PORTS, env=env)
     assert done.returncode == 0, done.stderr[-2000:]
     world = ["0.0.0.0/0"]
     assert json.loads(done.stdout.splitlines()[-1]) == {
@@ -270,7 +283,5 @@ print([arguments[0] for arguments in asked])
 
 def test_skypilot_opens_ports_on_other_clouds_itself(tmp_path: Path) -> None:
     env = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", ELSEWHERE], env=env, capture_output=True, text=True, check=True, timeout=120
-    )
+    done = sky_process.run(ELSEWHERE, env=env)
     assert done.stdout.splitlines()[-1] == "['GCP']"

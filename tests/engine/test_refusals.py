@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +12,7 @@ from cvl_ci.engine import sky_errors
 from cvl_ci.engine.process import WorkerFailed
 from cvl_ci.engine.sky_refusals import CLASSES, FailureKind, kind_of
 from tests.engine import skypilot_errors
+from tests.support import sky_process
 
 _FOREIGN = {
     *("TaskUnreadable", "ValidationError", "NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError"),
@@ -149,7 +148,7 @@ print(json.dumps([
 @pytest.mark.sky
 def test_what_skypilots_own_loader_refuses_is_the_request(tmp_path: Path) -> None:
     env = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"}
-    done = subprocess.run([sys.executable, "-c", ASK], env=env, capture_output=True, text=True, check=True, timeout=120)
+    done = sky_process.run(ASK, env=env)
     *refused, wrapped = json.loads(done.stdout.splitlines()[-1])
     for said in refused:
         said["history"], said["bases"], said["causes"] = map(tuple, (said["history"], said["bases"], said["causes"]))

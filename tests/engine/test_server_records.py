@@ -7,9 +7,6 @@ from typing import Any
 
 import pytest
 
-from cvl_ci.engine import server_records
-from cvl_ci.engine.server_records import LaunchLines, recorded
-
 HOUR = 3600
 LAUNCHED = [
     {"reason": "Provisioning on AWS in us-east-1", "transitioned_at": 1000},
@@ -30,9 +27,11 @@ HISTORY = {
 def answered(
     monkeypatch: pytest.MonkeyPatch, history: list[dict[str, Any]], events: list[dict[str, Any]]
 ) -> list[dict[str, Any]]:
+    from cvl_ci.engine import server_records  # loads SkyPilot, for seconds
+
     answers = {"/cost_report": history, "/cluster_events": events}
     monkeypatch.setattr(server_records, "_answer", lambda path, _body: answers[path])
-    return recorded("cvl-1", dict)
+    return server_records.recorded("cvl-1", dict)
 
 
 def test_the_history_has_the_last_place_from_its_request_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,6 +88,8 @@ def test_each_line_about_a_place_asks_once_and_an_error_does_not_end_the_asking(
         count.append(1)
         asked.release()
         raise RuntimeError("the server is away")
+
+    from cvl_ci.engine.server_records import LaunchLines
 
     lines = LaunchLines(ask)
     for place in ("us-east-1 (us-east-1a)", "us-west-2 (us-west-2b)"):

@@ -118,6 +118,11 @@ def test_a_key_stays_on_no_disk_without_its_machines(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(sky_local.beating, "rest", lambda: None)
     assert sky_local.down(None, cluster="c") is False
     assert keys == set()
+    keys.add("c")
+    records = {"c", "other"}
+    monkeypatch.setattr(adoption.global_user_state, "remove_cluster", lambda name, **_: records.discard(name))
+    sky_local.forget(None, cluster="c")
+    assert (keys, records) == (set(), {"other"}), "another run has the machine"
 
 
 def test_a_machine_without_its_folder_gives_no_answer(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +20,9 @@ from cvl_ci.model.offer import Offer
 from cvl_ci.model.plan import FilePlan, MachinePlan, RunPlan, VariablePlan, WorkPlan
 from cvl_ci.model.resource_request import Alternative, ResourceRequest, Spot
 from cvl_ci.model.secret import Secret
+from cvl_ci.model.service import ServicePlan, TlsPlan
 from cvl_ci.model.staged_files import CommitCopy, StagedFile
+from tests.support import sky_process
 
 PLAN = RunPlan(
     title="digits-sgd train",
@@ -472,14 +473,10 @@ def test_skypilot_accepts_every_shape_of_task_and_understands_it_as_meant(tmp_pa
             )
         )
     )
-    done = subprocess.run(
-        [sys.executable, "-c", READ_BY_SKYPILOT],
-        input=json.dumps(configs),
+    done = sky_process.run(
+        READ_BY_SKYPILOT,
         env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=110,
+        text=json.dumps(configs),
     )
     assert done.returncode == 0, done.stderr[-3000:]
     plain, nodes, fallback, typed, anywhere, alternatives, _rendered = map(json.loads, done.stdout.splitlines())
@@ -509,3 +506,16 @@ def test_skypilot_accepts_every_shape_of_task_and_understands_it_as_meant(tmp_pa
     assert {each["image"] for each in alternatives["resources"]} == {"ubuntu:22.04"}
     assert all(each["labels"]["cvl-lease"] == "x" for each in alternatives["resources"])
     assert {(each["cloud"], each["spot"]) for each in alternatives["resources"]} == {("aws", True), ("gcp", False)}
+
+
+def test_the_key_of_a_service_goes_to_its_machine_as_a_secret_and_into_no_task_for_a_person() -> None:
+    tls = TlsPlan(chain="chain\n", key=Secret("private words"))
+    plan = replace(PLAN, service=ServicePlan(port=8000, tls=tls))
+    assert config(plan, lease="cvl-1")["secrets"] == {
+        "HF_TOKEN": "hf_value",
+        "CVL_CI_TLS_KEY": "private words",
+    }
+    assert "CVL_CI_TLS_KEY" not in config(PLAN, lease="cvl-1")["secrets"]
+    assert "CVL_CI_TLS_KEY" not in str(config(plan)) and "private words" not in task.render(plan) + repr(plan)
+    env = script.environment(plan, lease="cvl-1", deadline=0.0)
+    assert "private words" not in f"{env}{script.setup(plan)}{script.run(plan, lease='cvl-1')}"

@@ -19,7 +19,7 @@ import responses
 
 from cvl_ci.github import client
 from tests.github import openapi
-from tests.github.kept import BLOBS, Kept
+from tests.github.repository_store import BLOBS, Store
 
 URL = "https://git.example.com/api/v3"
 REPOSITORY = f"{URL}/repos/cvl/ci"
@@ -44,7 +44,7 @@ class Api:
     wrong: list[str] = field(default_factory=list)
     runs: dict[str, Any] = field(default_factory=dict)
     """Path of a workflow run's attempt → what GitHub says of it, where that is not as its description shows."""
-    kept: Kept = field(default_factory=Kept)
+    store: Store = field(default_factory=Store)
 
     def comment(self, body: str, *, author: str = "github-actions[bot]") -> int:
         number = 1 + max(self.comments, default=99)
@@ -119,10 +119,10 @@ class Api:
             shown = openapi.example("GET /repos/{owner}/{repo}/actions/runs/{run_id}/attempts/{attempt_number}")
             return _json({**shown, **self.runs[path]})
         query = {name: values[0] for name, values in parse_qs(urlparse(str(request.url)).query).items()}
-        return self.kept.route(method, path, query, request.body) or _json({"message": "Not Found"}, 404)
+        return self.store.route(method, path, query, request.body) or _json({"message": "Not Found"}, 404)
 
     def _blob(self, request: requests.PreparedRequest) -> tuple[int, dict[str, str], bytes]:
-        status, content = self.kept.blob(urlparse(str(request.url)).path, request.headers)
+        status, content = self.store.blob(urlparse(str(request.url)).path, request.headers)
         return status, {"Content-Type": "application/zip"}, content
 
     def _one(self, method: str, number: int, request: requests.PreparedRequest) -> Answer:

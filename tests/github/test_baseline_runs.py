@@ -13,7 +13,7 @@ from cvl_ci.github.api import Repository
 from cvl_ci.github.artifacts.baseline_runs import BaselineReader, BaselineRuns
 from cvl_ci.result.benchmark import leg_file
 from tests.github.api import URL, Api
-from tests.github.kept import WORKFLOW, Kept
+from tests.github.repository_store import WORKFLOW, Store
 from tests.github.test_download import cost, open_reader
 from tests.result.benchmark.legs import leg
 
@@ -23,22 +23,22 @@ COMMITS = [f"{number:040x}" for number in range(1, 151)]
 
 @pytest.fixture
 def api() -> Iterator[Api]:
-    with Api(kept=Kept(commits=COMMITS)).serving() as api:
+    with Api(store=Store(commits=COMMITS)).serving() as api:
         yield api
 
 
 @pytest.fixture
-def kept(api: Api) -> Kept:
-    return api.kept
+def store(api: Api) -> Store:
+    return api.store
 
 
-def earlier(*, workflow: str = "") -> BaselineReader:
+def reader_of(*, workflow: str = "") -> BaselineReader:
     repository = Repository(api=URL, token="secret-token", name="cvl/ci")
     return BaselineReader(repository, open_reader(), run=900, workflow=workflow, report="cvl-report")
 
 
 def read(nights: int = 14, *, base: str = COMMITS[0]) -> BaselineRuns:
-    runs = earlier()
+    runs = reader_of()
     return runs.read(branch="main", commits=runs.commits(base, without=""), nights=nights)
 
 
@@ -49,47 +49,47 @@ def lines(*clusters: str, **changed: Any) -> dict[str, str]:
     }
 
 
-def test_commits_are_the_base_and_those_before_it(kept: Kept) -> None:
-    assert earlier().commits(COMMITS[2], without="") == tuple(COMMITS[2:102])
-    assert earlier().commits(COMMITS[0], without=COMMITS[0]) == tuple(COMMITS[1:100])
+def test_commits_are_the_base_and_those_before_it(store: Store) -> None:
+    assert reader_of().commits(COMMITS[2], without="") == tuple(COMMITS[2:102])
+    assert reader_of().commits(COMMITS[0], without=COMMITS[0]) == tuple(COMMITS[1:100])
 
 
-def test_a_run_that_wrote_a_report_is_read_from_one_artifact(kept: Kept) -> None:
-    kept.run(800, COMMITS[0])
-    kept.artifact(800, "cvl-legs-a-cost", cost(cluster="cvl-a"))
-    kept.artifact(800, "cvl-report", lines("cvl-a", "cvl-b"))
+def test_a_run_that_wrote_a_report_is_read_from_one_artifact(store: Store) -> None:
+    store.run(800, COMMITS[0])
+    store.artifact(800, "cvl-legs-a-cost", cost(cluster="cvl-a"))
+    store.artifact(800, "cvl-report", lines("cvl-a", "cvl-b"))
     found = read()
     assert [one.machines.cluster for one in found.legs] == ["cvl-a", "cvl-b"]
-    assert len(kept.shown) == 1
+    assert len(store.shown) == 1
     assert found.notes == ()
 
 
-def test_a_run_whose_report_was_never_written_is_read_from_its_legs(kept: Kept) -> None:
-    kept.run(800, COMMITS[0], conclusion="failure")
-    kept.artifact(800, "cvl-legs-a-cost", cost(cluster="cvl-a"))
-    kept.artifact(800, "cvl-report-of-something-else", lines("cvl-x"))
+def test_a_run_whose_report_was_never_written_is_read_from_its_legs(store: Store) -> None:
+    store.run(800, COMMITS[0], conclusion="failure")
+    store.artifact(800, "cvl-legs-a-cost", cost(cluster="cvl-a"))
+    store.artifact(800, "cvl-report-of-something-else", lines("cvl-x"))
     assert [one.machines.cluster for one in read().legs] == ["cvl-a"]
 
 
-def test_a_stranger_s_run_is_no_baseline_whatever_its_branch_is_called(kept: Kept) -> None:
-    kept.run(1, COMMITS[0])
-    theirs = {**kept.runs.pop()["head_repository"], "full_name": "stranger/ci"}
-    kept.run(800, COMMITS[0], head_repository=theirs, event="pull_request")
-    kept.run(801, COMMITS[0], event="pull_request")
-    kept.run(802, COMMITS[0], branch="topic")
-    kept.run(900, COMMITS[0])
+def test_a_stranger_s_run_is_no_baseline_whatever_its_branch_is_called(store: Store) -> None:
+    store.run(1, COMMITS[0])
+    theirs = {**store.runs.pop()["head_repository"], "full_name": "stranger/ci"}
+    store.run(800, COMMITS[0], head_repository=theirs, event="pull_request")
+    store.run(801, COMMITS[0], event="pull_request")
+    store.run(802, COMMITS[0], branch="topic")
+    store.run(900, COMMITS[0])
     for run in (800, 801, 802, 900):
-        kept.artifact(run, "cvl-report", lines(f"cvl-{run}"))
+        store.artifact(run, "cvl-report", lines(f"cvl-{run}"))
     found = read()
     assert found.legs == ()
     assert any("never run to its end on main" in said for said in found.notes)
 
 
-def test_the_latest_nights_and_the_nearest_commit_are_read_and_no_more(kept: Kept, api: Api) -> None:
+def test_the_latest_nights_and_the_nearest_commit_are_read_and_no_more(store: Store, api: Api) -> None:
     """The pull request left main long ago: its base is far behind the last nights."""
     for number in range(150, 0, -1):
-        kept.run(number, COMMITS[150 - number])
-        kept.artifact(number, "cvl-report", lines(f"cvl-{number:03}"))
+        store.run(number, COMMITS[150 - number])
+        store.artifact(number, "cvl-report", lines(f"cvl-{number:03}"))
     found = read(nights=4, base=COMMITS[100])
     assert [one.machines.cluster for one in found.legs] == [
         *(f"cvl-{number:03}" for number in (150, 149, 148, 147)),
@@ -99,39 +99,39 @@ def test_the_latest_nights_and_the_nearest_commit_are_read_and_no_more(kept: Kep
     assert len([line for line in api.asked if line.endswith("/artifacts")]) == 7
 
 
-def test_work_that_the_last_runs_did_not_do_is_looked_for_in_those_before_them(kept: Kept, api: Api) -> None:
+def test_work_that_the_last_runs_did_not_do_is_looked_for_in_those_before_them(store: Store, api: Api) -> None:
     """On a branch where each push runs only what it changed."""
     for number in range(60, 0, -1):
-        kept.run(number, COMMITS[60 - number])
+        store.run(number, COMMITS[60 - number])
         example = "rare" if number in {20, 10} else "often"
-        kept.artifact(number, "cvl-report", lines(f"cvl-{number}", example=example, commit=COMMITS[60 - number]))
-    found = earlier().read(branch="main", commits=COMMITS, nights=4, work={("rare", "train"), ("often", "train")})
+        store.artifact(number, "cvl-report", lines(f"cvl-{number}", example=example, commit=COMMITS[60 - number]))
+    found = reader_of().read(branch="main", commits=COMMITS, nights=4, work={("rare", "train"), ("often", "train")})
     assert [one.machines.cluster for one in found.legs if one.key.example == "rare"] == ["cvl-20"]
     assert len([line for line in api.asked if line.endswith("/artifacts")]) == 41
-    lost = earlier().read(branch="main", commits=COMMITS, nights=4, work={("never", "train")})
+    lost = reader_of().read(branch="main", commits=COMMITS, nights=4, work={("never", "train")})
     assert len(lost.legs) == 44, "it is not looked for for ever"
 
 
-def test_what_retention_took_is_counted_and_said(kept: Kept) -> None:
+def test_what_retention_took_is_counted_and_said(store: Store) -> None:
     for number in (800, 801, 802):
-        kept.run(number, COMMITS[0])
-        kept.artifact(number, "cvl-report", lines(f"cvl-{number}"), expired=number != 801)
+        store.run(number, COMMITS[0])
+        store.artifact(number, "cvl-report", lines(f"cvl-{number}"), expired=number != 801)
     found = read()
     assert [one.machines.cluster for one in found.legs] == ["cvl-801"]
     assert found.notes == ("2 of 3 earlier runs on main have no artifacts any more: their retention is over.",)
 
 
-def test_lines_that_nobody_can_read_are_nobody_s_runs(kept: Kept) -> None:
-    kept.run(800, COMMITS[0])
+def test_lines_that_nobody_can_read_are_nobody_s_runs(store: Store) -> None:
+    store.run(800, COMMITS[0])
     text = f'{{"ending": \n[]\n{json.dumps({"ending": "x"})}\n{lines("cvl-a")["legs.jsonl"]}\x00'
-    kept.artifact(800, "cvl-report-attempt2", {"legs.jsonl": text})
+    store.artifact(800, "cvl-report-attempt2", {"legs.jsonl": text})
     assert [one.machines.cluster for one in read().legs] == ["cvl-a"]
 
 
-def test_this_run_s_workflow_is_asked_for_and_another_by_its_file(kept: Kept, api: Api) -> None:
+def test_this_run_s_workflow_is_asked_for_and_another_by_its_file(store: Store, api: Api) -> None:
     read()
     assert f"GET /repos/cvl/ci/actions/workflows/{WORKFLOW}/runs" in api.asked
-    earlier(workflow="nightly-benchmark.yml").read(branch="main", commits=(), nights=1)
+    reader_of(workflow="nightly-benchmark.yml").read(branch="main", commits=(), nights=1)
     assert "GET /repos/cvl/ci/actions/workflows/nightly-benchmark.yml/runs" in api.asked
     assert api.asked.count("GET /repos/cvl/ci/actions/runs/900") == 1
 
@@ -139,24 +139,24 @@ def test_this_run_s_workflow_is_asked_for_and_another_by_its_file(kept: Kept, ap
 def test_a_token_that_may_not_ask_is_told_what_it_takes(api: Api) -> None:
     api.faults["GET /repos/cvl/ci/commits"] = [(404, {}, '{"message": "Not Found"}')]
     with pytest.raises(CvlError) as caught:
-        earlier().commits("main", without="")
+        reader_of().commits("main", without="")
     assert "contents: read" in caught.value.next_step
 
 
 @pytest.mark.parametrize("status", [500, 502, 503])
 def test_a_moment_s_failure_is_asked_again(api: Api, status: int) -> None:
     api.faults["GET /repos/cvl/ci/commits"] = [(status, {}, "busy")]
-    assert earlier().commits(COMMITS[0], without="")[0] == COMMITS[0]
+    assert reader_of().commits(COMMITS[0], without="")[0] == COMMITS[0]
 
 
 def test_artifacts_that_github_does_not_send_leave_the_baseline_unknown(
-    kept: Kept, monkeypatch: pytest.MonkeyPatch
+    store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A gate that cannot see its baseline must not pass for one that found nothing worse."""
-    kept.run(800, COMMITS[0])
-    kept.artifact(800, "cvl-report", lines("cvl-a"))
+    store.run(800, COMMITS[0])
+    store.artifact(800, "cvl-report", lines("cvl-a"))
     assert not read().unknown
-    monkeypatch.setattr(Kept, "_archive", lambda *_: (410, {}, '{"message": "Artifact has expired"}'))
+    monkeypatch.setattr(Store, "_archive", lambda *_: (410, {}, '{"message": "Artifact has expired"}'))
     found = read()
     assert found.unknown
     assert found.notes[0] == "GitHub did not send 1 artifacts of earlier runs, so a baseline may be missing."

@@ -79,7 +79,7 @@ def _reader() -> ArtifactReader:
     return ArtifactReader(_repository(), http=NoHttp(), api=URL, token="secret-token")  # type: ignore[arg-type]
 
 
-def _earlier() -> BaselineReader:
+def _baseline_reader() -> BaselineReader:
     return BaselineReader(_repository(), _reader(), run=1, workflow="", report="report")
 
 
@@ -90,8 +90,8 @@ def _issue() -> object:
 
 RAISING: dict[str, Callable[[], object]] = {
     "artifacts": lambda: _reader().of_run(1),
-    "commits": lambda: _earlier().commits("main", without=""),
-    "earlier runs": lambda: _earlier().read(branch="main", commits=["a" * 40], nights=1),
+    "commits": lambda: _baseline_reader().commits("main", without=""),
+    "earlier runs": lambda: _baseline_reader().read(branch="main", commits=["a" * 40], nights=1),
     "the issue": _issue,
 }
 

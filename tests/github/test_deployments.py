@@ -29,16 +29,16 @@ def deployments(environment: str = "pr-5") -> ServiceDeployments:
 
 
 def test_a_service_is_in_progress_then_answers_and_the_older_one_is_inactive(api: Api) -> None:
-    other = api.kept.deployment("pr-6")
+    other = api.store.deployment("pr-6")
     first = deployments().begin(COMMIT, "hello serve")
-    assert (api.kept.deployments[first]["environment"], api.kept.deployments[first]["ref"]) == ("pr-5", COMMIT)
+    assert (api.store.deployments[first]["environment"], api.store.deployments[first]["ref"]) == ("pr-5", COMMIT)
     deployments().succeed(first, SERVICE)
     second = deployments().begin("f" * 40, "hello serve")
     deployments().succeed(second, SERVICE)
-    assert api.kept.states(first) == ["in_progress", "success", "inactive"]
-    assert api.kept.states(second) == ["in_progress", "success"]
-    assert api.kept.deployments[second]["statuses"][-1]["environment_url"] == SERVICE
-    assert api.kept.states(other) == [], "another environment is not touched"
+    assert api.store.states(first) == ["in_progress", "success", "inactive"]
+    assert api.store.states(second) == ["in_progress", "success"]
+    assert api.store.deployments[second]["statuses"][-1]["environment_url"] == SERVICE
+    assert api.store.states(other) == [], "another environment is not touched"
 
 
 def test_a_failed_service_leaves_the_one_before_active(api: Api) -> None:
@@ -46,15 +46,15 @@ def test_a_failed_service_leaves_the_one_before_active(api: Api) -> None:
     deployments().succeed(first, SERVICE)
     second = deployments().begin("f" * 40, "hello serve")
     deployments().fail(second, "The service did not answer. " * 20)
-    assert api.kept.states(first)[-1] == "success"
-    assert api.kept.states(second) == ["in_progress", "failure"]
+    assert api.store.states(first)[-1] == "success"
+    assert api.store.states(second) == ["in_progress", "failure"]
 
 
 def test_an_end_sets_all_of_the_environment_to_inactive_and_can_be_repeated(api: Api) -> None:
     numbers = [deployments().begin(COMMIT, "hello serve") for _ in range(3)]
     deployments().fail(numbers[1], "no machine")
     deployments().end()
-    assert [api.kept.states(number)[-1] for number in numbers] == ["inactive", "failure", "inactive"]
+    assert [api.store.states(number)[-1] for number in numbers] == ["inactive", "failure", "inactive"]
     before = len(api.writes())
     deployments().end()
     assert len(api.writes()) == before
@@ -67,8 +67,8 @@ def test_an_end_reaches_an_older_one_behind_one_that_is_inactive(api: Api) -> No
     second = deployments().begin("f" * 40, "hello serve")
     deployments().drop(second, "the pull request is closed")
     deployments().end()
-    assert [api.kept.states(number)[-1] for number in (first, second)] == ["inactive", "inactive"]
-    assert api.kept.states(second).count("inactive") == 1
+    assert [api.store.states(number)[-1] for number in (first, second)] == ["inactive", "inactive"]
+    assert api.store.states(second).count("inactive") == 1
 
 
 def test_a_token_without_the_permission_is_told_its_name(api: Api) -> None:

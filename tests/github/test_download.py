@@ -19,7 +19,7 @@ from cvl_ci.github.artifacts import unzip
 from cvl_ci.github.artifacts.download import LARGEST_ARCHIVE, ArtifactReader
 from cvl_ci.github.artifacts.http import BACKOFF, Http
 from tests.github.api import URL, Api
-from tests.github.kept import Kept, zipped
+from tests.github.repository_store import Store, zipped
 from tests.result.benchmark.legs import summary
 from tests.support.fakes import FakeClock
 
@@ -31,8 +31,8 @@ def api() -> Iterator[Api]:
 
 
 @pytest.fixture
-def kept(api: Api) -> Kept:
-    return api.kept
+def store(api: Api) -> Store:
+    return api.store
 
 
 @pytest.fixture
@@ -57,66 +57,66 @@ def attempt(number: int) -> str:
     return f"https://github.com/o/r/actions/runs/7/attempts/{number}"
 
 
-def test_each_leg_s_cost_becomes_a_leg_and_other_artifacts_are_left_alone(kept: Kept, reader: ArtifactReader) -> None:
-    kept.artifact(7, "cvl-legs-aws-cost", cost(cluster="cvl-1", leg="digits aws"))
-    kept.artifact(7, "cvl-legs-gcp-cost", cost(cluster="cvl-2", leg="digits gcp"))
-    kept.artifact(7, "cvl-legs-gcp-log", {"cvl-2.log": "hello"})
-    kept.artifact(7, "cvl-legs-gcp", {"metrics.json": "{}"})
-    kept.artifact(8, "cvl-legs-gcp-cost", cost(cluster="cvl-3"))
+def test_each_leg_s_cost_becomes_a_leg_and_other_artifacts_are_left_alone(store: Store, reader: ArtifactReader) -> None:
+    store.artifact(7, "cvl-legs-aws-cost", cost(cluster="cvl-1", leg="digits aws"))
+    store.artifact(7, "cvl-legs-gcp-cost", cost(cluster="cvl-2", leg="digits gcp"))
+    store.artifact(7, "cvl-legs-gcp-log", {"cvl-2.log": "hello"})
+    store.artifact(7, "cvl-legs-gcp", {"metrics.json": "{}"})
+    store.artifact(8, "cvl-legs-gcp-cost", cost(cluster="cvl-3"))
     found = reader.of_run(7)
     assert [(leg.machines.cluster, leg.name) for leg in found.legs] == [
         ("cvl-1", "digits aws"),
         ("cvl-2", "digits gcp"),
     ]
     assert found.troubles == ()
-    assert len(kept.shown) == 2
+    assert len(store.shown) == 2
 
 
-def test_our_token_is_never_shown_to_where_the_zips_lie(kept: Kept, reader: ArtifactReader) -> None:
-    kept.artifact(7, "cvl-legs-aws-cost", cost())
+def test_our_token_is_never_shown_to_where_the_zips_lie(store: Store, reader: ArtifactReader) -> None:
+    store.artifact(7, "cvl-legs-aws-cost", cost())
     reader.of_run(7)
-    [headers] = kept.shown
+    [headers] = store.shown
     assert "Authorization" not in headers
     assert "secret-token" not in str(headers)
 
 
-def test_hundreds_of_legs_come_over_all_pages(kept: Kept, reader: ArtifactReader, api: Api) -> None:
+def test_hundreds_of_legs_come_over_all_pages(store: Store, reader: ArtifactReader, api: Api) -> None:
     for number in range(230):
-        kept.artifact(7, f"cvl-legs-{number}-cost", cost(cluster=f"cvl-{number:03}", leg=f"leg {number}"))
+        store.artifact(7, f"cvl-legs-{number}-cost", cost(cluster=f"cvl-{number:03}", leg=f"leg {number}"))
     assert [leg.machines.cluster for leg in reader.of_run(7).legs] == [f"cvl-{number:03}" for number in range(230)]
     assert api.asked.count("GET /repos/cvl/ci/actions/runs/7/artifacts") == 3
 
 
 def test_a_leg_that_was_run_again_counts_by_its_last_attempt_and_others_stay(
-    kept: Kept, reader: ArtifactReader
+    store: Store, reader: ArtifactReader
 ) -> None:
     failed = {"ending": "failed", "exit_code": 7, "leg": "digits aws", "run_url": attempt(1)}
-    kept.artifact(7, "cvl-legs-aws-cost", cost(cluster="cvl-1", **failed))
-    kept.artifact(7, "cvl-legs-gcp-cost", cost(cluster="cvl-2", leg="digits gcp", run_url=attempt(1)))
-    kept.artifact(7, "cvl-legs-aws-attempt2-cost", cost(cluster="cvl-3", leg="digits aws", run_url=attempt(2)))
-    kept.artifact(7, "cvl-legs-aws-attempt2-cost-2", cost(cluster="cvl-3", leg="digits aws", run_url=attempt(2)))
+    store.artifact(7, "cvl-legs-aws-cost", cost(cluster="cvl-1", **failed))
+    store.artifact(7, "cvl-legs-gcp-cost", cost(cluster="cvl-2", leg="digits gcp", run_url=attempt(1)))
+    store.artifact(7, "cvl-legs-aws-attempt2-cost", cost(cluster="cvl-3", leg="digits aws", run_url=attempt(2)))
+    store.artifact(7, "cvl-legs-aws-attempt2-cost-2", cost(cluster="cvl-3", leg="digits aws", run_url=attempt(2)))
     found = reader.of_run(7)
     assert sorted(leg.machines.cluster for leg in found.legs) == ["cvl-2", "cvl-3", "cvl-3"], "main's word, and post's"
 
 
-def test_a_name_that_was_cut_still_tells_its_attempts_apart(kept: Kept, reader: ArtifactReader) -> None:
-    kept.artifact(7, "cvl-legs-a_b-0a1b2c3d-cost", cost(cluster="cvl-1", leg="a/b", run_url=attempt(1)))
-    kept.artifact(7, "cvl-legs-a_b-attempt2-4e5f6071-cost", cost(cluster="cvl-2", leg="a/b", run_url=attempt(2)))
+def test_a_name_that_was_cut_still_tells_its_attempts_apart(store: Store, reader: ArtifactReader) -> None:
+    store.artifact(7, "cvl-legs-a_b-0a1b2c3d-cost", cost(cluster="cvl-1", leg="a/b", run_url=attempt(1)))
+    store.artifact(7, "cvl-legs-a_b-attempt2-4e5f6071-cost", cost(cluster="cvl-2", leg="a/b", run_url=attempt(2)))
     assert [leg.machines.cluster for leg in reader.of_run(7).legs] == ["cvl-2"]
 
 
-def test_a_summary_in_two_steps_artifacts_is_named(kept: Kept, reader: ArtifactReader) -> None:
-    kept.artifact(7, "cvl-legs-aws-cost", cost(cluster="cvl-1"))
-    kept.artifact(7, "cvl-legs-aws-cost-2", cost(cluster="cvl-1"))
-    kept.artifact(7, "copy-cost", cost(cluster="cvl-1"))
-    kept.artifact(7, "cvl-legs-gcp-cost", cost(cluster="cvl-2"))
+def test_a_summary_in_two_steps_artifacts_is_named(store: Store, reader: ArtifactReader) -> None:
+    store.artifact(7, "cvl-legs-aws-cost", cost(cluster="cvl-1"))
+    store.artifact(7, "cvl-legs-aws-cost-2", cost(cluster="cvl-1"))
+    store.artifact(7, "copy-cost", cost(cluster="cvl-1"))
+    store.artifact(7, "cvl-legs-gcp-cost", cost(cluster="cvl-2"))
     found = reader.of_run(7)
     assert (len(found.legs), found.copies) == (4, ("cvl-1: cvl-legs-aws-cost, copy-cost",))
 
 
-def test_what_is_past_its_retention_is_counted_and_not_asked_for(kept: Kept, reader: ArtifactReader) -> None:
-    kept.artifact(7, "cvl-legs-aws-cost", cost(), expired=True)
-    kept.artifact(7, "cvl-legs-gcp-cost", cost(cluster="cvl-2"))
+def test_what_is_past_its_retention_is_counted_and_not_asked_for(store: Store, reader: ArtifactReader) -> None:
+    store.artifact(7, "cvl-legs-aws-cost", cost(), expired=True)
+    store.artifact(7, "cvl-legs-gcp-cost", cost(cluster="cvl-2"))
     found = reader.of_run(7)
     assert ([leg.machines.cluster for leg in found.legs], found.expired, found.troubles) == (["cvl-2"], 1, ())
 
@@ -130,9 +130,9 @@ def test_what_is_past_its_retention_is_counted_and_not_asked_for(kept: Kept, rea
     ],
     ids=["expired just now", "gone", "never answers"],
 )
-def test_one_that_cannot_be_had_is_named_and_the_others_count(kept: Kept, api: Api, fault: Any, said: str) -> None:
-    first = kept.artifact(7, "cvl-legs-aws-cost", cost())
-    kept.artifact(7, "cvl-legs-gcp-cost", cost(cluster="cvl-2"))
+def test_one_that_cannot_be_had_is_named_and_the_others_count(store: Store, api: Api, fault: Any, said: str) -> None:
+    first = store.artifact(7, "cvl-legs-aws-cost", cost())
+    store.artifact(7, "cvl-legs-gcp-cost", cost(cluster="cvl-2"))
     api.faults[f"GET /repos/cvl/ci/actions/artifacts/{first}/zip"] = [fault] * 9
     found = open_reader().of_run(7)
     assert [leg.machines.cluster for leg in found.legs] == ["cvl-2"]
@@ -200,18 +200,18 @@ def torn() -> bytes:
     ids=["empty", "cut", "noise", "torn", "bomb", "bombs", "lzma", "bzip2", "encrypted", "deep", "no summary", "many"],
 )
 def test_a_hostile_archive_is_named_and_harms_no_other(
-    kept: Kept, reader: ArtifactReader, archive: bytes | Callable[[], bytes], said: str
+    store: Store, reader: ArtifactReader, archive: bytes | Callable[[], bytes], said: str
 ) -> None:
     """The large ones are made when they are needed, and not in each process that only lists the tests."""
-    kept.artifact(7, "evil-cost", archive if isinstance(archive, bytes) else archive())
-    kept.artifact(7, "cvl-legs-gcp-cost", cost(cluster="cvl-2"))
+    store.artifact(7, "evil-cost", archive if isinstance(archive, bytes) else archive())
+    store.artifact(7, "cvl-legs-gcp-cost", cost(cluster="cvl-2"))
     found = reader.of_run(7)
     assert [leg.machines.cluster for leg in found.legs] == ["cvl-2"]
     assert any(trouble.startswith("evil-cost") and said in trouble for trouble in found.troubles), found.troubles
 
 
-def test_a_name_that_leads_elsewhere_is_no_path(kept: Kept, reader: ArtifactReader) -> None:
-    kept.artifact(7, "evil-cost", {"../../../etc/passwd.json": json.dumps(summary(cluster="cvl-9"))})
+def test_a_name_that_leads_elsewhere_is_no_path(store: Store, reader: ArtifactReader) -> None:
+    store.artifact(7, "evil-cost", {"../../../etc/passwd.json": json.dumps(summary(cluster="cvl-9"))})
     found = reader.of_run(7)
     assert found.legs == ()
     assert "another name than the run" in found.troubles[0]
@@ -229,41 +229,41 @@ def test_a_name_that_leads_elsewhere_is_no_path(kept: Kept, reader: ArtifactRead
     ids=["nothing", "no JSON", "other name", "deeper", "no marker"],
 )
 def test_a_cost_without_a_summary_is_a_leg_whose_end_is_unknown(
-    kept: Kept, reader: ArtifactReader, files: dict[str, str], said: str
+    store: Store, reader: ArtifactReader, files: dict[str, str], said: str
 ) -> None:
-    kept.artifact(7, "cvl-legs-aws-cost", files)
+    store.artifact(7, "cvl-legs-aws-cost", files)
     found = reader.of_run(7)
     assert found.legs == ()
     assert [trouble for trouble in found.troubles if said in trouble], found.troubles
 
 
-def test_a_report_s_lines_are_read_from_its_own_file_alone(kept: Kept, reader: ArtifactReader) -> None:
+def test_a_report_s_lines_are_read_from_its_own_file_alone(store: Store, reader: ArtifactReader) -> None:
     line = json.dumps(summary())
-    kept.artifact(7, "cvl-report", {"legs.jsonl": line, "outputs/legs.jsonl": line, "mine.jsonl": line})
+    store.artifact(7, "cvl-report", {"legs.jsonl": line, "outputs/legs.jsonl": line, "mine.jsonl": line})
     assert len(reader.lines(reader.artifacts(7)).legs) == 1
 
 
-def test_what_says_that_it_is_huge_is_not_asked_for(kept: Kept, reader: ArtifactReader) -> None:
-    kept.artifact(7, "evil-cost", cost())
-    kept.artifacts[7][0]["size_in_bytes"] = LARGEST_ARCHIVE + 1
+def test_what_says_that_it_is_huge_is_not_asked_for(store: Store, reader: ArtifactReader) -> None:
+    store.artifact(7, "evil-cost", cost())
+    store.artifacts[7][0]["size_in_bytes"] = LARGEST_ARCHIVE + 1
     found = reader.of_run(7)
-    assert (found.legs, kept.shown) == ((), [])
+    assert (found.legs, store.shown) == ((), [])
     assert "more than any summary" in found.troubles[0]
 
 
 def test_what_is_longer_than_it_said_is_not_read_to_its_end(
-    kept: Kept, reader: ArtifactReader, monkeypatch: pytest.MonkeyPatch
+    store: Store, reader: ArtifactReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cvl_ci.github.artifacts.download.LARGEST_ARCHIVE", 1 << 20)
-    number = kept.artifact(7, "evil-cost", cost())
-    kept.archives[number] = random.Random(1).randbytes(3 << 20)
+    number = store.artifact(7, "evil-cost", cost())
+    store.archives[number] = random.Random(1).randbytes(3 << 20)
     found = reader.of_run(7)
     assert found.legs == ()
     assert "longer than 1 MiB" in found.troubles[0]
 
 
-def test_names_of_artifacts_cannot_speak_to_a_terminal(kept: Kept, reader: ArtifactReader) -> None:
-    kept.artifact(7, "\x1b[31m::error::x-cost", b"")
+def test_names_of_artifacts_cannot_speak_to_a_terminal(store: Store, reader: ArtifactReader) -> None:
+    store.artifact(7, "\x1b[31m::error::x-cost", b"")
     assert not any("\x1b" in trouble for trouble in reader.of_run(7).troubles)
 
 

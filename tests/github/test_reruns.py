@@ -14,7 +14,7 @@ from cvl_ci.github.artifacts import reruns
 from cvl_ci.result.benchmark.leg import Leg
 from cvl_ci.result.matrix.report import report
 from tests.github.api import URL, WITHOUT_PAUSES, Api
-from tests.github.kept import Kept
+from tests.github.repository_store import Store
 from tests.result.benchmark.legs import leg
 
 RUN = "https://git.example.com/cvl/ci/actions/runs/7"
@@ -46,67 +46,67 @@ class Case:
 
     `why`: a part of the reason; empty: the summary counts."""
 
-    jobs: Callable[[Kept], int]
+    jobs: Callable[[Store], int]
     why: str = ""
 
 
-def all_again(kept: Kept) -> int:
-    number = kept.job("digits", attempt=1)
-    kept.job("digits", attempt=2)
+def all_again(store: Store) -> int:
+    number = store.job("digits", attempt=1)
+    store.job("digits", attempt=2)
     return number
 
 
-def others_again(kept: Kept) -> int:
+def others_again(store: Store) -> int:
     """GitHub lists a job that did not run again with a new number and its old start."""
-    number = kept.job("digits", attempt=1)
-    kept.job("other", attempt=1)
-    kept.job("digits", attempt=2, began=1)
-    kept.job("other", attempt=2)
+    number = store.job("digits", attempt=1)
+    store.job("other", attempt=1)
+    store.job("digits", attempt=2, began=1)
+    store.job("other", attempt=2)
     return number
 
 
-def others_again_and_left_out(kept: Kept) -> int:
-    number = kept.job("digits", attempt=1)
-    kept.job("other", attempt=2)
+def others_again_and_left_out(store: Store) -> int:
+    number = store.job("digits", attempt=1)
+    store.job("other", attempt=2)
     return number
 
 
-def skipped(kept: Kept) -> int:
+def skipped(store: Store) -> int:
     """The matrix failed in attempt 2, so the legs' job was never divided into legs."""
-    number = kept.job("digits", attempt=1)
-    kept.job("legs", attempt=2)
+    number = store.job("digits", attempt=1)
+    store.job("legs", attempt=2)
     return number
 
 
-def ran_again_twice(kept: Kept) -> int:
-    number = kept.job("digits", attempt=1)
-    kept.job("digits", attempt=2)
-    kept.job("digits", attempt=3)
+def ran_again_twice(store: Store) -> int:
+    number = store.job("digits", attempt=1)
+    store.job("digits", attempt=2)
+    store.job("digits", attempt=3)
     return number
 
 
-def ran_again_in_between(kept: Kept) -> int:
+def ran_again_in_between(store: Store) -> int:
     """Attempt 2 ran it, attempt 3 ran another job alone: its last run is still that of attempt 2."""
-    number = kept.job("digits", attempt=1)
-    kept.job("digits", attempt=2)
-    kept.job("digits", attempt=3, began=2)
+    number = store.job("digits", attempt=1)
+    store.job("digits", attempt=2)
+    store.job("digits", attempt=3, began=2)
     return number
 
 
-def namesake_again(kept: Kept) -> int:
+def namesake_again(store: Store) -> int:
     """Two jobs of one name. The other one ran again."""
-    number = kept.job("gpu", attempt=1, runner="a")
-    kept.job("gpu", attempt=1, runner="b")
-    kept.job("gpu", attempt=2, began=1, runner="a")
-    kept.job("gpu", attempt=2, runner="b")
+    number = store.job("gpu", attempt=1, runner="a")
+    store.job("gpu", attempt=1, runner="b")
+    store.job("gpu", attempt=2, began=1, runner="a")
+    store.job("gpu", attempt=2, runner="b")
     return number
 
 
-def this_of_two_namesakes(kept: Kept) -> int:
-    kept.job("gpu", attempt=1, runner="b")
-    number = kept.job("gpu", attempt=1, runner="a")
-    kept.job("gpu", attempt=2, began=1, runner="b")
-    kept.job("gpu", attempt=2, runner="a")
+def this_of_two_namesakes(store: Store) -> int:
+    store.job("gpu", attempt=1, runner="b")
+    number = store.job("gpu", attempt=1, runner="a")
+    store.job("gpu", attempt=2, began=1, runner="b")
+    store.job("gpu", attempt=2, runner="a")
     return number
 
 
@@ -124,8 +124,8 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_a_summary_of_an_earlier_attempt_counts_where_its_job_did_not_run_again(api: Api, case: Case) -> None:
-    number = case.jobs(api.kept)
-    found = counted([told("digits", check_run=str(number))], attempt=len(api.kept.jobs))
+    number = case.jobs(api.store)
+    found = counted([told("digits", check_run=str(number))], attempt=len(api.store.jobs))
     assert [one.name for one in found.legs] == ([] if case.why else ["digits"])
     assert all(case.why in one.why and one.name == "digits" for one in found.outdated)
     assert len(found.outdated) == bool(case.why)
@@ -147,8 +147,8 @@ def test_without_a_number_a_job_is_known_by_a_name_that_no_other_has(
     api: Api, job: str, listed: str, counts: bool
 ) -> None:
     """A runner older than 2025 does not tell a job its number."""
-    api.kept.job(listed, attempt=1)
-    api.kept.job(listed, attempt=2, began=1)
+    api.store.job(listed, attempt=1)
+    api.store.job(listed, attempt=2, began=1)
     found = counted([told("digits", job=job)])
     assert len(found.legs) == counts
     assert [one.why for one in found.outdated] == (
@@ -158,14 +158,14 @@ def test_without_a_number_a_job_is_known_by_a_name_that_no_other_has(
 
 def test_a_name_that_two_jobs_have_proves_nothing(api: Api) -> None:
     for attempt in (1, 2):
-        api.kept.job("gpu", attempt=attempt, began=1, runner="a")
-        api.kept.job("gpu", attempt=attempt, began=1, runner="b")
+        api.store.job("gpu", attempt=attempt, began=1, runner="a")
+        api.store.job("gpu", attempt=attempt, began=1, runner="b")
     assert len(counted([told("digits", job="gpu")]).outdated) == 1
 
 
 def test_a_number_that_is_not_in_the_list_is_not_replaced_by_a_name(api: Api) -> None:
-    api.kept.job("digits", attempt=1)
-    api.kept.job("digits", attempt=2, began=1)
+    api.store.job("digits", attempt=1)
+    api.store.job("digits", attempt=2, began=1)
     assert len(counted([told("digits", check_run="1")]).outdated) == 1
 
 
@@ -175,7 +175,7 @@ def test_github_is_not_asked_where_every_leg_has_a_summary_of_this_attempt(api: 
 
 
 def test_what_says_that_it_is_of_a_later_attempt_does_not_count(api: Api) -> None:
-    api.kept.job("digits", attempt=2)
+    api.store.job("digits", attempt=2)
     found = counted([told("digits", attempt=99)])
     assert (found.legs, [one.why for one in found.outdated]) == (
         (), ["its summary names attempt 99, and this is attempt 2"]
@@ -195,7 +195,7 @@ def test_what_says_that_it_is_of_a_later_attempt_does_not_count(api: Api) -> Non
     ids=["no permission", "not found", "HTML", "no key", "not a job", "redirect"],
 )
 def test_no_answer_is_told_and_makes_nothing_green(api: Api, fault: Any, said: str) -> None:
-    others_again(api.kept)
+    others_again(api.store)
     api.faults["GET /repos/cvl/ci/actions/runs/7/jobs"] = [fault] * 9
     found = counted([told("digits", job="digits"), told("gpt", attempt=2)])
     assert [one.name for one in found.legs] == ["gpt"]
@@ -206,15 +206,15 @@ def test_no_answer_is_told_and_makes_nothing_green(api: Api, fault: Any, said: s
 
 
 def test_a_machine_that_may_be_left_is_never_dropped(api: Api) -> None:
-    number = all_again(api.kept)
+    number = all_again(api.store)
     found = counted([told("digits", check_run=str(number), released={"gone": False})])
     assert (len(found.legs), len(found.outdated)) == (1, 1)
 
 
 def test_hundreds_of_jobs_come_over_all_pages(api: Api) -> None:
-    numbers = [api.kept.job(f"leg {number}", attempt=1) for number in range(230)]
+    numbers = [api.store.job(f"leg {number}", attempt=1) for number in range(230)]
     for number in range(230):
-        api.kept.job(f"leg {number}", attempt=2, began=1 if number != 200 else 2)
+        api.store.job(f"leg {number}", attempt=2, began=1 if number != 200 else 2)
     found = counted([told(f"leg {at}", check_run=str(number)) for at, number in enumerate(numbers)])
     assert [one.name for one in found.outdated] == ["leg 200"]
 
@@ -237,7 +237,7 @@ def test_of_a_folder_the_last_attempt_of_each_job_counts() -> None:
 
 def test_the_proof_of_post_counts_for_a_cluster_that_main_left(api: Api) -> None:
     """Both are of attempt 1, which ran again: neither says that a machine may remain."""
-    number = str(all_again(api.kept))
+    number = str(all_again(api.store))
     legs = [told("digits", check_run=number, released={"gone": False}), told("digits", check_run=number)]
     assert counted(legs).legs == ()
     assert counted(legs[:1]).legs == (legs[0],), "without that proof it stays"

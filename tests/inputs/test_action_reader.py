@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from cvl_ci.inputs import matrix_reader
 from cvl_ci.inputs.action_reader import ActionInputs, read
 from cvl_ci.inputs.step_inputs import PublicationInputs, StepInputs
 from cvl_ci.inputs.table import STEP_OPTIONS
@@ -48,3 +49,20 @@ def test_days_that_cannot_be_meant_are_a_mistake(days: str) -> None:
 def test_days_are_numbers(days: str, meant: int | None) -> None:
     asked = read({"INPUT_RETENTION_DAYS": days})
     assert (asked.publication.retention_days, asked.mistakes) == (meant, ())
+
+
+def test_an_input_of_another_verb_is_named_and_a_secret_is_not_shown() -> None:
+    words = {"INPUT_TLS_KEY": "-----BEGIN PRIVATE KEY-----\nAAAA", "INPUT_DEPLOY_TOKEN": "a-token", "INPUT_PORT": "1"}
+    _, mistakes = matrix_reader.read(words, "report")
+    shown = {mistake.field: mistake.value for mistake in mistakes}
+    assert shown == {"tls_key": "***", "deploy_token": "***", "port": "1"}
+
+
+@pytest.mark.parametrize("name", ["tls_cert", "domain", "port"])
+@pytest.mark.parametrize("verb", ["report", "deploy"])
+def test_a_key_in_another_input_is_not_shown(name: str, verb: str) -> None:
+    """Two secrets of a workflow may be swapped. `port` cannot be read then."""
+    key = "-----BEGIN PRIVATE KEY-----\nMC4CAQAw\n-----END PRIVATE KEY-----"
+    _, mistakes = matrix_reader.read({f"INPUT_{name.upper()}": key}, verb)
+    assert bool(mistakes) == ((verb, name) != ("deploy", "tls_cert"))
+    assert "MC4CAQAw" not in str(mistakes) + "".join(map(str, mistakes))

@@ -190,10 +190,10 @@ def test_a_script_is_free_of_mistakes_where_its_shell_can_say_so(scripts: dict[s
 
 def test_every_option_of_every_verb_is_in_every_script(scripts: dict[str, Path]) -> None:
     from cvl_ci.inputs import command_line
-    from cvl_ci.inputs.completion import words
+    from cvl_ci.inputs.completion import vocabulary
     from cvl_ci.sandbox.command import add_arguments
 
-    every = dict(words.walk(words.read(command_line.build(sandbox=add_arguments))))
+    every = dict(vocabulary.walk(vocabulary.read(command_line.build(sandbox=add_arguments))))
     assert {("run",), ("sandbox", "up"), ("completion",)} <= set(every)
     for path in scripts.values():
         text = path.read_text(encoding="utf-8")

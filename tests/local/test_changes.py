@@ -9,7 +9,7 @@ import pytest
 from cvl_ci.local.git.changes import ancestors, changed_paths
 from cvl_ci.local.git.checkout import open_checkout
 from cvl_ci.local.git.commit_copy import write_commit
-from cvl_ci.local.git.committed import changed_files, unknown_files
+from cvl_ci.local.git.committed import changed_files, untracked_files
 from cvl_ci.local.git.git import Git
 from tests.support.git import git
 
@@ -72,7 +72,7 @@ def root(tmp_path: Path, ran: Path) -> Path:
 def test_no_program_of_the_repository_or_of_a_submodule_runs(root: Path, ran: Path, tmp_path: Path) -> None:
     assert changed_paths(root, since="HEAD~1") == [".gitmodules", "module", "train.py"]
     assert changed_files(root) == ["train.py"]
-    assert unknown_files(root, [str(root)]) == ["module"]
+    assert untracked_files(root, [str(root)]) == ["module"]
     assert len(ancestors(root, of="HEAD")) == 2
     for checkout in (open_checkout(root), open_checkout(root).at("HEAD~1")):
         assert {entry.path for entry in checkout.files(".")} >= {"train.py", "other.py"}

@@ -264,7 +264,7 @@ DEAREST = 60
 
 
 @pytest.fixture(scope="module")
-def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def large_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a repository of many files, six folders deep, as data sets are."""
     root = tmp_path_factory.mktemp("many").resolve()
     for number in range(MANY):
@@ -291,23 +291,23 @@ def processor_times_of_git(root: Path, words: Callable[[Path], object]) -> float
     return min(ratio() for _ in range(3))
 
 
-def test_many_files_are_listed_in_little_more_than_git_takes(many: Path) -> None:
+def test_many_files_are_listed_in_little_more_than_git_takes(large_repository: Path) -> None:
     def listing(root: Path) -> None:
         checkout = open_checkout(root)
         assert len(checkout.files(".")) == MANY
         assert checkout.left_behind(".") == {}
 
-    assert processor_times_of_git(many, listing) < DEAREST
+    assert processor_times_of_git(large_repository, listing) < DEAREST
 
 
-def test_many_files_are_read_in_little_more_than_git_takes(many: Path) -> None:
-    checkout = open_checkout(many)
+def test_many_files_are_read_in_little_more_than_git_takes(large_repository: Path) -> None:
+    checkout = open_checkout(large_repository)
     paths_of_all = paths(checkout, ".")
 
     def reading(_: Path) -> None:
         assert all(checkout.read(path, limit=10) == b"x" for path in paths_of_all)
 
-    assert processor_times_of_git(many, reading) < DEAREST
+    assert processor_times_of_git(large_repository, reading) < DEAREST
 
 
 @pytest.mark.parametrize("git", [True, False])

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cvl_ci.errors import CvlError
-from cvl_ci.local.git.committed import changed_files, sources_of, unknown_files
+from cvl_ci.local.git.committed import changed_files, sources_of, untracked_files
 from cvl_ci.model.plan import FilePlan, RunPlan, WorkPlan
 from cvl_ci.model.staged_files import Blob, StagedFile
 from tests.support.git import git
@@ -83,15 +83,15 @@ def test_what_git_does_not_track_is_named_where_it_would_go_along(root: Path) ->
         (root / name).parent.mkdir(exist_ok=True)
         (root / name).write_text("x")
     every = [str(root / name) for name in ("train.py", "link", "new.py", "data.cache", "folder")]
-    assert unknown_files(root, every) == ["data.cache", "folder/inner.py", "new.py"]
-    assert unknown_files(root, [str(root / "train.py"), "/etc/hostname"]) == []
-    assert unknown_files(root, [str(root)]) == ["data.cache", "folder/inner.py", "new.py"]
+    assert untracked_files(root, every) == ["data.cache", "folder/inner.py", "new.py"]
+    assert untracked_files(root, [str(root / "train.py"), "/etc/hostname"]) == []
+    assert untracked_files(root, [str(root)]) == ["data.cache", "folder/inner.py", "new.py"]
 
 
 def test_a_submodule_below_a_mounted_folder_is_named(root: Path) -> None:
     git(root, "update-index", "--add", "--cacheinfo", f"160000,{'a' * 40},folder/module")
     (root / "folder").mkdir()
-    assert unknown_files(root, [str(root / "folder")]) == ["folder/module"]
+    assert untracked_files(root, [str(root / "folder")]) == ["folder/module"]
 
 
 def test_the_sources_of_a_plan_are_its_files_and_its_mounts() -> None:

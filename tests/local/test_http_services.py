@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import json
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -106,11 +107,14 @@ def proxy(folder: Path, server_port: int, *networks: str) -> Iterator[str]:
 
 
 @contextmanager
-def proxy_process(folder: Path, server_port: int, *networks: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """Run the machine's own program, and yield it with its public port."""
+def proxy_process(
+    folder: Path, server_port: int, *networks: str, tls: tuple[str, ...] = ()
+) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """Run the machine's own program, and yield it with its public port. `tls`: the files of its chain and its key."""
     public = free_port()
     ready = folder / f"ready-{public}"
     words = [str(ready), str(public), str(server_port), token_digest(TOKEN), *(networks or ("0.0.0.0/0",))]
+    words += ["--tls", *tls] if tls else []
     process = subprocess.Popen([sys.executable, "-I", str(PROXY), *words])
     try:
         while not ready.exists() and process.poll() is None:
@@ -134,7 +138,7 @@ def server(port: int) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     port = free_port()
     with proxy(tmp_path_factory.mktemp("proxy"), port) as url, server(port):
         yield url
@@ -187,8 +191,8 @@ def test_real_and_fake_answer_alike(  # noqa: PLR0917  the columns of a table
     assert (answer.status, answer.is_from_proxy, bool(answer.problem)) == (status, is_from_proxy, status == 0)
 
 
-def test_the_server_sees_the_request_and_never_the_token(served: str) -> None:
-    answer = HttpServices().ask(ServiceRequest(url=served, path="/v1/x", token=TOKEN, body=b'{"a": 1}'))
+def test_the_server_sees_the_request_and_never_the_token(server_url: str) -> None:
+    answer = HttpServices().ask(ServiceRequest(url=server_url, path="/v1/x", token=TOKEN, body=b'{"a": 1}'))
     seen = json.loads(answer.body)
     assert seen["body"] == '{"a": 1}'
     assert "Authorization" not in seen["headers"] and seen["headers"]["Connection"] == "close"
@@ -196,15 +200,15 @@ def test_the_server_sees_the_request_and_never_the_token(served: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/slow", "/drip", "/continue", "/nonsense"])
-def test_a_hostile_answer_ends_in_time_and_is_a_problem(served: str, path: str) -> None:
+def test_a_hostile_answer_ends_in_time_and_is_a_problem(server_url: str, path: str) -> None:
     """The server sends for 100 s and more, so a bound of 60 s holds on a busy computer too."""
-    answer = HttpServices().ask(ServiceRequest(url=served, path=path, token=TOKEN, timeout_seconds=0.5))
+    answer = HttpServices().ask(ServiceRequest(url=server_url, path=path, token=TOKEN, timeout_seconds=0.5))
     assert answer.status == 0 and answer.problem and answer.seconds < 60
 
 
-def test_an_endless_answer_is_cut_and_a_redirect_is_not_followed(served: str) -> None:
-    assert len(HttpServices().ask(ServiceRequest(url=served, path="/endless", token=TOKEN)).body) == LARGEST_ANSWER
-    assert HttpServices().ask(ServiceRequest(url=served, path="/elsewhere", token=TOKEN)).status == 302
+def test_an_endless_answer_is_cut_and_a_redirect_is_not_followed(server_url: str) -> None:
+    assert len(HttpServices().ask(ServiceRequest(url=server_url, path="/endless", token=TOKEN)).body) == LARGEST_ANSWER
+    assert HttpServices().ask(ServiceRequest(url=server_url, path="/elsewhere", token=TOKEN)).status == 302
 
 
 def told(url: str, request: bytes) -> bytes:
@@ -229,15 +233,15 @@ def told(url: str, request: bytes) -> bytes:
         b"Cookie: token=" + TOKEN.encode(),
     ],
 )
-def test_no_other_header_opens_the_door(served: str, lines: bytes) -> None:
-    assert told(served, b"GET / HTTP/1.1\r\nHost: x\r\n" + lines + b"\r\n\r\n").startswith(b"HTTP/1.1 401 ")
+def test_no_other_header_opens_the_door(server_url: str, lines: bytes) -> None:
+    assert told(server_url, b"GET / HTTP/1.1\r\nHost: x\r\n" + lines + b"\r\n\r\n").startswith(b"HTTP/1.1 401 ")
 
 
-def test_a_second_request_of_one_connection_is_not_answered(served: str) -> None:
+def test_a_second_request_of_one_connection_is_not_answered(server_url: str) -> None:
     one = (
         b"GET /a HTTP/1.1\r\nHost: x\r\nConnection: keep-alive\r\nAuthorization: Bearer " + TOKEN.encode() + b"\r\n\r\n"
     )
-    assert told(served, one + b"GET /b HTTP/1.1\r\nHost: x\r\n\r\n").count(b"HTTP/1.1 200") == 1
+    assert told(server_url, one + b"GET /b HTTP/1.1\r\nHost: x\r\n\r\n").count(b"HTTP/1.1 200") == 1
 
 
 @pytest.mark.parametrize(
@@ -254,11 +258,11 @@ def test_a_second_request_of_one_connection_is_not_answered(served: str) -> None
     ],
 )
 def test_a_connection_lives_on_only_as_a_websocket_that_the_server_accepted(
-    served: str, upgrade: bytes, answers: list[bytes]
+    server_url: str, upgrade: bytes, answers: list[bytes]
 ) -> None:
     """The server keeps connections open, and so would answer a second request without the token."""
     first = b"GET /a HTTP/1.1\r\nHost: x\r\nConnection: keep-alive, Upgrade\r\nAuthorization: Bearer " + TOKEN.encode()
-    said = told(served, first + b"\r\n" + upgrade + b"\r\n\r\n" + b"GET /b HTTP/1.1\r\nHost: x\r\n\r\n")
+    said = told(server_url, first + b"\r\n" + upgrade + b"\r\n\r\n" + b"GET /b HTTP/1.1\r\nHost: x\r\n\r\n")
     assert [part[:3] for part in said.split(b"HTTP/1.1 ")[1:]] == answers
     assert b"keep-alive" not in said.lower()
 
@@ -278,20 +282,20 @@ def websocket(url: str) -> socket.socket:
     return one
 
 
-def test_a_websocket_carries_bytes_both_ways(served: str) -> None:
-    with websocket(served) as one:
+def test_a_websocket_carries_bytes_both_ways(server_url: str) -> None:
+    with websocket(server_url) as one:
         one.sendall(b"hello")
         assert one.recv(5) == b"hello"
 
 
 @contextmanager
-def proxy_here(server_port: int) -> Iterator[str]:
+def proxy_here(server_port: int, tls: ssl.SSLContext | None = None) -> Iterator[str]:
     """Run the program's listener in this process, so that a test can shorten its limits."""
-    listener = program.Proxy(0, server_port, token_digest(TOKEN), ["0.0.0.0/0"])
+    listener = program.Proxy(0, server_port, token_digest(TOKEN), ["0.0.0.0/0"], tls)
     thread = threading.Thread(target=listener.serve_forever, daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{listener.server_address[1]}"
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{listener.server_address[1]}"
     finally:
         listener.shutdown()
         listener.server_close()
@@ -342,8 +346,8 @@ def test_a_head_that_drips_is_refused_in_time(monkeypatch: pytest.MonkeyPatch) -
     assert is_over
 
 
-def test_an_endless_head_is_refused(served: str) -> None:
-    assert told(served, b"GET / HTTP/1.1\r\n" + b"A: " + b"x" * 70_000).startswith(b"HTTP/1.1 400 ")
+def test_an_endless_head_is_refused(server_url: str) -> None:
+    assert told(server_url, b"GET / HTTP/1.1\r\n" + b"A: " + b"x" * 70_000).startswith(b"HTTP/1.1 400 ")
 
 
 def test_only_the_named_networks_may_connect(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ class Engine:
     def __init__(self, *names: str, deaf: bool = False) -> None:
         self.names, self.deaf = {*names}, deaf
 
-    def left(self, lease: str | None) -> Sequence[str]:
+    def list_all(self, lease: str | None) -> Sequence[str]:
         if self.deaf:
             raise SandboxError("The Docker Engine is not running.", next_step="Start it.")
         return sorted(self.names)
@@ -45,7 +45,7 @@ def released(docker: Engine, folder: Path) -> Release:
             regions=(),
         ),
         machines=EndedMachines(),
-        inventory=LeftoverInventory(provider="sandbox", kinds=KINDS, leftovers=docker.left, remove=docker.remove),
+        inventory=LeftoverInventory(provider="sandbox", kinds=KINDS, leftovers=docker.list_all, remove=docker.remove),
         records=FakeRecords(folder),
         clock=clock,
         say=print,

@@ -45,31 +45,31 @@ def alive(number: int) -> bool:
 
 def test_it_tells_how_far_it_is_and_what_its_lease_is(tmp_path: Path) -> None:
     with child(tmp_path, STARTS_A_SESSION) as run:
-        assert run.reaches(Phase.STAGING, within=60)
-        assert run.comes_to(lambda: run.has_requested and bool(run.printed), 60)
+        assert run.wait_for_phase(Phase.STAGING, within=60)
+        assert run.wait_until(lambda: run.has_requested and bool(run.printed), 60)
         assert (run.lease, run.phase) == ("cvl-7-0badcafe", Phase.PROVISIONING)
-        assert not run.reaches(Phase.RUNNING, within=0.2)
+        assert not run.wait_for_phase(Phase.RUNNING, within=0.2)
         assert run.wait(within=0.1) is None
 
 
 def test_a_line_of_the_jobs_is_no_phase(tmp_path: Path) -> None:
     source = "import sys; print('[0:01] running'); print('running on empty', file=sys.stderr)"
     with child(tmp_path, source) as run:
-        assert not run.reaches(Phase.RUNNING, within=60)
+        assert not run.wait_for_phase(Phase.RUNNING, within=60)
         assert run.printed == ["[0:01] running"]
 
 
 def test_a_child_that_ends_before_its_phase_is_not_waited_for(tmp_path: Path) -> None:
     began = time.monotonic()
     with child(tmp_path, "raise SystemExit(3)") as run:
-        assert not run.reaches(Phase.RUNNING, within=60)
+        assert not run.wait_for_phase(Phase.RUNNING, within=60)
         assert run.wait(within=50) == 3
     assert time.monotonic() - began < 55
 
 
 def test_a_signal_reaches_the_one_process_alone(tmp_path: Path) -> None:
     with child(tmp_path, STARTS_A_SESSION) as run:
-        assert run.comes_to(lambda: run.has_requested and bool(run.printed), 60)
+        assert run.wait_until(lambda: run.has_requested and bool(run.printed), 60)
         run.kill()
         assert run.wait(within=50) == 128 + signal.SIGKILL
         assert alive(int(run.printed[0]))
@@ -77,10 +77,10 @@ def test_a_signal_reaches_the_one_process_alone(tmp_path: Path) -> None:
 
 def test_with_the_runner_all_is_lost(tmp_path: Path) -> None:
     with child(tmp_path, STARTS_A_SESSION) as run:
-        assert run.comes_to(lambda: run.has_requested and bool(run.printed), 60)
+        assert run.wait_until(lambda: run.has_requested and bool(run.printed), 60)
         apart = int(run.printed[0])
         assert alive(apart)
-        run.lose()
+        run.kill_all()
         assert not alive(apart)
         assert run.processes() == []
         assert run.wait(within=50) == 128 + signal.SIGKILL

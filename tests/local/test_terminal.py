@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import pytest
 
-from cvl_ci.local.console.cost_meter import Meter
+from cvl_ci.local.console.cost_meter import CostMeter
 from cvl_ci.local.console.status_line import StatusLine, clip
 from cvl_ci.local.console.terminal import ACTIVITIES, Terminal
 from cvl_ci.model.outcome import Phase
@@ -24,7 +24,7 @@ from cvl_ci.result.masks import Masks
 from cvl_ci.result.summary import lines
 from tests.github.runner import Runner
 from tests.result.outcomes import NOT_PROVED_GONE, SUCCEEDED
-from tests.result.test_shield import HOSTILE
+from tests.result.test_command_shield import HOSTILE
 from tests.support.fakes import spending
 
 
@@ -54,7 +54,7 @@ def a_terminal(
     return Terminal(out=io.StringIO(), err=err or io.StringIO(), clock=clock, width=width, colour=colour), clock
 
 
-def said(terminal: Terminal) -> str:
+def error_text(terminal: Terminal) -> str:
     return written(terminal._err._stream)
 
 
@@ -75,7 +75,7 @@ def test_the_jobs_lines_alone_go_to_stdout() -> None:
     terminal.warning("careful")
     terminal.show_outcome(SUCCEEDED)
     assert written(terminal._out._stream) == "epoch 1  loss 0.5\n"
-    assert "epoch" not in said(terminal).replace("epochs", "")
+    assert "epoch" not in error_text(terminal).replace("epochs", "")
 
 
 def test_in_a_log_each_line_of_ours_begins_with_the_time() -> None:
@@ -85,7 +85,7 @@ def test_in_a_log_each_line_of_ours_begins_with_the_time() -> None:
     terminal.show_price(spending(3.6, billed=True))
     clock.sleep(10)
     terminal.show_phase(Phase.RUNNING)
-    assert said(terminal).splitlines() == [
+    assert error_text(terminal).splitlines() == [
         "[0:00] getting machines",
         "[1:15 · $0.0000] from now on the run costs $3.60 an hour",
         "[1:25 · $0.0100] running",
@@ -96,7 +96,7 @@ def test_in_a_log_progress_is_told_once_however_often_it_is_said() -> None:
     terminal, _ = a_terminal()
     for text in ("asking aws/us-east-1", "asking aws/us-east-1", "", "booting"):
         terminal.progress(text)
-    assert said(terminal).splitlines() == ["[0:00] asking aws/us-east-1", "[0:00] booting"]
+    assert error_text(terminal).splitlines() == ["[0:00] asking aws/us-east-1", "[0:00] booting"]
 
 
 def test_on_a_terminal_phases_are_headers_with_time_and_money() -> None:
@@ -105,7 +105,7 @@ def test_on_a_terminal_phases_are_headers_with_time_and_money() -> None:
     clock.sleep(100)
     terminal.show_phase(Phase.RUNNING)
     terminal.close()
-    header = said(terminal).splitlines()[1]
+    header = error_text(terminal).splitlines()[1]
     assert header.startswith("── running · 1:40 · $1.00 ──")
     assert len(header) == 60
 
@@ -115,7 +115,7 @@ def test_on_the_sandbox_the_money_is_called_emulated() -> None:
     terminal.show_price(spending(3.6, billed=False))
     clock.sleep(10)
     terminal.notice("done")
-    assert said(terminal).splitlines() == [
+    assert error_text(terminal).splitlines() == [
         "[0:00 · $0.0000 emulated] nothing is billed: emulated price $3.60 an hour",
         "[0:10 · $0.0100 emulated] done",
     ]
@@ -125,7 +125,7 @@ def test_without_colour_our_words_hold_no_escape_and_the_jobs_colours_stay() -> 
     terminal, _ = a_terminal(err=Tty(), colour=False)
     terminal.warning("careful")
     terminal.show_outcome(NOT_PROVED_GONE)
-    assert "\x1b" not in said(terminal)
+    assert "\x1b" not in error_text(terminal)
     terminal.show_job_line("\x1b[31mred\x1b[0m")
     assert written(terminal._out._stream) == "\x1b[31mred\x1b[0m\n"
 
@@ -134,19 +134,19 @@ def test_a_colour_the_job_left_on_ends_before_our_next_line() -> None:
     terminal, _ = a_terminal(err=Tty())
     terminal.show_job_line("\x1b[31mred")
     terminal.notice("ours")
-    assert said(terminal) == "\x1b[0mours\n"
+    assert error_text(terminal) == "\x1b[0mours\n"
 
 
 def test_a_warning_of_several_lines_stays_together_and_cannot_steer_the_terminal() -> None:
     terminal, _ = a_terminal()
     terminal.warning("one\x1b[2J\ntwo")
-    assert said(terminal) == "[0:00] warning: one\n  two\n"
+    assert error_text(terminal) == "[0:00] warning: one\n  two\n"
 
 
 def test_it_ends_with_the_one_summary() -> None:
     terminal, _ = a_terminal()
     terminal.show_outcome(SUCCEEDED)
-    assert said(terminal) == "\n" + "\n".join(lines(SUCCEEDED)) + "\n"
+    assert error_text(terminal) == "\n" + "\n".join(lines(SUCCEEDED)) + "\n"
 
 
 def test_every_phase_has_words() -> None:
@@ -157,7 +157,7 @@ def test_the_status_line_steps_aside_and_is_gone_at_the_end() -> None:
     screen: list[str] = []
     status = StatusLine(lambda: "running · 0:10", screen.append, width=80)
     status.draw()
-    status.aside(lambda: screen.append("a line\n"))
+    status.print_above(lambda: screen.append("a line\n"))
     status.draw()
     status.stop()
     status.draw()
@@ -173,7 +173,7 @@ def test_a_status_is_cut_to_its_width(text: str, shown: str) -> None:
 
 
 def test_the_meter_adds_up_over_changing_prices() -> None:
-    meter = Meter()
+    meter = CostMeter()
     assert meter.so_far(5) == ""
     assert meter.change(3.6, billed=True, now=0)
     assert not meter.change(3.6, billed=True, now=500)
@@ -191,7 +191,7 @@ def test_a_table_above_the_status_line_is_erased_with_it() -> None:
     rows.pop()
     status.draw()
     assert screen[-1].startswith("\r\x1b[0m\x1b[2K" + "\x1b[1A\x1b[2K" * 2 + "a"), "all three lines go"
-    status.aside(lambda: screen.append("a line of a job\n"))
+    status.print_above(lambda: screen.append("a line of a job\n"))
     assert screen[-2:] == ["\r\x1b[0m\x1b[2K\x1b[1A\x1b[2K", "a line of a job\n"]
 
 
@@ -293,7 +293,7 @@ def test_a_log_that_cannot_be_kept_is_said_once_and_ends_no_run(tmp_path: Path) 
     for line in ("one", "two"):
         terminal.show_job_line(line)
     terminal.close()
-    assert said(terminal).count("cannot be written to") == 1
+    assert error_text(terminal).count("cannot be written to") == 1
 
 
 SECRET = "hunter-2/with+signs&more"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from jsonschema import Draft7Validator  # type: ignore[import-untyped]
+from jsonschema import Draft7Validator
 
 from cvl_ci.errors import InputProblem
 from cvl_ci.model.queue import Queue, Retry, RetryCause

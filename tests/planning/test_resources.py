@@ -12,7 +12,7 @@ from cvl_ci.planning import example, resources
 
 
 def gpus(sources: tuple[str, ...] = (), **said: Any) -> list[str]:
-    found = resources.needs(resources.declared(said), sources=sources, known_gpus=ACCELERATORS).accelerators
+    found = resources.request(resources.declared(said), sources=sources, known_gpus=ACCELERATORS).accelerators
     return [f"{name}:{count}" for name, count in found.items()]
 
 
@@ -119,7 +119,7 @@ def test_a_word_alone_is_not_a_need(source: str, wanted: list[str]) -> None:
 def test_a_list_is_an_order_and_a_set_is_not() -> None:
     def in_order(gpu: object) -> bool:
         declared = resources.declared({"resources": {"gpu": gpu}})
-        return resources.needs(declared, known_gpus=ACCELERATORS).in_order
+        return resources.request(declared, known_gpus=ACCELERATORS).in_order
 
     assert (in_order(["A10G", "L4"]), in_order("{A10G, L4}")) == (True, False)
 
@@ -162,13 +162,13 @@ def test_a_hostile_file_gets_few_warnings() -> None:
 
 @pytest.mark.parametrize(("disk", "wanted"), [(None, 100), (2, 100), (40, 100), (41, 101), (250, 310)])
 def test_the_disk_has_room_for_the_image_too(disk: int | None, wanted: int) -> None:
-    assert resources.needs(resources.declared({"resources": {"disk_gb": disk}})).disk_gb == wanted
+    assert resources.request(resources.declared({"resources": {"disk_gb": disk}})).disk_gb == wanted
 
 
 def test_cpus_and_memory_are_what_it_declares() -> None:
-    found = resources.needs(resources.declared({"resources": {"gpu": 0, "cpu_cores": 8, "ram_gb": "16"}}))
+    found = resources.request(resources.declared({"resources": {"gpu": 0, "cpu_cores": 8, "ram_gb": "16"}}))
     assert (found.cpus, found.memory_gib) == (8, 16)
-    assert resources.needs(resources.declared({"hardware": {"min_ram_gb": 32}})).memory_gib == 32
+    assert resources.request(resources.declared({"hardware": {"min_ram_gb": 32}})).memory_gib == 32
 
 
 @pytest.mark.parametrize("junk", [[], {"count": "x"}, -1, 10**30, float("nan"), object()])

@@ -44,11 +44,17 @@ def test_volumes_pass_where_the_cloud_has_them(locations: tuple[str, ...]) -> No
     }
 
 
-def test_a_plan_names_volumes_and_says_that_they_have_no_price() -> None:
-    lines = list(mount_lines.lines(plan(TEXT, own=OWN)))
+@pytest.mark.parametrize(
+    ("location", "price"),
+    [
+        ("kubernetes/ctx", "its provider bills it"),
+        ("runpod/RO/EU-RO-1", "RunPod bills $0.07 for a GB and month, and $0.05 above 1 TB"),
+    ],
+)
+def test_a_plan_names_volumes_with_the_price_that_is_known(location: str, price: str) -> None:
+    lines = list(mount_lines.lines(plan(TEXT, own=OWN, locations=(location,))))
     assert lines[-1] == (
-        "/data is the volume cache, which exists already and stays; its provider bills it, and the quote does not "
-        "include it"
+        f"/data is the volume cache, which exists already and stays; {price}. The quote does not include it"
     )
     assert len(lines) == 3
     shown = mount_lines.as_json(plan(TEXT, own=OWN))

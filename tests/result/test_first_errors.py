@@ -7,7 +7,7 @@ import pytest
 from cvl_ci.result.first_errors import MOST_ERRORS, MOST_FRAMES, FirstErrors
 
 
-def found(log: str) -> list[str]:
+def errors_of(log: str) -> list[str]:
     errors = FirstErrors()
     for line in log.splitlines():
         errors.line(line)
@@ -25,18 +25,18 @@ ValueError: no such column: price"""
 
 def test_the_first_traceback_is_whole_and_what_follows_is_not_in_it() -> None:
     later = TRACEBACK.replace("price", "later")
-    assert found(f"epoch 1\n{TRACEBACK}\nwaiting\n{later}\ncleaning up") == TRACEBACK.splitlines()
+    assert errors_of(f"epoch 1\n{TRACEBACK}\nwaiting\n{later}\ncleaning up") == TRACEBACK.splitlines()
 
 
 def test_a_traceback_of_one_rank_is_told_from_lines_of_another_between() -> None:
     lines = [f"[rank1]: {line}" for line in TRACEBACK.splitlines()]
     mixed = "\n".join(f"{line}\n[rank0]: step 9 loss 0.1" for line in lines)
-    assert found(mixed) == TRACEBACK.splitlines()
+    assert errors_of(mixed) == TRACEBACK.splitlines()
 
 
 def test_of_a_long_traceback_the_end_is_kept() -> None:
     frames = "\n".join(f'  File "x.py", line {number}' for number in range(200))
-    kept = found(f"Traceback (most recent call last):\n{frames}\nRecursionError: maximum recursion depth exceeded")
+    kept = errors_of(f"Traceback (most recent call last):\n{frames}\nRecursionError: maximum recursion depth exceeded")
     assert len(kept) == MOST_FRAMES
     assert kept[-1].startswith("RecursionError")
 
@@ -59,7 +59,7 @@ def test_of_a_long_traceback_the_end_is_kept() -> None:
     ],
 )
 def test_a_line_that_says_what_went_wrong_is_found_between_others(line: str) -> None:
-    assert found(f"epoch 1\n{line}\n" + "step\n" * 100) == [line]
+    assert errors_of(f"epoch 1\n{line}\n" + "step\n" * 100) == [line]
 
 
 @pytest.mark.parametrize(
@@ -75,21 +75,21 @@ def test_a_line_that_says_what_went_wrong_is_found_between_others(line: str) -> 
     ],
 )
 def test_a_measure_or_a_name_is_no_error(line: str) -> None:
-    assert found(f"{line}\nlast") == [line, "last"]
+    assert errors_of(f"{line}\nlast") == [line, "last"]
 
 
 def test_the_first_few_errors_are_told_in_order() -> None:
-    assert found("\n".join(f"error: number {letter}" for letter in "abcdefgh")) == [
+    assert errors_of("\n".join(f"error: number {letter}" for letter in "abcdefgh")) == [
         f"error: number {letter}" for letter in "abcdefgh"[:MOST_ERRORS]
     ]
 
 
 def test_a_job_that_says_nothing_of_an_error_has_its_last_lines() -> None:
-    assert found("\n".join(map(str, range(100))) + "\n\n") == ["95", "96", "97", "98", "99"]
+    assert errors_of("\n".join(map(str, range(100))) + "\n\n") == ["95", "96", "97", "98", "99"]
 
 
 def test_a_job_that_says_nothing_at_all_has_none() -> None:
-    assert found("") == []
+    assert errors_of("") == []
 
 
 LIBRARY = """\

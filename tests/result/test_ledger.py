@@ -179,6 +179,26 @@ def test_a_ledger_until_a_moment_is_a_part_of_the_whole() -> None:
     assert ledger.until(START + 9999).usd == ledger.usd
 
 
+def test_the_minimum_belongs_to_the_launch_and_not_to_each_use_of_a_machine() -> None:
+    """A machine of AWS that lived for 200 s: uses of 40 s, 10 s and 150 s cost 60, 0 and 140 s."""
+    attempt = replace(ON_AWS, requested_at=START - 5)
+    whole = build(
+        [attempt], nodes=1, disk_gb=100, ends=ENDS, memory=Memory(lives=(life(START, START + 200),)), fetched_bytes=5.0
+    )
+    uses = [
+        whole.until(START + 40).of_kind(CostKind.MACHINE),
+        whole.since(START + 40).until(START + 50).of_kind(CostKind.MACHINE),
+        whole.since(START + 50).of_kind(CostKind.MACHINE),
+    ]
+    assert [entry.seconds for [entry] in uses] == [60.0, 0.0, 140.0]
+    short = replace(ON_AWS, requested_at=START + 3000)
+    ends = Ends(removed_at=START + 3020, gone_at=START + 3020)
+    [entered] = machines(build([short], nodes=1, disk_gb=1, ends=ends).since(START + 3000, birth=START))
+    assert entered.seconds == 20.0, "no provider dates the machine, and the run knows its launch"
+    [own] = machines(build([short], nodes=1, disk_gb=1, ends=ends).since(START + 3000))
+    assert own.seconds == 60.0, "a machine that was launched then"
+
+
 # ---- any history of a run --------------------------------------------------------------------------------------------
 
 CLOUDS = ("aws", "gcp", "azure", "lambda", "runpod", "nebius", "sandbox", "elsewhere")
@@ -224,6 +244,22 @@ def history(seed: int) -> tuple[Ledger, list[Life]]:
         fetched_bytes=at % 1e9,
     )
     return ledger, lives
+
+
+@pytest.mark.parametrize("first", range(0, 1000, 100))
+def test_the_uses_of_a_machine_in_turn_add_up_to_its_bill(first: int) -> None:
+    for seed in range(first, first + 100):
+        ledger, dice = history(seed)[0], random.Random(seed)
+        cuts = sorted(START + dice.choice([0.5, 20.0, 61.0, 500.0, 5000.0]) for _ in range(3))
+        rest, parts_usd = ledger, 0.0
+        for cut in cuts:
+            part = rest.until(cut).entries
+            parts_usd += sum(one.usd or 0.0 for one in part if one.kind is not CostKind.TRAFFIC)
+            rest = rest.since(cut)
+        traffic = sum(one.usd or 0.0 for one in ledger.of_kind(CostKind.TRAFFIC))
+        assert parts_usd + rest.usd - sum(one.usd or 0.0 for one in rest.of_kind(CostKind.TRAFFIC)) == pytest.approx(
+            ledger.usd - traffic, rel=1e-6, abs=1e-9
+        ), seed
 
 
 @pytest.mark.parametrize("first", range(0, 1000, 100))

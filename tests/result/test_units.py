@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cvl_ci.result.units import dollars, duration, moment, size, stopwatch
+from cvl_ci.result.units import clock_text, dollars, duration, moment, size
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ def test_durations(seconds: float, text: str) -> None:
 
 @pytest.mark.parametrize(("seconds", "text"), [(-1, "0:00"), (9, "0:09"), (92.9, "1:32"), (7509, "2:05:09")])
 def test_stopwatch(seconds: float, text: str) -> None:
-    assert stopwatch(seconds) == text
+    assert clock_text(seconds) == text
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ def sandbox(tmp_path: Path) -> Sandbox:
     return Sandbox(tmp_path / "s", machine_types=(), environment=environment, progress=print)
 
 
-def said(tmp_path: Path) -> list[str]:
+def docker_commands(tmp_path: Path) -> list[str]:
     return (tmp_path / "said").read_text().splitlines()
 
 
@@ -36,13 +36,13 @@ def test_what_remains_is_all_of_its_own_and_the_leases_machines_of_any_other(san
 
 def test_only_what_was_found_and_is_still_there_is_removed(sandbox: Sandbox, tmp_path: Path) -> None:
     sandbox.remove_leftovers(["emulator", "theirs", "a-network"])
-    assert [line for line in said(tmp_path) if line.startswith("rm ")][-1] == "rm --force --volumes theirs"
+    assert [line for line in docker_commands(tmp_path) if line.startswith("rm ")][-1] == "rm --force --volumes theirs"
 
 
 def test_it_is_not_brought_up_to_look_for_what_was_left(sandbox: Sandbox, tmp_path: Path) -> None:
     with sandbox.in_use_for_removal() as access:
         assert access is None
-    assert not [line for line in said(tmp_path) if line.startswith(("run", "network create", "stop"))]
+    assert not [line for line in docker_commands(tmp_path) if line.startswith(("run", "network create", "stop"))]
 
 
 def test_what_a_run_had_brought_up_and_left_is_taken_down_first(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -50,5 +50,5 @@ def test_what_a_run_had_brought_up_and_left_is_taken_down_first(sandbox: Sandbox
         killed.mark_started_by_run()
     with sandbox.in_use_for_removal() as access:
         assert access is None
-        assert [line for line in said(tmp_path) if line.startswith("network ls")]
+        assert [line for line in docker_commands(tmp_path) if line.startswith("network ls")]
     assert not usage_lock.is_started_by_run(tmp_path / "s")

@@ -38,6 +38,13 @@ class Clock(FakeClock):
 
 
 CLOCK = Clock(0.0)
+PRELOADED = (
+    *("requests", "cvl_ci.action.publication", "cvl_ci.action.step_plan", "cvl_ci.action.workspace"),
+    *("cvl_ci.clouds.composite", "cvl_ci.clouds.registry", "cvl_ci.clouds.aws.inventory", "cvl_ci.commands.publish"),
+    *("cvl_ci.commands.plan.build_run", "cvl_ci.commands.run.run", "cvl_ci.github.log.reporter", "cvl_ci.wiring.month"),
+    *("cvl_ci.wiring.models", "cvl_ci.wiring.overview", "cvl_ci.result.matrix.report"),
+)
+"""Modules that most phases load later (tests/support/fork_server.py)."""
 
 
 class FileCloud(FakeCloud):
@@ -122,7 +129,7 @@ def main() -> int:
     engine.ends = (NodeEnd(rank=0, exit_code=int(code) if code else None),)
     digest = token_digest(os.environ.get("INPUT_DEPLOY_TOKEN", ""))
     ready_at = None if "STAGE_NEVER_READY" in os.environ else CLOCK.now() + 100
-    vars(one_run)["HttpServices"] = lambda: FakeServices(CLOCK, digest=digest, ready_at=ready_at)
+    vars(one_run)["HttpServices"] = lambda _: FakeServices(CLOCK, digest=digest, ready_at=ready_at)
     for module in (clock, step, clouds, sweep, one_run, queue_runs):
         vars(module)["SystemClock"] = lambda: CLOCK
     if "STAGE_CORES" in os.environ:

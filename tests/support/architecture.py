@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
+from typing import TypeGuard
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -50,6 +51,7 @@ ACTION_VARIABLE = re.compile(r"(?<![A-Z_])INPUT_")
 LONGEST_FILE, LONGEST_FUNCTION = 350, 60
 MOST_METHODS = 15
 MOST_FIELDS = 12
+MOST_NAMESAKES = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,6 +201,84 @@ def namesakes(every: Sequence[Module]) -> list[str]:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 paths.setdefault(node.name, []).append(module.path)
     return [f"{name}: {', '.join(places)}" for name, places in sorted(paths.items()) if len(places) > 1]
+
+
+def repeated_declarations(every: Sequence[Module]) -> list[str]:
+    """Each field of an input that is declared a second time.
+
+    Second declarations are: another group's option of this name or help, an option outside the table, a flag that a
+    parser spells itself, and a dataclass with several fields of one group.
+    """
+    wrong: list[str] = []
+    first: dict[str, str] = {}
+    groups: set[str] = set()
+    for module in every:
+        for group, name, call in _declared_options(module):
+            place = f"{module.path}:{call.lineno} {group}.{name}"
+            if module.room != "inputs":
+                wrong.append(f"{place} is declared outside the table of inputs")
+            for key in (name, *_help(call)):
+                if key in first:
+                    wrong.append(f"{place} repeats {first[key]}: {key[:40]!r}")
+                first.setdefault(key, f"{group}.{name}")
+            groups.add(f"{module.path} {group}")
+    return [*wrong, *_spelled_flags(every, first), *_copied_groups(every, groups)]
+
+
+def _spelled_flags(every: Sequence[Module], names: Mapping[str, str]) -> list[str]:
+    """The sandbox's program has faults of its own as options, and none of the table's."""
+    flags = {"--" + name.replace("_", "-"): place for name, place in names.items()}
+    return [
+        f"{module.path}:{call.lineno} spells {text}, which {flags.get(text, 'no group')} declares"
+        for module in every
+        for call in ast.walk(module.tree)
+        if isinstance(call, ast.Call) and ast.unparse(call.func).endswith(".add_argument")
+        for text in (str(word.value) for word in call.args if isinstance(word, ast.Constant))
+        if text.startswith("-") and text != "--version" and (module.room != "sandbox" or text in flags)
+    ]
+
+
+def _copied_groups(every: Sequence[Module], groups: Collection[str]) -> list[str]:
+    """Two fields of a group may have their namesakes in a plan, which holds other values: read, resolved, counted."""
+    all_fields = _annotated_fields(every)
+    return [
+        f"{place} copies {', '.join(copied)} of {group}"
+        for place, fields in all_fields.items()
+        if place not in groups
+        for group, own in all_fields.items()
+        if group in groups
+        if len(copied := [name for name, kind in fields.items() if own.get(name) == kind]) > MOST_NAMESAKES
+    ]
+
+
+def _annotated_fields(every: Sequence[Module]) -> dict[str, dict[str, str]]:
+    return {
+        f"{module.path} {node.name}": {
+            each.target.id: ast.unparse(each.annotation).removesuffix(" | None")
+            for each in node.body
+            if isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name)
+        }
+        for module in every
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.ClassDef)
+    }
+
+
+def _declared_options(module: Module) -> Iterator[tuple[str, str, ast.Call]]:
+    """Yield the group, the name and the call of each `name: Type = option(...)`."""
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.ClassDef):
+            for each in node.body:
+                if isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name) and _is_option(each.value):
+                    yield node.name, each.target.id, each.value
+
+
+def _is_option(value: ast.expr | None) -> TypeGuard[ast.Call]:
+    return isinstance(value, ast.Call) and ast.unparse(value.func).rpartition(".")[2] == "option"
+
+
+def _help(call: ast.Call) -> list[str]:
+    return [ast.unparse(word.value) for word in call.keywords if word.arg == "help"]
 
 
 # ---- laws about what is done ---------------------------------------------------------------------------------------

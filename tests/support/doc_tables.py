@@ -23,8 +23,9 @@ from cvl_ci.inputs.verb_options import VERBS
 from cvl_ci.model import billing, runner_prices
 from cvl_ci.model.billing import UnitPrice
 from cvl_ci.result.benchmark import files, leg_file, readings
-from tests.chaos import records
+from tests.chaos import run_records
 from tests.chaos.table import table as chaos_table
+from tests.e2e import metering
 from tests.support import budget_trials, endings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -151,7 +152,11 @@ def _limits() -> str:
 
 
 def _chaos() -> str:
-    return chaos_table(records.read(sorted(records.HERE.glob("*.jsonl"))))
+    return chaos_table(run_records.read(sorted(run_records.HERE.glob("*.jsonl"))))
+
+
+def _told_costs() -> str:
+    return metering.table(metering.read(sorted(metering.HERE.glob("*.jsonl"))))
 
 
 def _price(one: UnitPrice) -> str:
@@ -224,6 +229,7 @@ _MAKERS: Mapping[str, Callable[[], str]] = {
     "limits": _limits,
     "budget": budget_trials.table,
     "endings": endings.table,
+    "told-costs": _told_costs,
     "billing": _billing,
     "billing-parts": _billing_parts,
     "billing-sources": _billing_sources,

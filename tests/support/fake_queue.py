@@ -111,7 +111,7 @@ class FakeRuns:
 
     def _next(self, jobs: MachineJobs) -> QueuedTurn | None:
         while not self.stopped.is_set() and not self.is_dead:
-            turn = jobs.take(0.05)
+            turn = jobs.next_job(0.05)
             if turn is not None or not jobs.is_open:
                 return turn
         return None

@@ -28,6 +28,7 @@ from cvl_ci.model.staged_files import CommitCopy, StagedFile
 from cvl_ci.ports import (
     Attempting,
     Began,
+    BucketContents,
     Cloud,
     DetachedEnd,
     Fetched,
@@ -38,6 +39,7 @@ from cvl_ci.ports import (
     LeaseRecord,
     Line,
     NotUploaded,
+    OpenHub,
     Resource,
     ResourceKind,
     Results,
@@ -45,7 +47,7 @@ from cvl_ci.ports import (
     Watch,
 )
 from cvl_ci.result.report import Link
-from tests.support.meter import Meter
+from tests.support.provider_meter import Meter
 
 
 class Killed(BaseException):
@@ -399,6 +401,10 @@ class FakeEngine:
             raise EngineError("The provider does not show it.")
         self.adopted.append(request.cluster)
 
+    def forget(self, cluster: str) -> None:
+        self.at("forget")
+        self.adopted.remove(cluster)
+
     def change_use(self, cluster: str, *, before: str, after: str) -> bool:
         self.at("change_use")
         if self.unreachable:
@@ -434,6 +440,8 @@ class FakeClouds:
     engine: FakeEngine
     through: str = ""
     results: Results | None = None
+    contents: BucketContents | None = None
+    hub: OpenHub | None = None
     opened: list[Sequence[Location]] = field(default_factory=list)
 
     @contextmanager
@@ -447,6 +455,8 @@ class FakeClouds:
                 shared=self.engine,
                 through=self.through,
                 results=self.results,
+                contents=self.contents,
+                hub=self.hub,
             )
         finally:
             self.engine.close()
@@ -673,7 +683,7 @@ class FakeKeyLocks:
     held: set[str] = field(default_factory=set)
     on_refusal: Callable[[], None] = lambda: None
 
-    def take(self, key: str) -> FakeKeyLock | None:
+    def acquire(self, key: str) -> FakeKeyLock | None:
         if key in self.held:
             self.on_refusal()
             return None

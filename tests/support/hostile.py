@@ -41,7 +41,7 @@ def as_read(text: str) -> str:
 
 COMMANDS = (
     "::set-output name=ending::mine",
-    "::save-state name=handover::{}",
+    "::save-state name=step_state::{}",
     "::add-mask::e",
     "::add-path::/tmp/evil",
     "::set-env name=PATH::/tmp/evil",

@@ -65,9 +65,12 @@ def small(text: str) -> HubFile:
 
 @dataclass
 class Repo:
+    """`is_gated`: everybody sees the list of files, and TOKEN alone reads them. `is_private`: TOKEN alone sees it."""
+
     files: dict[str, HubFile]
     commit: str
     is_gated: bool = False
+    is_private: bool = False
     entries: list[dict[str, object]] = field(default_factory=list)
     tags: dict[str, str] = field(default_factory=dict)
 
@@ -80,6 +83,10 @@ class Fault:
     headers: Mapping[str, str] = field(default_factory=dict)
     cut_after: int | None = None
     wrong: bool = False
+
+
+def _key(kind: str, name: str) -> str:
+    return name if kind == "models" else f"{kind}/{name}"
 
 
 class Hub:
@@ -129,8 +136,8 @@ class Hub:
             server.shutdown()
             server.server_close()
 
-    def add(self, name: str, files: Mapping[str, HubFile], *, is_gated: bool = False) -> str:
-        """Add or replace a repository and return its commit."""
+    def add(self, name: str, files: Mapping[str, HubFile], *, is_gated: bool = False, is_private: bool = False) -> str:
+        """Add or replace a repository, such as `acme/tiny` or `datasets/acme/tiny`, and return its commit."""
         entries: list[dict[str, object]] = []
         tags: dict[str, str] = {}
         for path, one in files.items():
@@ -140,7 +147,9 @@ class Hub:
                 entry["lfs"] = {"size": one.size, "sha256": tags[path], "pointerSize": 130}
             entries.append(entry)
         commit = hashlib.sha1(json.dumps(entries).encode()).hexdigest()
-        self.repos[name] = Repo(files=dict(files), commit=commit, is_gated=is_gated, entries=entries, tags=tags)
+        self.repos[name] = Repo(
+            files=dict(files), commit=commit, is_gated=is_gated, is_private=is_private, entries=entries, tags=tags
+        )
         return commit
 
     # ---- answers ----------------------------------------------------------------------------------------------------
@@ -157,20 +166,28 @@ class Hub:
         if fault is not None and fault.status:
             self._send(handler, fault.status, {"error": "fault"}, headers=fault.headers)
             return
-        if match := re.fullmatch(r"/api/models/(.+?)(?:/revision/(.+))?", path):
-            self._metadata(handler, match[1], match[2] or "main")
+        if path == "/api/whoami-v2":
+            is_known = handler.headers.get("Authorization") == f"Bearer {TOKEN}"
+            self._send(handler, 200 if is_known else 401, {"name": "acme"} if is_known else {"error": "no"})
+        elif match := re.fullmatch(r"/api/(models|datasets|spaces)/([^/]+/[^/]+)/auth-check", path):
+            self._auth_check(handler, _key(match[1], match[2]))
+        elif match := re.fullmatch(r"/api/(models|datasets|spaces)/(.+?)(?:/revision/(.+))?", path):
+            self._metadata(handler, _key(match[1], match[2]), match[3] or "main")
         elif match := re.fullmatch(r"/(?:cdn/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
             self._file(handler, match[1], match[2], match[3], fault or Fault(), with_body=with_body)
         else:
             self._send(handler, 404, {"error": "unknown"})
 
-    def _repo(self, handler: BaseHTTPRequestHandler, name: str, revision: str) -> Repo | None:
+    def _repo(self, handler: BaseHTTPRequestHandler, name: str, revision: str, *, reads: bool = True) -> Repo | None:
         repo = self.repos.get(name)
+        is_known = handler.headers.get("Authorization") == f"Bearer {TOKEN}" or handler.path.startswith("/cdn/")
         if repo is None:
             self._send(handler, 401, {"error": "Repository not found"}, headers={"X-Error-Code": "RepoNotFound"})
             return None
-        is_known = handler.headers.get("Authorization") == f"Bearer {TOKEN}" or handler.path.startswith("/cdn/")
-        if repo.is_gated and not is_known:
+        if repo.is_private and not is_known:
+            self._send(handler, 401, {"error": "Invalid username or password."})
+            return None
+        if reads and repo.is_gated and not is_known:
             status = 403 if "Authorization" in handler.headers else 401
             self._send(handler, status, {"error": "gated"}, headers={"X-Error-Code": "GatedRepo"})
             return None
@@ -180,8 +197,13 @@ class Hub:
         return repo
 
     def _metadata(self, handler: BaseHTTPRequestHandler, name: str, revision: str) -> None:
-        if repo := self._repo(handler, name, revision):
-            self._send(handler, 200, {"id": name, "sha": repo.commit, "siblings": repo.entries})
+        if repo := self._repo(handler, name, revision, reads=False):
+            gated = "manual" if repo.is_gated else False
+            self._send(handler, 200, {"id": name, "sha": repo.commit, "siblings": repo.entries, "gated": gated})
+
+    def _auth_check(self, handler: BaseHTTPRequestHandler, name: str) -> None:
+        if self._repo(handler, name, "main"):
+            self._send(handler, 200, None)
 
     def _file(
         self, handler: BaseHTTPRequestHandler, name: str, revision: str, path: str, fault: Fault, *, with_body: bool

@@ -62,7 +62,7 @@ def main() -> int:
         comment, page = runs(folder)
         FOLDER.mkdir(exist_ok=True)
         for name, text in {"comment": drawn(comment), "report": page}.items():
-            take(text, FOLDER / f"{name}.png", width=WIDTHS[name], tallest=TALLEST[name], folder=folder)
+            draw(text, FOLDER / f"{name}.png", width=WIDTHS[name], tallest=TALLEST[name], folder=folder)
     size = sum(path.stat().st_size for path in FOLDER.iterdir())
     print(f"{size:,} bytes in {FOLDER}")
     return int(size > LARGEST_BYTES)
@@ -73,7 +73,7 @@ def drawn(comment: str) -> str:
     return f"{COMMENT}{MarkdownIt('gfm-like', {'linkify': False}).render(comment)}</div></div>"
 
 
-def take(page: str, picture: Path, *, width: int, tallest: int, folder: Path) -> None:
+def draw(page: str, picture: Path, *, width: int, tallest: int, folder: Path) -> None:
     """Draw a page of HTML in Chromium, as high as it is, or its top. Raise CalledProcessError when Chromium fails."""
     (folder / "page.html").write_text(page, encoding="utf-8")
     address = (folder / "page.html").as_uri()

@@ -20,7 +20,7 @@ class Places:
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600) if number else -1
         self._held: int | None = None
 
-    def take(self) -> None:
+    def acquire(self) -> None:
         """Wait for a place, where this process has none."""
         while self._number and self._held is None:
             self._held = next((place for place in range(self._number) if self._lock(place)), None)

@@ -1,4 +1,4 @@
-"""How long a program took, so that a loaded machine can judge it: by the processor, and beside a bare interpreter."""
+"""How long a program took, so that a loaded machine can judge it: by the processor, and beside another program."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ import resource
 import subprocess
 import sys
 import time
+
+_YARDSTICK = "import argparse, asyncio, dataclasses, json, logging, subprocess, urllib.request\nsum(range(1_000_000))"
+"""It loads modules and counts, as the measured programs do."""
+_YARDSTICK_SECONDS = 0.12
+"""What the yardstick takes on a computer that does what the limits of the tests say."""
 
 
 def children_seconds() -> float:
@@ -19,3 +24,17 @@ def interpreter_seconds() -> float:
     began = time.monotonic()
     subprocess.run([sys.executable, "-I", "-c", "pass"], check=True)
     return time.monotonic() - began
+
+
+def within(spent: float, seconds: float) -> bool:
+    """Return whether `spent` seconds of the processor are within `seconds` of a usual computer.
+
+    A slower computer gets as many times more as it takes for the yardstick, measured here and now.
+    """
+    return spent < seconds or spent < seconds * max(_yardstick() for _ in range(3)) / _YARDSTICK_SECONDS
+
+
+def _yardstick() -> float:
+    before = children_seconds()
+    subprocess.run([sys.executable, "-I", "-c", _YARDSTICK], check=True)
+    return children_seconds() - before

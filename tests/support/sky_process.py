@@ -15,17 +15,27 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import IO, Any
 
 FRESH = ("sky", "__main__", "boto3", "botocore", "google", "kubernetes", "azure", "oci", "runpod", "nebius")
 """Packages that each program imports itself: they may read the environment while they are imported."""
 
 
-def run(code: str, *, env: Mapping[str, str], within: float = 100.0) -> subprocess.CompletedProcess[str]:
-    """Run a program of Python, and return its end as `subprocess.run` does."""
+def run(
+    code: str,
+    *arguments: str,
+    env: Mapping[str, str],
+    text: str = "",
+    folder: Path | None = None,
+    within: float = 100.0,
+) -> subprocess.CompletedProcess[str]:
+    """Run a program of Python, and return its end as `subprocess.run` does. `text`: its input."""
     server = _server()
     assert server.stdin is not None and server.stdout is not None
-    server.stdin.write(json.dumps({"code": code, "env": dict(env), "within": within}) + "\n")
+    words = {"code": code, "arguments": arguments, "env": dict(env), "within": within}
+    request = {**words, "text": text, "folder": str(folder or Path.cwd())}
+    server.stdin.write(json.dumps(request) + "\n")
     server.stdin.flush()
     answer = json.loads(server.stdout.readline())
     return subprocess.CompletedProcess(["python", "-c", code], answer["code"], answer["out"], answer["err"])
@@ -67,10 +77,12 @@ def _libraries() -> list[str]:
 
 
 def _forked(request: Mapping[str, Any]) -> dict[str, Any]:
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+    with tempfile.TemporaryFile() as text, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        text.write(request["text"].encode())
+        text.seek(0)
         child = os.fork()
         if child == 0:
-            _become(request, out, err)
+            _become(request, text, out, err)
         _, status = os.waitpid(child, 0)
         texts = {}
         for name, file in (("out", out), ("err", err)):
@@ -79,12 +91,16 @@ def _forked(request: Mapping[str, Any]) -> dict[str, Any]:
         return {"code": os.waitstatus_to_exitcode(status), **texts}
 
 
-def _become(request: Mapping[str, Any], out: IO[bytes], err: IO[bytes]) -> None:
-    """Become the program: its environment, its output and its end."""
+def _become(request: Mapping[str, Any], text: IO[bytes], out: IO[bytes], err: IO[bytes]) -> None:
+    """Become the program: its environment, its input and output, and its end."""
     import signal
     import traceback
 
     signal.alarm(int(request["within"]))
+    os.dup2(text.fileno(), 0)
+    sys.stdin = os.fdopen(0)
+    sys.argv = ["-c", *request["arguments"]]
+    os.chdir(request["folder"])
     os.dup2(out.fileno(), 1)
     os.dup2(err.fileno(), 2)
     os.environ.clear()

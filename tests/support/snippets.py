@@ -30,6 +30,10 @@ jobs:
     environment: gpu
     steps:
 """
+OF_A_MATRIX = """\
+    strategy:
+      matrix: ${{ fromJSON(vars.MATRIX) }}
+"""
 
 
 def workflows(markdown: str) -> Iterator[tuple[int, str]]:
@@ -56,7 +60,10 @@ def _whole(text: str) -> tuple[str, str] | None:
             return None
         return "", text
     if isinstance(document, list) and all(isinstance(one, dict) and {"uses", "run"} & one.keys() for one in document):
-        return AROUND_STEPS, indent(text, " " * 6)
+        around = (
+            AROUND_STEPS.replace("    steps:\n", f"{OF_A_MATRIX}    steps:\n") if "matrix." in text else AROUND_STEPS
+        )
+        return around, indent(text, " " * 6)
     return None
 
 

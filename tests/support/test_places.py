@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from tests.support.places import Places
 places = Places(Path(sys.argv[1]), 1)
-places.take()
+places.acquire()
 print("taken", flush=True)
 sys.stdin.readline()
 places.give_back()
@@ -44,7 +44,7 @@ def test_a_place_is_one_process_s_until_it_is_given_back_or_its_process_ends(tmp
             process.stdin.write("\n")
             process.stdin.flush()
             assert process.stdout.readline() == "given back\n"
-        places.take()
+        places.acquire()
         assert places._held == 0
         process.kill()
     places.remove()
@@ -53,7 +53,7 @@ def test_a_place_is_one_process_s_until_it_is_given_back_or_its_process_ends(tmp
 
 def test_without_a_number_everyone_has_a_place(tmp_path: Path) -> None:
     places = Places(tmp_path / "places", 0)
-    places.take()
+    places.acquire()
     places.give_back()
     places.remove()
     assert list(tmp_path.iterdir()) == [tmp_path / "home"]

@@ -13,7 +13,7 @@ from pathlib import Path
 from cvl_ci.commands.collect import ending
 from cvl_ci.commands.collect.running import StillRunning
 from cvl_ci.errors import CvlError, EngineError, InputProblem, RequestError, explain_while_running
-from cvl_ci.inputs.suggest import near
+from cvl_ci.inputs.suggest import similar
 from cvl_ci.lease import Lease
 from cvl_ci.model.detached import Detached
 from cvl_ci.model.lease_name import LABEL_OWNER, LABEL_RUN
@@ -84,7 +84,7 @@ def _chosen(names: Sequence[str], *, everything: bool, tools: CollectPorts) -> l
     detached = {record.name: record for record in tools.records.all() if record.detached is not None}
     mistakes = [
         InputProblem(
-            field="NAME", value=name, problem="is not a detached run on record here", near=near(name, detached)
+            field="NAME", value=name, problem="is not a detached run on record here", near=similar(name, detached)
         )
         for name in names
         if name not in detached

@@ -118,7 +118,7 @@ class _Drill:
             self._run.close()
             if self._run.lease and (receipt is None or not receipt.is_gone):
                 self._last_resort(has_receipt=receipt is not None)
-        return receipt if receipt.is_gone else replace(receipt, checks=self._receipt(self._look()).checks)
+        return receipt if receipt.is_gone else replace(receipt, checks=self._receipt(self._list_resources()).checks)
 
     def _last_resort(self, *, has_receipt: bool) -> None:
         """Take down the rest of the run. `told`: a receipt lists the leftovers; without one, raise an error."""
@@ -144,16 +144,18 @@ class _Drill:
 
     def _is_there(self) -> bool:
         phase = self._wanted.phase
-        is_reached = self._run.reaches(phase, within=PHASE_SECONDS)
+        is_reached = self._run.wait_for_phase(phase, within=PHASE_SECONDS)
         if is_reached and phase is Phase.PROVISIONING:
             # A death before a machine exists would prove nothing.
-            is_reached = self._run.comes_to(lambda: self._run.has_requested, PHASE_SECONDS) and self._machine_is_seen()
+            is_reached = (
+                self._run.wait_until(lambda: self._run.has_requested, PHASE_SECONDS) and self._machine_is_seen()
+            )
         return is_reached and self._run.phase is phase
 
     def _machine_is_seen(self) -> bool:
         """Wait until the provider shows a machine. Ask a silent provider again, like one without machines."""
         while True:
-            resources, _silent = self._look().read()
+            resources, _silent = self._list_resources().read()
             if resources:
                 return True
             if self._run.wait(within=0.5) is not None or self._clock.now() > self._latest:
@@ -162,7 +164,7 @@ class _Drill:
     def _not_killed(self) -> Receipt:
         """Let the run end by its own main, and return the reason why nothing was killed."""
         self._run.wait(within=WORK_SECONDS)
-        answer = self._look()
+        answer = self._list_resources()
         last = next((line for line in reversed(self._run.lines) if line.strip()), "it printed nothing")
         problem = f"the run ended, hung or went on before it was caught in {self._wanted.phase.value}: {last}"
         return replace(self._receipt(answer), problem=problem)
@@ -171,7 +173,7 @@ class _Drill:
 
     def _killed_receipt(self) -> Receipt:
         self._kill()
-        killed, answer = self._clock.monotonic(), self._look()
+        killed, answer = self._clock.monotonic(), self._list_resources()
         resources, silent = answer.read()
         receipt = replace(self._receipt(answer), seen_after_kill=sum(not resource.ending for resource in resources))
         unheard = f", and no answer came from {'; '.join(silent)}" if silent else ""
@@ -181,7 +183,7 @@ class _Drill:
         for line in range(receipt.first, REAPER + 1):
             if line > receipt.first:
                 self._say(f"line {line - 1} did not catch it")
-                self._run.lose()  # also if it only hangs
+                self._run.kill_all()  # also if it only hangs
             answer, since = self._until_none(self._called_in(line))
             receipt = replace(receipt, checks=self._receipt(answer).checks, at=self._clock.now())
             if since is not None:
@@ -207,7 +209,7 @@ class _Drill:
         elif kill == words.SIGKILL:
             self._run.kill()
         elif kill == words.RUNNER_LOST:
-            self._run.lose()
+            self._run.kill_all()
         else:
             with self._launcher.outage(kill):
                 self._clock.sleep(OUTAGE_SECONDS)
@@ -228,7 +230,7 @@ class _Drill:
         patience = WORK_SECONDS if worker else max(AFTERWARDS_SECONDS, self._latest - self._clock.now())
         until, at_work = self._clock.monotonic() + patience, worker is not None
         while True:
-            start, answer = self._clock.monotonic(), self._look()
+            start, answer = self._clock.monotonic(), self._list_resources()
             if at_work and worker is not None and worker.wait(within=0.0) is not None:
                 at_work, until = False, min(until, start + AFTERWARDS_SECONDS)
             since = (start if since is None else since) if self._receipt(answer).is_gone else None
@@ -243,7 +245,7 @@ class _Drill:
         """Return the line that gets the credit: main, if the provider accepted main's request before main died."""
         return MAIN if self._wanted.phase is Phase.RELEASING and not receipt.seen_after_kill else line
 
-    def _look(self) -> InventoryResult:
+    def _list_resources(self) -> InventoryResult:
         """Ask the provider, and no other source. A cloud out of reach gives no answer."""
         try:
             return self._cloud.inventory.find(lease=self._run.lease or None, locations=[self._asked_location])

@@ -80,7 +80,7 @@ class Ensuring:
             yield _LockState(failure=other.failure)
             return
         holder = _Holder(self.shelf, key=key, owner=self.owner, clock=self.clock)
-        if not holder.take(stored[1] if stored else ""):
+        if not holder.acquire(stored[1] if stored else ""):
             yield _LockState()
             return
         with holder:
@@ -108,7 +108,7 @@ class _Holder:
         self._over = threading.Event()
         self._renewing = threading.Thread(target=self._renew, name="model lock", daemon=True)
 
-    def take(self, version: str) -> bool:
+    def acquire(self, version: str) -> bool:
         return self._write(until=self._clock.now() + LOCK_SECONDS, replaces=version)
 
     def __enter__(self) -> None:

@@ -13,7 +13,7 @@ from cvl_ci.commands.models.reading import Reading, UploadStopped
 from cvl_ci.commands.models.sending import Sending
 from cvl_ci.commands.models.shelf import Shelf
 from cvl_ci.errors import InputProblem, RequestError
-from cvl_ci.inputs.suggest import near
+from cvl_ci.inputs.suggest import similar
 from cvl_ci.model.snapshot import Manifest, ModelFile, Snapshot
 from cvl_ci.ports import Clock
 from cvl_ci.ports.models import ModelSource
@@ -33,7 +33,7 @@ class UploadRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
-class UploadTools:
+class UploadPorts:
     """`tell` receives lines of progress, and `pause` replaces the waiting for a busy source."""
 
     source: ModelSource
@@ -53,7 +53,7 @@ class UploadedModel:
     moved_files: int
 
 
-def upload(request: UploadRequest, tools: UploadTools) -> UploadedModel:
+def upload(request: UploadRequest, tools: UploadPorts) -> UploadedModel:
     """Store the selected files of a model. Raises CvlError; the next upload then continues."""
     stopped = threading.Event()
     reading = Reading(
@@ -104,7 +104,7 @@ def _selected(snapshot: Snapshot, patterns: Sequence[str]) -> list[ModelFile]:
             field="FILES",
             value=pattern,
             problem=f"names no file of {snapshot.repo} at {snapshot.commit[:12]}",
-            near=near(pattern, [file.path for file in snapshot.files]),
+            near=similar(pattern, [file.path for file in snapshot.files]),
         )
         for pattern in patterns
         if not any(fnmatch.fnmatchcase(file.path, pattern) for file in snapshot.files)

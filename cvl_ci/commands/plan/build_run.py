@@ -108,7 +108,7 @@ def _example(
     mistakes: list[InputProblem] = []
     needed = ResourceRequest()
     try:
-        needed = resources.needs(described.declared, sources=described.code(texts), known_gpus=known_gpus)
+        needed = resources.request(described.declared, sources=described.code(texts), known_gpus=known_gpus)
     except Wrong as wrong:
         if explicit_gpu is None:
             problem = f"names the GPU {wrong.display!r}, which {wrong.problem}" if wrong.display else wrong.problem

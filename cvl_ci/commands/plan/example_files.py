@@ -7,19 +7,19 @@ from pathlib import Path
 
 from cvl_ci.planning import example, example_files, presets, python_packages
 from cvl_ci.planning.example import Example
-from cvl_ci.planning.example_files import ExamplePath, Subject
+from cvl_ci.planning.example_files import ExamplePath, ExampleSources
 from cvl_ci.ports import Checkout, CheckoutFile, Paths
 
 
 class Belonging:
     """Files of one example. `gone`: paths that the checkout once held; a change of them counts as well."""
 
-    def __init__(self, subject: Subject, *, checkout: Checkout, lost_paths: Iterable[str] = ()) -> None:
+    def __init__(self, subject: ExampleSources, *, checkout: Checkout, lost_paths: Iterable[str] = ()) -> None:
         self._checkout = checkout
         paths = checkout.paths()
         lost = {*lost_paths} - paths.files
         tree = Paths([*paths.files, *lost]) if lost else paths
-        self._parts = example_files.parts(subject, tree=tree, read=self._read)
+        self._parts = example_files.paths(subject, tree=tree, read=self._read)
 
     def entries(self) -> Sequence[CheckoutFile]:
         """Return the files for the machine."""
@@ -55,13 +55,13 @@ class Belonging:
 
 def subject(
     described: Example, *, texts: Mapping[str, str], globs: tuple[str, ...] | None, checkout: Checkout
-) -> Subject:
+) -> ExampleSources:
     """Return the subject of the rule.
 
     `texts`: by their paths below the example. `globs`: those of this run, which replace the example's own.
     """
     sources = {python_packages.join(described.directory, path): text for path, text in texts.items()}
-    return Subject(
+    return ExampleSources(
         directory=described.directory,
         texts={
             **sources,

@@ -13,7 +13,9 @@ from cvl_ci.result.units import dollars, size
 
 REGION = "us-east-1"
 """The region in which SkyPilot makes a bucket of S3 without another request: sky/data/storage.py, S3Store."""
-UNPRICED = "its provider bills it, and the quote does not include it"
+UNPRICED = "its provider bills it"
+RUNPOD = "RunPod bills $0.07 for a GB and month, and $0.05 above 1 TB"
+"""docs.runpod.io/get-started/billing-information, "Network volume billing". RunPod tells no size before the mount."""
 _HOW = {
     MountMode.COPY: "copied before the job, and checked",
     MountMode.CACHED: "read on demand, written back",
@@ -22,9 +24,10 @@ _HOW = {
 
 
 def lines(plan: RunPlan) -> Iterator[str]:
+    price = RUNPOD if any(place.cloud == "runpod" for place in plan.machines.locations) else UNPRICED
     for target, entry in volume_rules.volumes(plan).items():
         volume = entry.get("name") if isinstance(entry, Mapping) else entry
-        yield f"{target} is the volume {volume}, which exists already and stays; {UNPRICED}"
+        yield f"{target} is the volume {volume}, which exists already and stays; {price}. The quote does not include it"
     for mount in plan.files.mounts:
         if mount.volume:
             continue

@@ -116,7 +116,7 @@ def _facts(plan: RunPlan) -> str:
         ("image", plan.work.image or ""),
         ("needs", machine(plan.machines.needs)),
         ("nodes", str(plan.machines.num_nodes) if plan.machines.num_nodes > 1 else ""),
-        ("turns", _turns(plan)),
+        ("turns", _trials_line(plan)),
         ("where", "" if has_own_locations else places_text),
         ("files", f"{count} file{'' if count == 1 else 's'}, {size(total)}"),
         ("not sent", plan.files.not_sent),
@@ -153,6 +153,7 @@ def _service(plan: RunPlan) -> list[str]:
     return [
         f"{service.kind.value} on port {service.port}",
         f"port {service.public_port} is open for {networks}, with the token",
+        *([f"HTTPS with your certificate, as {service.domain or 'its address'}"] if service.tls else []),
         *service.sources,
         f"ready within {duration(service.probe.initial_delay_seconds)}",
         f"its machine ends itself {duration(service.ttl_minutes * 60)} after its first answer",
@@ -182,7 +183,7 @@ def _detached(plan: RunPlan) -> str:
     return f"its results go to {plan.detach.place}, and its machine ends itself; fetch them by `cvl-ci collect NAME`"
 
 
-def _turns(plan: RunPlan) -> str:
+def _trials_line(plan: RunPlan) -> str:
     if plan.trials.base is None:
         return f"{plan.trials.repeat} on one machine" if plan.trials.repeat > 1 else ""
     return f"{plan.trials.repeat} of each, next to {plan.trials.base.ref} ({plan.trials.base.commit[:12]})"

@@ -56,6 +56,7 @@ def facts(service: ServicePlan) -> list[str]:
     return [
         f"{service.kind.value} on port {service.port}, {service.replicas} replicas",
         f"port {service.port} of each replica is open for any address, without a token",
+        *(["the certificate is not used"] if service.tls else []),
         *service.sources,
         f"ready within {duration(service.probe.initial_delay_seconds)}",
     ]

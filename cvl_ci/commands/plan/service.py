@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import secrets
 import shlex
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 
-from cvl_ci.commands.plan import replicas
+from cvl_ci.commands.plan import replicas, tls
 from cvl_ci.errors import InputProblem, RequestError
 from cvl_ci.inputs.deploy_inputs import DeployInputs
 from cvl_ci.inputs.parsers import Wrong
@@ -16,7 +17,7 @@ from cvl_ci.model.checkpoint_plan import CheckpointPlan
 from cvl_ci.model.location import SANDBOX
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.model.service import READY_SECONDS, TTL_MINUTES, WORLD, ServicePlan, token_digest
-from cvl_ci.planning import safe_yaml
+from cvl_ci.planning import answer_schema, safe_yaml
 from cvl_ci.planning import service as services
 from cvl_ci.ports import Checkout
 
@@ -70,6 +71,18 @@ def with_service(
     except Wrong as wrong:
         name = plan.work.example or plan.title
         mistakes.append(InputProblem(field="example", value=name, problem=wrong.problem, near=wrong.near))
+    schema = None
+    if inputs.smoke_schema:
+        try:
+            schema = _schema(plan, checkout, inputs.smoke_schema)
+        except Wrong as wrong:
+            field = spelling.of("smoke_schema")
+            mistakes.append(InputProblem(field=field, value=inputs.smoke_schema, problem=wrong.problem))
+    now = time.time()
+    encryption, of_encryption = tls.read(
+        inputs, now=now, until=now + plan.limits.longest_minutes * 60, spelling=spelling
+    )
+    mistakes += of_encryption
     if mistakes or service is None:
         raise RequestError(mistakes)
     probe = service.probe
@@ -84,12 +97,23 @@ def with_service(
             ttl_minutes=inputs.ttl or TTL_MINUTES,
             allow=inputs.allow or WORLD,
             token_digest=token_digest(token),
+            smoke_schema=schema,
+            tls=encryption,
+            sources=(*service.sources, *([f"each smoke answer matches {inputs.smoke_schema}"] if schema else [])),
         ),
         machines=replace(plan.machines, recoveries=0),
         checkpoints=CheckpointPlan(),
         limits=replace(plan.limits, keep_minutes=0),
         warnings=tuple(text for text in plan.warnings if "probably never ends" not in text),
     )
+
+
+def _schema(plan: RunPlan, checkout: Checkout, name: str) -> Mapping[str, object]:
+    try:
+        content = checkout.read(_joined(plan.work.directory, name), limit=answer_schema.LARGEST_BYTES + 1)
+    except OSError:
+        raise Wrong(f"is no file of {plan.work.directory}") from None
+    return answer_schema.read(content)
 
 
 def _ready_seconds(plan: RunPlan, inputs: DeployInputs) -> float:
@@ -121,7 +145,7 @@ def _files(plan: RunPlan, checkout: Checkout) -> services.ServerFiles:
     words = _words(line)
     scripts = [_joined(directory, word) for word in words if paths.is_file(_joined(directory, word))]
     own = [_joined(directory, name) for name in sorted(paths.children(directory)) if name.endswith(".py")]
-    document = _document(checkout, _joined(directory, "example.yaml"))
+    document = _read_yaml(checkout, _joined(directory, "example.yaml"))
     # The script's own arguments follow its name.
     after = next((at + 1 for at, word in enumerate(words) if _joined(directory, word) in scripts), len(words))
     return services.ServerFiles(
@@ -142,7 +166,7 @@ def _about(document: Mapping[str, object], preset: str) -> str:
     return str(one.get("description") or "") if isinstance(one, Mapping) else ""
 
 
-def _document(checkout: Checkout, path: str) -> Mapping[str, object]:
+def _read_yaml(checkout: Checkout, path: str) -> Mapping[str, object]:
     try:
         return safe_yaml.load_mapping(checkout.read(path, limit=safe_yaml.LARGEST_BYTES + 1))
     except (OSError, safe_yaml.Unreadable):

@@ -55,7 +55,7 @@ class MachineJobs:
             self._is_open = False
             self._changed.notify_all()
 
-    def take(self, seconds: float) -> QueuedTurn | None:
+    def next_job(self, seconds: float) -> QueuedTurn | None:
         """Wait for the next job. None: none came in these seconds, or none will come."""
         with self._changed:
             self._changed.wait_for(lambda: self._next is not None or not self._is_open, seconds)
@@ -133,6 +133,8 @@ class QueueMachines:
     def before(self, name: str) -> tuple[str, ...]:
         """Return the jobs whose files this one finds on its machine."""
         job = self._jobs[name]
+        if job.clean:
+            return ()
         own = [need for need in job.needs if need not in job.inputs_from]
         return tuple(need for need in own if job.machine is not None and self._jobs[need].machine == job.machine)
 
@@ -170,14 +172,15 @@ def limits(plans: Iterable[RunPlan]) -> Limits:
 
 def notes(queue: Queue) -> list[str]:
     """Return one line about each machine that several jobs share."""
-    by_key: dict[str, list[str]] = {}
+    by_key: dict[str, list[QueueJob]] = {}
     for job in queue.jobs:
         if job.machine is not None:
-            by_key.setdefault(job.machine, []).append(job.id)
+            by_key.setdefault(job.machine, []).append(job)
     return [
-        f"machine {key}: {', '.join(names)} run in turn on one machine, in one working directory"
-        for key, names in by_key.items()
-        if len(names) > 1
+        f"machine {key}: {', '.join(job.id for job in jobs)} run in turn on one machine, "
+        f"{'which is cleaned after each' if jobs[0].clean else 'in one working directory'}"
+        for key, jobs in by_key.items()
+        if len(jobs) > 1
     ]
 
 
@@ -193,15 +196,45 @@ def mistakes(queue: Queue, plans: Mapping[str, RunPlan]) -> list[InputProblem]:
             # Post knows a queue's leases by the names of its jobs, and a waiting machine has the name of another run.
             problem = "goes without a queue, whose jobs share a machine by `machine: KEY`"
             problems.append(InputProblem(field=f"job {job.id}: reuse", value=reuse.key, problem=problem))
+        if job.machine is None and job.clean:
+            problem = "goes with `machine` alone: a machine of its own has no further job"
+            problems.append(InputProblem(field=f"job {job.id}: clean", value="true", problem=problem))
         if job.machine is None or job.id not in plans:
             continue
         plan, other = plans[job.id], first.setdefault(job.machine, job)
+        problems += _of_cleaning(job, other, queue)
         for field, value, problem in _alone(plan):
             problems.append(InputProblem(field=f"job {job.id}: {field}", value=value, problem=problem))
         for field, value, other_value in _differences(plan, plans[other.id]):
             problem = f"is another than in job {other.id} ({other_value}), and both use the machine {job.machine}"
             problems.append(InputProblem(field=f"job {job.id}: {field}", value=value, problem=problem))
     return problems
+
+
+def _of_cleaning(job: QueueJob, other: QueueJob, queue: Queue) -> Iterator[InputProblem]:
+    """Yield the mistakes about a machine that is cleaned: either after each of its jobs, or after none."""
+    if job.clean is not other.clean:
+        problem = f"is another than in job {other.id}, and both use the machine {job.machine}"
+        yield InputProblem(field=f"job {job.id}: clean", value=str(job.clean).lower(), problem=problem)
+    keys = {one.id: one.machine for one in queue.jobs}
+    lost = [need for need in job.needs if job.clean and keys[need] == job.machine and need not in job.inputs_from]
+    if lost:
+        problem = "names a job whose files are removed from the machine: use `inputs: {from: ID}`"
+        yield InputProblem(field=f"job {job.id}: needs", value=", ".join(lost), problem=problem)
+
+
+def of_job(job: QueueJob, plan: RunPlan) -> RunPlan:
+    """Return the plan of a job with the facts of its machine."""
+    return replace(plan, machines=replace(plan.machines, is_cleaned=job.clean and job.machine is not None))
+
+
+def machine_of(plan: RunPlan) -> str:
+    """Return a text that is equal for plans that can share a machine; empty: this one needs its own."""
+    if next(_alone(plan), None) is not None or plan.machines.reuse is not None or plan.detach.place is not None:
+        return ""
+    machines = plan.machines
+    facts = (machines.num_nodes, machines.locations, sorted(machines.unfit_clouds), machines.spot, plan.work.image)
+    return repr((*facts, machines.needs))
 
 
 def _alone(plan: RunPlan) -> Iterator[tuple[str, str, str]]:

@@ -38,7 +38,7 @@ def _is_own(
             f"itself: unless a run uses it, by {moment(first.deadline)}. To end it now: cvl-ci down {name}"
         )
         return False
-    lock = locks.take(lock_name(first.labels.get(LABEL_REUSER, ""), key))
+    lock = locks.acquire(lock_name(first.labels.get(LABEL_REUSER, ""), key))
     if lock is not None:
         stack.callback(lock.release)
     record = records.read(name) or first  # another process may have written it before it let the lock go

@@ -19,6 +19,7 @@ from cvl_ci.commands.run.outcome import is_fit_for_another, outcome
 from cvl_ci.commands.run.stages import Stages
 from cvl_ci.commands.run.state import Launches, MachineSharing, RunPorts, RunState, Timeline
 from cvl_ci.commands.run.transitions import Stage
+from cvl_ci.errors import explain_while_running
 from cvl_ci.lease import Lease
 from cvl_ci.model.limits import RELEASE_MINUTES, Limits
 from cvl_ci.model.offer import Quote
@@ -147,6 +148,8 @@ class _SharedMachine:
                 return
             served.state.enter(None)
             served.ended_at, served.result = clock.now(), outcome(served.state)
+            if not self._is_clean(served, cloud, lease):
+                return
             self.turns.finish(served.turn, served.result)
             turn = self.turns.next(until=last)
             if turn is None:
@@ -154,6 +157,19 @@ class _SharedMachine:
             state = self._begin(turn, before=served.state)
             with steps.failures_kept(state), self._staged(state) as staged:
                 Stages(state, cloud, lease, staged).carry_out(Stage.SUBMIT)
+
+    def _is_clean(self, served: _Served, cloud: Cloud, lease: Lease) -> bool:
+        """Clean the machine after a job whose plan requests it. A machine in doubt takes no further job."""
+        if not served.turn.plan.machines.is_cleaned:
+            return True
+        try:
+            cloud.machines.clean(lease.name)
+        except Exception as error:  # noqa: BLE001  the job has ended, and its end stands
+            self.served[0].state.facts.warnings.append(
+                f"The machine is not clean for a further job, so cvl-ci takes it down: {explain_while_running(error)}"
+            )
+            return False
+        return True
 
     def _begin(self, turn: Turn, *, before: RunState | None = None) -> RunState:
         clock = self.tools.clock
@@ -179,8 +195,8 @@ class _SharedMachine:
         refuse_links(folder, *(folder.with_name(f"{folder.name}.{kind}") for kind in ("log", "json")))
         state.enter(Phase.STAGING)
         steps.bring_models(state)
-        if state.cloud is not None:
-            mount_sources.require(state.plan, state.cloud.contents, state.tools.reporter.progress)
+        if (cloud := state.cloud) is not None:
+            mount_sources.require(state.plan, cloud.contents, state.tools.reporter.progress, hub=cloud.hub)
         steps.tell_files(state.plan, state.tools)
         with self.tools.staging.staged(state.plan.files.staged, commits=state.plan.files.commits) as staged:
             yield staged

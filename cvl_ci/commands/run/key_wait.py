@@ -25,19 +25,18 @@ def key_held(state: RunState) -> Iterator[None]:
         return
     if locks is None:
         raise EngineError("This entry point has no machines that wait between runs.")
-    lock = _wait_for_lock(state, reuse)
+    state.launches.key_lock = _wait_for_lock(state, reuse)
     try:
         yield
     finally:
-        if lock is not None:
-            lock.release()
+        state.launches.release_key()
 
 
 def _wait_for_lock(state: RunState, reuse: ReusePlan) -> KeyLock | None:
     locks, wait = state.tools.locks, Wait(state, reuse)
     name = lock_name(state.owner.user_id, reuse.key)
     while locks is not None:
-        if (lock := locks.take(name)) is not None:
+        if (lock := locks.acquire(name)) is not None:
             wait.end()
             return lock
         if not wait.goes_on():
@@ -65,6 +64,7 @@ class Wait:
             limits = replace(state.plan.limits, keep_minutes=0.0, keeps_after_success=False)
             alone = replace(state.plan.machines, reuse=None)
             state.plan = replace(state.plan, machines=alone, limits=limits)
+            state.launches.release_key()
             return False
         if self._began is None:
             state.tools.reporter.show(f"{words}; this run waits for it, and costs nothing")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from cvl_ci.commands.run import detaching, serving, spending, trials
 from cvl_ci.commands.run.state import RunState
 from cvl_ci.model.outcome import Ending, FileResult, MachineResult, Measurements, Outcome, Timing
+from cvl_ci.model.reuse import MachineUse
 from cvl_ci.result.benchmark import files as metric_files
 from cvl_ci.result.benchmark.readings import Readings
 from cvl_ci.result.conclusion import NO_PAST, Conclusion, Past, conclude
@@ -92,7 +94,7 @@ def outcome(state: RunState) -> Outcome:
             recoveries=tuple(state.launches.recoveries),
             states_after=state.facts.fetched.states_after,
             service=state.service,
-            use=state.sharing.use if state.sharing else None,
+            use=_use(state),
         ),
         timing=Timing(
             phases=dict(state.timeline.phases), duration_seconds=state.tools.clock.monotonic() - state.timeline.started
@@ -107,6 +109,15 @@ def outcome(state: RunState) -> Outcome:
         release=state.facts.release,
         warnings=tuple(warnings),
     )
+
+
+def _use(state: RunState) -> MachineUse | None:
+    """Return the use of a machine that waits between runs, with the cost that no other run counts.
+
+    The run tells that cost in any case: it may have a machine of its own, or none.
+    """
+    use, uncounted = state.sharing.use if state.sharing else None, state.facts.uncounted
+    return replace(use, uncounted_usd=uncounted.uncounted_usd) if use and uncounted else use or uncounted
 
 
 def _with_place(conclusion: Conclusion, state: RunState) -> str:

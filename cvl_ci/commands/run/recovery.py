@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from cvl_ci.commands.run import spending
 from cvl_ci.commands.run.state import RunState
-from cvl_ci.lease import Lease
+from cvl_ci.lease import SETTLE_SECONDS, Lease
 from cvl_ci.model.budget import Fleet
 from cvl_ci.model.checkpoint_plan import CheckpointPlan, StoredCheckpoint, folder_of
 from cvl_ci.model.fitness import Fitness
@@ -17,6 +17,7 @@ from cvl_ci.model.loss import LossKind, Lost, Recovery
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.model.release import Release
 from cvl_ci.result.ledger import Ends
+from cvl_ci.result.machine_lives import lives_by_attempt
 
 ATTEMPT_VARIABLE = "CVL_ATTEMPT"
 """The number of the machines that run the job, from 1."""
@@ -60,13 +61,50 @@ def _is_worth_a_launch(state: RunState, launch: Launch, *, deadline: float) -> b
     return min(_seconds_of_job(state), deadline - now - reserve, paid - reserve) >= SHORTEST_SECONDS
 
 
-def asked_provider(state: RunState, lease: Lease) -> Lost | None:
+def unfinished_launch(state: RunState) -> Launch | None:
+    """Return the machines of a launch that failed after the provider gave them, and before they had the job.
+
+    None: every place refused, or the request is so new that the provider's list may lack its machines.
+    """
+    last = state.launches.attempts[-1] if state.launches.attempts else None
+    if last is None or last.error is not None or last.is_bound:
+        return None
+    if state.tools.clock.now() - last.requested_at < SETTLE_SECONDS:
+        return None
+    return Launch(
+        cluster=state.owner.name if state.lease is None else state.lease.name,
+        cloud=last.cloud,
+        region=last.region,
+        zone=last.zone,
+        instance_type=last.instance_type,
+        accelerators={},
+        spot=last.spot,
+        num_nodes=state.plan.machines.num_nodes,
+        hourly_usd=last.hourly_usd,
+        created_at=last.requested_at,
+    )
+
+
+def existed(state: RunState, lease: Lease) -> bool:
+    """Return whether the provider dates all machines of the latest request, ended ones too.
+
+    A request that never arrived made none, so their absence shows no loss. SkyPilot removes no machine that it could
+    not set up (sky/backends/cloud_vm_ray_backend.py, _provision). So a machine that existed and is missing was taken.
+    """
+    attempts = state.launches.attempts
+    lives = lives_by_attempt(attempts, lease.dates().lives)
+    return len(lives.get(len(attempts), ())) >= state.plan.machines.num_nodes
+
+
+def asked_provider(state: RunState, lease: Lease, launch: Launch | None) -> Lost | None:
     """Return the loss of machines that do not answer, by the provider's own list; None: it shows them, or is silent.
 
     SkyPilot forgets a cluster once it notices that its machines are gone. Its records then answer no question.
     """
-    launch, count = state.launches.current, lease.count_machines()
-    if launch is None or count is None or count >= launch.num_nodes:
+    if launch is None:
+        return None
+    count = lease.count_machines()
+    if count is None or count >= launch.num_nodes:
         return None
     why = f"the provider shows {count} of its {launch.num_nodes} nodes"
     if state.tools.clock.now() >= lease.record.deadline:

@@ -88,13 +88,10 @@ def enter(state: RunState, cloud: Cloud, *, lease_of: Callable[[LeaseRecord], Le
     if reuse.secret is not None:
         entered = _enter_shared(state, cloud, reuse, lease_of)
     else:
-        waiting = ((one, _problem(state, reuse, one.record)) for one in map(lease_of, _records(state, reuse)))
+        waiting = ((one, _problem(state, reuse, one.record)) for one in map(lease_of, _records_of_key(state, reuse)))
         entered = _enter_first(state, cloud, reuse, waiting)
-    uncounted_usd = state.facts.uncounted_usd or None
-    if entered is not None and state.sharing is not None and state.sharing.use is not None:
-        state.sharing = replace(state.sharing, use=replace(state.sharing.use, uncounted_usd=uncounted_usd))
-    else:
-        use = MachineUse(key=reuse.key, entered_at=state.tools.clock.now(), uncounted_usd=uncounted_usd)
+    if entered is None:
+        use = MachineUse(key=reuse.key, entered_at=state.tools.clock.now())
         is_alone = state.plan.machines.reuse is None
         new = MachineSharing(limits=state.plan.limits, is_further=False, use=use)
         state.sharing = None if is_alone else new
@@ -138,10 +135,10 @@ def _enter_shared(
     """Enter a machine that any runner launched. Wait for one in use, or take a new one, as the plan says."""
     wait = Wait(state, reuse, look_seconds=LOOK_AT_PROVIDER_SECONDS)
     while True:
-        records, is_complete = shared_machines.records(state, cloud, reuse)
+        records, is_complete = shared_machines.records_of_key(state, cloud, reuse)
         candidates, is_busy = _take_machines(state, cloud, reuse, map(lease_of, records))
         names = {record.name for record in records}
-        vanished = [one for one in _records(state, reuse) if one.name not in names] if is_complete else []
+        vanished = [one for one in _records_of_key(state, reuse) if one.name not in names] if is_complete else []
         absent = [one for one in vanished if not shared_machines.may_live(cloud.inventory, one)]
         candidates += [(lease_of(one), "the provider does not show it any more") for one in absent]
         entered = _enter_first(state, cloud, reuse, candidates)
@@ -167,7 +164,7 @@ def _take_machines(
         is_own = use is None or is_over
         if use is not None and use.state is UseState.IDLE:
             try:
-                is_own = shared_machines.take(state, cloud, lease, number=use.number)
+                is_own = shared_machines.acquire(state, cloud, lease, number=use.number)
             except CvlError as error:
                 problem = problem or f"it cannot be entered: {error.what}"
                 if not is_over:
@@ -179,7 +176,7 @@ def _take_machines(
     return own, is_busy
 
 
-def _records(state: RunState, reuse: ReusePlan) -> list[LeaseRecord]:
+def _records_of_key(state: RunState, reuse: ReusePlan) -> list[LeaseRecord]:
     """Return the open leases of the key in this repository, the newest first."""
     own = [
         record
@@ -232,7 +229,7 @@ def _enter(state: RunState, cloud: Cloud, lease: Lease, reuse: ReusePlan) -> Non
         )
     )
     launch = replace(launch, created_at=record.taken_at)
-    use = replace(use, idle_usd=_usd(state, launch, seconds=use.idle_seconds, at=now))
+    use = replace(use, idle_usd=_wait_usd(state, launch, seconds=use.idle_seconds, at=now))
     state.sharing = replace(state.sharing, use=use)
     state.launches.attempts = [_attempt(launch, at=now)]
     state.note_launch(launch)
@@ -262,13 +259,18 @@ def _end(state: RunState, lease: Lease, reuse: ReusePlan, problem: str, *, last_
         return
     since = last_use.since if last_use else lease.record.taken_at
     usd = spending.cost_since(state, release, since=since)
-    amount = "an unknown price" if usd is None else f"about {dollars(usd)}"
+    amount = (
+        "no price is known. No sum includes it: the cloud's bill has it."
+        if usd is None
+        else f"about {dollars(usd)}. The cost of this run does not include it; `cvl-ci cost` does."
+    )
     state.facts.warnings.append(
         f"The run that last used machine {lease.name} was killed, so it told no cost of the last "
-        f"{duration(state.tools.clock.now() - since)}: {amount}. The cost of this run does not include it; "
-        "`cvl-ci cost` does."
+        f"{duration(state.tools.clock.now() - since)}: {amount}"
     )
-    state.facts.uncounted_usd += usd or 0.0
+    if usd is not None:
+        before = state.facts.uncounted.uncounted_usd or 0.0 if state.facts.uncounted else 0.0
+        state.facts.uncounted = MachineUse(key=reuse.key, number=0, uncounted_usd=before + usd)
 
 
 def let_wait(state: RunState, lease: Lease) -> Release | None:
@@ -327,7 +329,8 @@ def _attempt(launch: Launch, *, at: float) -> Attempt:
     )
 
 
-def _usd(state: RunState, launch: Launch, *, seconds: float, at: float) -> float | None:
+def _wait_usd(state: RunState, launch: Launch, *, seconds: float, at: float) -> float | None:
+    """Return the cost of the machine's wait before this moment; None without a known price."""
     if not launch.hourly_usd:
         return None
     fleet = Fleet(
@@ -336,4 +339,4 @@ def _usd(state: RunState, launch: Launch, *, seconds: float, at: float) -> float
         nodes=launch.num_nodes,
         disk_gb=state.plan.machines.needs.largest_disk_gb,
     )
-    return fleet.cost_usd(seconds=seconds, at=at)
+    return fleet.cost_usd(seconds=seconds, at=at, before=max(0.0, at - seconds - launch.created_at))

@@ -53,7 +53,7 @@ def run(plan: RunPlan, *, owner: Owner, outputs: Path, tools: RunPorts) -> Outco
                 cloud.machines.warm()
                 state.enter(Phase.STAGING)
                 steps.bring_models(state)
-                mount_sources.require(plan, cloud.contents, tools.reporter.progress)
+                mount_sources.require(plan, cloud.contents, tools.reporter.progress, hub=cloud.hub)
                 steps.check_place(state, cloud)
                 mount_sources.require_results(plan.detach.of_run(owner.name), cloud.storage, tools.reporter.warning)
                 steps.tell_files(plan, tools)

@@ -10,13 +10,15 @@ from cvl_ci.commands.run import keep_alive, spending
 from cvl_ci.commands.run.state import RunState
 from cvl_ci.errors import EngineError
 from cvl_ci.lease import Lease
-from cvl_ci.model.lease_name import LABEL_SERVICE, service_label, service_url
+from cvl_ci.model.lease_name import service_labels, service_url
 from cvl_ci.model.limits import RELEASE_MINUTES
 from cvl_ci.model.outcome import EXIT_CODES, EXIT_NOT_PROVED_GONE, Ending
 from cvl_ci.model.release import Release
 from cvl_ci.model.service import ServicePlan, ServiceResult, SmokeResult, percentile
 from cvl_ci.ports import Clock, Cloud, ServiceAnswer, ServiceRequest, Services
+from cvl_ci.ports.services import LARGEST_ANSWER
 from cvl_ci.result.conclusion import Conclusion
+from cvl_ci.result.sanitize import plain
 from cvl_ci.result.service_text import smoke_line
 from cvl_ci.result.units import duration
 
@@ -36,26 +38,25 @@ _COMPLETIONS = "/v1/completions"
 class Readiness:
     """The probe of one service, as a question that the stream of its log asks."""
 
-    def __init__(self, service: ServicePlan, *, url: str, token: str, services: Services, clock: Clock) -> None:
+    def __init__(self, service: ServicePlan, *, to: ServiceRequest, services: Services, clock: Clock) -> None:
         self._service, self._services, self._clock = service, services, clock
-        self._url, self._token = url, token
+        self._to = to
         self._next_at = clock.monotonic()
         self.last = ServiceAnswer(problem="it was not asked yet")
 
     def __call__(self) -> bool:
-        """Ask at most once in PAUSE_SECONDS. Return whether the server has answered."""
+        """Ask at most once in PAUSE_SECONDS. Return whether the server has answered, or no client will trust it."""
         if self._clock.monotonic() < self._next_at:
             return False
         self.last = self._services.ask(
-            ServiceRequest(
-                url=self._url,
+            replace(
+                self._to,
                 path=self._service.probe.path,
-                token=self._token,
                 timeout_seconds=min(SHORT_SECONDS, self._service.probe.timeout_seconds),
             )
         )
         self._next_at = self._clock.monotonic() + PAUSE_SECONDS
-        return is_ready(self.last)
+        return is_ready(self.last) or self.last.is_distrusted
 
     @property
     def why_not(self) -> str:
@@ -77,9 +78,11 @@ def wait_and_smoke(state: RunState, cloud: Cloud, *, deadline: float) -> None:
     if service is None or services is None or launch is None:
         raise EngineError("There is no service to wait for.")
     clock, probe = state.tools.clock, service.probe
-    url = _url(cloud.machines.address(), service)
-    state.tools.reporter.show(f"waiting until {url}{probe.path} answers, for {duration(probe.initial_delay_seconds)}")
-    ready = Readiness(service, url=url, token=state.tools.token, services=services, clock=clock)
+    address = cloud.machines.address()
+    to = _request(address, service, token=state.tools.token)
+    waits = f"waiting until {to.url}{probe.path} answers, for {duration(probe.initial_delay_seconds)}"
+    state.tools.reporter.show(f"{waits} (at {address})" if service.domain else waits)
+    ready = Readiness(service, to=to, services=services, clock=clock)
     end = min(clock.now() + probe.initial_delay_seconds, spending.end_of_money(state, launch, deadline))
     until = min(end, deadline - RELEASE_MINUTES * 60)
     state.facts.job = cloud.jobs.follow_until(watch=state.watch, until=until, enough=ready)
@@ -88,26 +91,42 @@ def wait_and_smoke(state: RunState, cloud: Cloud, *, deadline: float) -> None:
             state.facts.lost_at = clock.now()
         state.facts.warnings.append(f"The last probe of {probe.path}: {ready.why_not}.")
         return
-    _refuse_open_door(services, url, probe.path)
+    if ready.last.is_distrusted:
+        raise EngineError(
+            f"The certificate of the service is refused: {ready.last.problem}.",
+            money="cvl-ci takes its machine down.",
+            next_step="Give the certificate and the key of this name, and compare the clocks of both computers.",
+        )
+    _refuse_open_door(services, replace(to, path=probe.path, token=""))
     seconds = max(0.0, clock.now() - launch.created_at)
-    state.service = ServiceResult(url=url, ready_seconds=seconds)
+    state.service = ServiceResult(url=to.url, ready_seconds=seconds, address=address)
     if service.smokes:
-        smoke = smoke_requests(service, url=url, token=state.tools.token, services=services, clock=clock)
+        smoke = smoke_requests(service, to=to, services=services, clock=clock)
         state.service = replace(state.service, smoke=smoke)
         state.tools.reporter.show(smoke_line(smoke))
 
 
-def _url(host: str, service: ServicePlan) -> str:
-    """Return the URL. Raise EngineError for an address that no label can hold, while the machine can still end."""
+def _request(address: str, service: ServicePlan, *, token: str) -> ServiceRequest:
+    """Return a request to the service at this address. It asks no DNS, and trusts the given certificate alone.
+
+    Raise EngineError for an address that no label can hold, while the machine can still end.
+    """
     try:
-        return service_url(service_label(host, service.public_port))
+        url = service_url(_labels(address, service))
     except ValueError as error:
         raise EngineError(f"The machine has no address for a service: {error}.") from error
+    chain = service.tls.chain if service.tls is not None else ""
+    return ServiceRequest(url=url, token=token, address=address, chain=chain)
 
 
-def _refuse_open_door(services: Services, url: str, path: str) -> None:
+def _labels(address: str, service: ServicePlan) -> dict[str, str]:
+    is_encrypted = service.tls is not None
+    return service_labels(address, service.public_port, is_encrypted=is_encrypted, domain=service.domain)
+
+
+def _refuse_open_door(services: Services, request: ServiceRequest) -> None:
     """Raise EngineError unless a request without the token is refused. No service is handed over that is open."""
-    answer = services.ask(ServiceRequest(url=url, path=path))
+    answer = services.ask(request)
     if answer.status == 401 and answer.is_from_proxy:
         return
     raise EngineError(
@@ -117,18 +136,16 @@ def _refuse_open_door(services: Services, url: str, path: str) -> None:
     )
 
 
-def smoke_requests(service: ServicePlan, *, url: str, token: str, services: Services, clock: Clock) -> SmokeResult:
+def smoke_requests(service: ServicePlan, *, to: ServiceRequest, services: Services, clock: Clock) -> SmokeResult:
     """Send up to SMOKE_REQUESTS requests, within SMOKE_SECONDS, and return their figures. A slow server gets one."""
     path, body = service.probe.path, b""
-    if service.kind.is_openai_compatible and (model := _model(services, url, token)):
+    if service.kind.is_openai_compatible and (model := _model(services, to)):
         path, body = _COMPLETIONS, json.dumps({**PROMPT, "model": model}).encode()
     end = clock.monotonic() + SMOKE_SECONDS
     answers: list[ServiceAnswer] = []
     while len(answers) < SMOKE_REQUESTS and (not answers or clock.monotonic() < end):
         seconds_left = max(1.0, end - clock.monotonic())
-        answers.append(
-            services.ask(ServiceRequest(url=url, path=path, token=token, body=body, timeout_seconds=seconds_left))
-        )
+        answers.append(services.ask(replace(to, path=path, body=body, timeout_seconds=seconds_left)))
     good = [answer for answer in answers if is_ready(answer)]
     bad = next((answer for answer in answers if not is_ready(answer)), None)
     times = [answer.seconds for answer in good] or [0.0]
@@ -136,17 +153,29 @@ def smoke_requests(service: ServicePlan, *, url: str, token: str, services: Serv
         path=path,
         requests=len(answers),
         status=answers[-1].status,
-        is_json=bool(good) and all(_document(answer.body) is not None for answer in good),
+        is_json=bool(good) and all(_parse_json(answer.body) is not None for answer in good),
         p50_seconds=percentile(times, 0.5),
         p95_seconds=percentile(times, 0.95),
         tokens_per_second=_tokens_per_second(good) if body else None,
         problem="" if bad is None else f"{len(answers) - len(good)} of {len(answers)}: {bad.problem or bad.status}",
+        mismatch=_mismatch(service, good, bad, services=services),
     )
 
 
-def _model(services: Services, url: str, token: str) -> str:
+def _mismatch(service: ServicePlan, good: list[ServiceAnswer], bad: ServiceAnswer | None, *, services: Services) -> str:
+    """Return how the first answer that the schema does not allow differs from it. A missing answer matches nothing."""
+    if service.smoke_schema is None:
+        return ""
+    if bad is not None:
+        return f"a request got no good answer ({plain(bad.problem) or bad.status})"
+    if any(len(answer.body) >= LARGEST_ANSWER for answer in good):
+        return f"the answer has {LARGEST_ANSWER >> 10} KiB or more, and cvl-ci reads no more"
+    return services.mismatch(service.smoke_schema, list(dict.fromkeys(answer.body for answer in good)))
+
+
+def _model(services: Services, to: ServiceRequest) -> str:
     """Return the model that the server names; empty if it names none."""
-    document = _document(services.ask(ServiceRequest(url=url, path="/v1/models", token=token)).body)
+    document = _parse_json(services.ask(replace(to, path="/v1/models")).body)
     models = document.get("data") if isinstance(document, Mapping) else None
     first = models[0] if isinstance(models, list) and models else None
     name = first.get("id") if isinstance(first, Mapping) else None
@@ -157,7 +186,7 @@ def _tokens_per_second(answers: list[ServiceAnswer]) -> float | None:
     """Return the tokens that the server counted, by the seconds of the answers. None: it counted none."""
     tokens, seconds = 0.0, 0.0
     for answer in answers:
-        document = _document(answer.body)
+        document = _parse_json(answer.body)
         usage = document.get("usage") if isinstance(document, Mapping) else None
         count = usage.get("completion_tokens") if isinstance(usage, Mapping) else None
         if isinstance(count, int) and not isinstance(count, bool) and 0 < count < 1_000_000:
@@ -165,7 +194,7 @@ def _tokens_per_second(answers: list[ServiceAnswer]) -> float | None:
     return tokens / seconds if seconds > 0 else None
 
 
-def _document(body: bytes) -> object:
+def _parse_json(body: bytes) -> object:
     try:
         return json.loads(body)
     except (ValueError, RecursionError):
@@ -178,7 +207,8 @@ def keep_service(state: RunState, lease: Lease) -> Release | None:
     facts = state.facts
     if service is None or launch is None or result is None or facts.failure is not None or facts.cancelled:
         return None
-    host = result.url.removeprefix("http://").rpartition(":")[0]
+    if result.smoke is not None and result.smoke.mismatch:
+        return None
     return keep_alive.keep(
         lease,
         plan=state.plan,
@@ -187,7 +217,7 @@ def keep_service(state: RunState, lease: Lease) -> Release | None:
         clock=state.tools.clock,
         say=facts.warnings.append,
         minutes=service.ttl_minutes,
-        labels={LABEL_SERVICE: service_label(host, service.public_port)},
+        labels=_labels(result.address, service),
     )
 
 
@@ -199,6 +229,13 @@ def conclusion(state: RunState, *, of_job: Conclusion) -> Conclusion:
     if facts.release is not None and not facts.release.gone and facts.release.kept is None:
         return Conclusion(ending=Ending.FAILED, reason=of_job.reason, exit_code=EXIT_NOT_PROVED_GONE)
     if state.service is not None:
+        if state.service.smoke is not None and state.service.smoke.mismatch:
+            return Conclusion(
+                ending=Ending.FAILED,
+                reason=f"An answer of the service does not match its schema: {plain(state.service.smoke.mismatch)}.",
+                exit_code=EXIT_ENDED,
+                advice=f"The request was to {state.service.smoke.path}. Correct the server, or `smoke_schema`.",
+            )
         if facts.release is not None and facts.release.kept is None:
             reason = "The service answered, but its machine could not be kept, so cvl-ci took it down."
             return Conclusion(ending=Ending.NEVER_STARTED, reason=reason, exit_code=EngineError.exit_code)

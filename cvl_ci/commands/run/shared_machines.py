@@ -6,6 +6,7 @@ answer of both takes a new machine.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 
 from cvl_ci.commands.run.state import RunState
@@ -39,7 +40,7 @@ def port(cloud: Cloud) -> SharedMachines:
     return cloud.shared
 
 
-def records(state: RunState, cloud: Cloud, reuse: ReusePlan) -> tuple[list[LeaseRecord], bool]:
+def records_of_key(state: RunState, cloud: Cloud, reuse: ReusePlan) -> tuple[list[LeaseRecord], bool]:
     """Return the leases of the key whose machines the provider shows, as their labels tell them; the newest first.
 
     Return too whether the provider showed all machines.
@@ -79,7 +80,7 @@ def _record(lease: str, nodes: list[Resource]) -> LeaseRecord:
     )
 
 
-def take(state: RunState, cloud: Cloud, lease: Lease, *, number: int) -> bool:
+def acquire(state: RunState, cloud: Cloud, lease: Lease, *, number: int) -> bool:
     """Take a machine that waits after its use `number`. False: another run has taken it.
 
     Raises CvlError for a machine that this run cannot enter.
@@ -94,9 +95,20 @@ def take(state: RunState, cloud: Cloud, lease: Lease, *, number: int) -> bool:
         fence=state.tools.records.fence(lease.name),
         offers=state.quote.offers,
     )
-    shared = port(cloud)
-    shared.adopt(request, region=record.locations[0].region or "")
-    return shared.change_use(lease.name, before=_waits(number), after=_is_used(state, number + 1))
+    shared, is_taken = port(cloud), False
+    try:
+        shared.adopt(request, region=record.locations[0].region or "")
+        is_taken = shared.change_use(lease.name, before=_waits(number), after=_is_used(state, number + 1))
+    finally:
+        if not is_taken:  # its key opens a machine that another run has
+            _forget(shared, lease.name)
+    return is_taken
+
+
+def _forget(shared: SharedMachines, name: str) -> None:
+    """Remove the key and SkyPilot's record of a machine that this run does not have. Its release needs neither."""
+    with suppress(CvlError):
+        shared.forget(name)
 
 
 def offer(state: RunState, cloud: Cloud, lease: Lease, *, number: int) -> None:

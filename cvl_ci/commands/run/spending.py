@@ -54,7 +54,8 @@ def cost(state: RunState) -> Cost | None:
     if state.facts.release is None or not (entries := ledger(state, state.facts.release)).entries:
         return None
     if state.sharing is not None and state.sharing.use is not None and state.sharing.is_entered:
-        entries = entries.since(state.sharing.use.entered_at)
+        launch = state.launches.current
+        entries = entries.since(state.sharing.use.entered_at, birth=launch.created_at if launch else None)
     last = state.launches.attempts[-1] if state.launches.attempts else None
     sums = Cost(
         ledger=entries,
@@ -106,7 +107,8 @@ def cost_since(state: RunState, release: Release, *, since: float) -> float | No
             return None
         fleet = Fleet(cloud=life.cloud, hourly_usd=hourly, disk_gb=state.plan.machines.needs.largest_disk_gb)
         end = life.end if life.end is not None else release.removed_at or release.at
-        total += fleet.cost_usd(seconds=end - max(since, life.start), at=since)
+        begin = max(since, life.start)
+        total += fleet.cost_usd(seconds=max(0.0, end - begin), at=since, before=begin - life.start)
     return total if lives else None
 
 

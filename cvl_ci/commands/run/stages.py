@@ -11,12 +11,13 @@ from cvl_ci.commands.plan import quote as planning
 from cvl_ci.commands.run import detaching, recovery, serving, spending
 from cvl_ci.commands.run.state import RunState
 from cvl_ci.commands.run.transitions import FIRST, LAST, Stage, StageEnd, next_stage
-from cvl_ci.errors import CvlError, RequestRefused, explain_while_running
+from cvl_ci.errors import CvlError, EngineError, RequestRefused, explain_while_running
 from cvl_ci.lease import Lease
+from cvl_ci.model.launch import Launch
 from cvl_ci.model.limits import RELEASE_MINUTES
 from cvl_ci.model.loss import LossKind
 from cvl_ci.model.outcome import Phase
-from cvl_ci.ports import Cloud, JobRequest, LaunchRequest
+from cvl_ci.ports import Cloud, JobEnd, JobRequest, LaunchRequest
 from cvl_ci.result.recovery_text import recovery_begins, replacement_begins
 
 CANCEL_GRACE_SECONDS = 60.0
@@ -77,11 +78,27 @@ class Stages:
             offers=state.quote.offers,
             avoid=recovery.avoided(state) if state.is_recovering else (),
         )
-        with _offers_named(state):
-            launch = self._cloud.machines.launch(request, watch=state.watch)
+        try:
+            with _offers_named(state):
+                launch = self._cloud.machines.launch(request, watch=state.watch)
+        except EngineError:
+            if not self._was_taken_away(unlaunched := recovery.unfinished_launch(state), request):
+                raise
+            state.launches.current = unlaunched
+            return self._lost(lease.record.deadline)
         state.note_launch(launch)
         state.tools.reporter.show_launch(launch)
         return StageEnd.SERVING if state.plan.service else StageEnd.RUNNING
+
+    def _was_taken_away(self, launch: Launch | None, request: LaunchRequest) -> bool:
+        """Note a loss of the new machines before they had the job. Return whether the provider shows it."""
+        lost = recovery.asked_provider(self._state, self._lease, launch)
+        if lost is None or not lost.is_proved or request.fence.exists():
+            return False
+        if not recovery.existed(self._state, self._lease):
+            return False
+        self._state.facts.job = JobEnd(lost=lost)
+        return True
 
     def _serve(self) -> StageEnd:
         serving.wait_and_smoke(self._state, self._cloud, deadline=self._lease.record.deadline)
@@ -114,10 +131,15 @@ class Stages:
             return StageEnd.FAILED
         if state.facts.lost is None:
             return self._unfit(deadline=deadline) if state.facts.job.unfit else StageEnd.JOB_OVER
-        state.facts.lost_at = state.tools.clock.now()
         if state.facts.lost.kind is LossKind.UNREACHABLE:
-            lost = recovery.asked_provider(state, self._lease) or state.facts.lost
+            lost = recovery.asked_provider(state, self._lease, state.launches.current) or state.facts.lost
             state.facts.job = replace(state.facts.job, lost=lost)
+        return self._lost(deadline)
+
+    def _lost(self, deadline: float) -> StageEnd:
+        """Recover from the loss of the current machines, if tries, time and money are left."""
+        state = self._state
+        state.facts.lost_at = state.tools.clock.now()
         if recovery.can_recover(state, deadline=deadline):
             recovery.note_loss(state)
             state.enter(Phase.RECOVERING)

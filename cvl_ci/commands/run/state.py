@@ -34,6 +34,7 @@ from cvl_ci.ports import (
     Event,
     Fetched,
     JobEnd,
+    KeyLock,
     KeyLocks,
     Line,
     MakingBucket,
@@ -107,6 +108,8 @@ class Launches:
     attempts: list[Attempt] = field(default_factory=list)
     recoveries: list[Recovery] = field(default_factory=list)
     broken: list[Attempt] = field(default_factory=list)
+    key_lock: KeyLock | None = None
+    """The lock of the key of its machine, while the run has it."""
 
     @property
     def number(self) -> int:
@@ -134,6 +137,12 @@ class Launches:
         """Return the requests that a place refused. Machines that came up and were lost are not among them."""
         return tuple(attempt for attempt in self.attempts if attempt.error is not None and not attempt.machines)
 
+    def release_key(self) -> None:
+        """Let other runs have the key. A repetition is safe."""
+        lock, self.key_lock = self.key_lock, None
+        if lock is not None:
+            lock.release()
+
 
 @dataclass(kw_only=True)
 class RunFacts:
@@ -149,8 +158,8 @@ class RunFacts:
     came_through: bool = False
     """Whether launch and fetch both succeeded, without an error of cvl-ci."""
     warnings: list[str] = field(default_factory=list)
-    uncounted_usd: float = 0.0
-    """The cost of replaced machines that no run counts, because theirs was killed."""
+    uncounted: MachineUse | None = None
+    """The key of machines that this run ended, and their cost that no run counts, because theirs was killed."""
 
     @property
     def lost(self) -> Lost | None:

@@ -45,6 +45,8 @@ class StageEnd(enum.Enum):
 TRANSITIONS = {
     (Stage.LAUNCH, StageEnd.RUNNING): Stage.FOLLOW,
     (Stage.LAUNCH, StageEnd.SERVING): Stage.SERVE,
+    (Stage.LAUNCH, StageEnd.LOST): Stage.CLEAR,
+    (Stage.LAUNCH, StageEnd.LOST_FOR_GOOD): Stage.RELEASE,
     (Stage.LAUNCH, StageEnd.STOPPED): Stage.RELEASE,
     (Stage.LAUNCH, StageEnd.FAILED): Stage.RELEASE,
     (Stage.SUBMIT, StageEnd.RUNNING): Stage.FOLLOW,

@@ -18,7 +18,7 @@ if [ "$(id -u)" != 0 ]; then
 fi
 
 # Processes: each of a job has this variable. SkyPilot's own have not. A search that does not see this one saw nothing.
-CVL_CI_LEASE=cvl-ci-clean sleep 600 < /dev/null > /dev/null 2>&1 &
+CVL_CI_LEASE=cvl-ci-clean SSH_CONNECTION=cvl-ci-clean sleep 600 < /dev/null > /dev/null 2>&1 &
 seen=$!
 trap 'kill "$seen" 2> /dev/null' EXIT
 find_jobs() {
@@ -38,6 +38,71 @@ for _ in 1 2 3 4 5 6 7 8 9 10; do
 done
 find_jobs || refuse "its processes cannot be seen"
 [ -z "$left" ] || refuse "processes of its job do not end"
+
+# Logins by ssh. A job can log in to its own machine, and such a session has no variable of it. sshd gives each session the
+# addresses of its connection. SkyPilot's own processes have those of a login before the first job.
+[ -e "$birth/connections" ] || refuse "its logins at the beginning are not known"
+declare -A parent_of name_of own
+see_processes() {
+  local status process key value
+  parent_of=() name_of=()
+  for status in /proc/[0-9]*/status; do
+    process="${status#/proc/}" process="${process%/status}"
+    while read -r key value; do
+      case "$key" in
+        Name:) name_of[$process]="$value" ;;
+        PPid:) parent_of[$process]="$value" && break ;;
+      esac
+    done 2> /dev/null < "$status"
+  done
+  [ -n "${parent_of[$$]:-}" ]
+}
+is_sshd() { case "${name_of[$1]:-}" in sshd | sshd-session) true ;; *) false ;; esac }
+find_sessions() { # the sshd of each session but this one, and what runs below it
+  local process above
+  left=""
+  see_processes || return 1
+  own=()
+  for ((process = $$; process > 1; process = ${parent_of[$process]:-0})); do own[$process]=1; done
+  for process in "${!parent_of[@]}"; do
+    for ((above = process; above > 1; above = ${parent_of[$above]:-0})); do
+      [ -z "${own[$above]:-}" ] || break
+      if is_sshd "$above" && is_sshd "${parent_of[$above]:-0}"; then
+        left="$left $process"
+        break
+      fi
+    done
+  done
+}
+find_logins() { # processes of another login that run on without its session
+  local entry process is_seen=""
+  left=""
+  while IFS= read -r -d '' entry; do
+    process="${entry#/proc/}" process="${process%%/*}" entry="${entry#*:}"
+    if [ "$process" = "$seen" ]; then is_seen=1 && continue; fi
+    [ "$entry" != "SSH_CONNECTION=${SSH_CONNECTION:-}" ] || continue
+    grep -qzxF -- "$entry" "$birth/connections" || left="$left $process"
+  done < <(cvl_ci_connections "$as_root")
+  [ -n "$is_seen" ]
+}
+end_found() { # the function that finds them. It leaves in `left` what the last look found, and in `again` what was not new
+  local process ended=" "
+  for _ in 1 2 3 4 5 6 7 8 9 10; do
+    again=""
+    "$1" || refuse "its logins cannot be seen"
+    [ -n "$left" ] || return 0
+    for process in $left; do
+      case "$ended" in *" $process "*) again="$again $process" ;; *) ended="$ended$process " ;; esac
+    done
+    # shellcheck disable=SC2086  one word for each process
+    $as_root kill -9 $left 2> /dev/null
+    sleep 0.3
+  done
+}
+end_found find_sessions # strangers knock at all times, so only a session that stays is one of the job
+[ -z "$again" ] || refuse "a login of its job does not end"
+end_found find_logins
+[ -z "$left" ] || refuse "processes of a login of its job do not end"
 
 # What cron, at and systemd start is no child of the job, and may have no variable.
 crontab -r 2> /dev/null

@@ -21,8 +21,10 @@ export MASTER_ADDR WORLD_SIZE="${WORLD_SIZE:-$NNODES}" RANK="${RANK:-$NODE_RANK}
 # On some clouds (Lambda, Nebius) the login user is not in the docker group, and a fresh login is not to be had.
 cvl_ci_shell() { bash "$1"; }
 # A user who may write to the socket is let in. That needs no engine, which may start with its first client.
-if command -v docker > /dev/null && [ ! -w /var/run/docker.sock ] && ! timeout 20 docker info > /dev/null 2>&1 \
-  && sudo -n true 2> /dev/null; then
+# In a container that has no socket, no engine will start either: its image has the client alone.
+if command -v docker > /dev/null && [ ! -w /var/run/docker.sock ] \
+  && { [ -S /var/run/docker.sock ] || [ ! -e /.dockerenv ]; } \
+  && ! timeout 20 docker info > /dev/null 2>&1 && sudo -n true 2> /dev/null; then
   for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do
     timeout 20 sudo -n docker info > /dev/null 2>&1 && break
     sleep 1

@@ -1,10 +1,11 @@
 """Let only a person with the token reach the server of this machine: a small HTTP proxy in front of it.
 
-A program of its own for the machine's Python: `proxy.py READY PUBLIC-PORT SERVER-PORT DIGEST NETWORK...`. It knows the
-SHA-256 of the token, and not the token. It accepts `Authorization: Bearer TOKEN`, and for browsers the same token as
-the password of Basic. It removes that header, so the server never sees it. Each connection carries one request: a
-shared proxy on the way cannot pass a second person's request through the first person's connection. A WebSocket is the
-one exception, once the server has accepted it.
+A program of its own for the machine's Python:
+`proxy.py READY PUBLIC-PORT SERVER-PORT DIGEST NETWORK... [--tls CHAIN KEY]`. With a certificate it takes HTTPS alone.
+It knows the SHA-256 of the token, and not the token. It accepts `Authorization: Bearer TOKEN`, and for browsers the
+same token as the password of Basic. It removes that header, so the server never sees it. Each connection carries one
+request: a shared proxy on the way cannot pass a second person's request through the first person's connection. A
+WebSocket is the one exception, once the server has accepted it.
 """
 
 from __future__ import annotations
@@ -16,25 +17,34 @@ import hashlib
 import hmac
 import ipaddress
 import os
+import resource
+import select
 import signal
 import socket
 import socketserver
+import ssl
 import sys
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
 
 LARGEST_HEAD = 64 << 10
 HEAD_SECONDS, CONNECT_SECONDS, UPGRADE_SECONDS, IDLE_SECONDS = 10.0, 10.0, 60.0, 3600.0
 """HEAD_SECONDS and UPGRADE_SECONDS: for a whole head, however steadily it drips."""
 OF_A_CONNECTION = {b"connection", b"keep-alive", b"proxy-connection", b"upgrade"}
 OF_A_BODY = {b"content-length", b"transfer-encoding", b"content-encoding", b"trailer"}
-MOST_CONNECTIONS = 256
-"""Connections with the token."""
-MOST_STRANGERS = 256
-"""Connections that have not shown the token. One more ends the oldest of them: a caller shows it in one moment."""
-PR_SET_PDEATHSIG = 1
-IN_USE = 98
-"""EADDRINUSE, as the exit code of a port that another program has."""
+MOST_CONNECTIONS, MOST_STRANGERS = 256, 256
+"""With the token, and before they show it. One more stranger ends the oldest: a caller shows it in one moment."""
+MOST_FILES = 1 << 16
+"""Enough for both by TLS: 3 descriptors of each connection with the token, and 2 of each stranger's."""
+TLS_HANDSHAKE = b"\x16"
+"""The first byte of a connection by TLS: the type of its first record (RFC 8446, 5.1)."""
+PR_SET_PDEATHSIG, IN_USE = 1, 98
+"""IN_USE: EADDRINUSE, as the exit code of a port that another program has."""
+
+Value = TypeVar("Value")
 
 
 class Proxy(socketserver.ThreadingTCPServer):
@@ -44,8 +54,10 @@ class Proxy(socketserver.ThreadingTCPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, public_port: int, server_port: int, digest: str, networks: list[str]) -> None:
-        self.server_port, self.digest = server_port, digest
+    def __init__(
+        self, public_port: int, server_port: int, digest: str, networks: list[str], tls: ssl.SSLContext | None = None
+    ) -> None:
+        self.server_port, self.digest, self.tls = server_port, digest, tls
         self.networks = [ipaddress.ip_network(network) for network in networks]
         self.slots = threading.BoundedSemaphore(MOST_CONNECTIONS)
         self.strangers: dict[socket.socket, None] = {}
@@ -81,13 +93,74 @@ class Proxy(socketserver.ThreadingTCPServer):
         """Ignore a broken connection: the log belongs to the server."""
 
 
+class Encrypted:
+    """The socket of a connection by TLS, for two threads: one of them reads while the other one writes.
+
+    OpenSSL takes one call at a time for a connection. So no call waits inside it.
+    """
+
+    def __init__(self, raw: socket.socket, context: ssl.SSLContext) -> None:
+        self.raw, self.seconds, self.is_over = raw, HEAD_SECONDS, False
+        self.lock = threading.Lock()
+        # With a descriptor of its own, so that the listener can still hang up on `raw`.
+        self.tls = context.wrap_socket(raw.dup(), server_side=True, do_handshake_on_connect=False)
+        self.tls.setblocking(False)
+
+    def settimeout(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def recv(self, size: int) -> bytes:
+        return b"" if self.is_over else self.act(partial(self.tls.recv, size))
+
+    def sendall(self, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[self.act(partial(self.tls.send, rest)) :]
+
+    def shutdown(self, _direction: int) -> None:
+        """Tell the caller that the answer ends here, so that a cut answer is not taken for a whole one."""
+        with contextlib.suppress(OSError, ValueError):
+            self.act(self.say_goodbye, HEAD_SECONDS)
+        self.raw.shutdown(socket.SHUT_WR)
+
+    def say_goodbye(self) -> None:
+        with contextlib.suppress(ssl.SSLWantReadError):  # it went out, and the caller's own has not come
+            self.tls.unwrap()
+            self.is_over = True
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self.shutdown(socket.SHUT_WR)
+        self.tls.close()
+
+    def act(self, call: Callable[[], Value], seconds: float | None = None) -> Value:
+        """Return what OpenSSL returns, as soon as the network lets it. Raise TimeoutError, or another OSError."""
+        until = time.monotonic() + (self.seconds if seconds is None else seconds)
+        while True:
+            try:
+                with self.lock:
+                    return call()
+            except ssl.SSLWantReadError:
+                event = select.POLLIN
+            except ssl.SSLWantWriteError:
+                event = select.POLLOUT
+            poll = select.poll()
+            poll.register(self.raw, event)
+            if not poll.poll(max(0.0, until - time.monotonic()) * 1000):
+                raise TimeoutError("the other side is too slow")
+
+
 class Connection(socketserver.BaseRequestHandler):
     """One connection, with one request."""
 
     server: Proxy
-    request: socket.socket
+    raw: socket.socket
+    request: socket.socket | Encrypted
 
     def handle(self) -> None:
+        self.raw = self.request  # type: ignore[assignment]  # no TLS yet
+        if self.server.tls is not None and not self.is_encrypted(self.server.tls):
+            return
         head, rest = read_head(self.request, HEAD_SECONDS)
         if not head:
             self.refuse("400 Bad Request", "the request could not be read")
@@ -96,7 +169,7 @@ class Connection(socketserver.BaseRequestHandler):
         if not self.may_enter(lines[1:]):
             self.refuse("401 Unauthorized", "the token of this deployment is needed", ask=True)
             return
-        self.server.know(self.request)
+        self.server.know(self.raw)
         if not self.server.slots.acquire(blocking=False):
             self.refuse("503 Service Unavailable", "too many connections")
             return
@@ -104,6 +177,24 @@ class Connection(socketserver.BaseRequestHandler):
             self.pass_on(lines, rest)
         finally:
             self.server.slots.release()
+
+    def finish(self) -> None:
+        if isinstance(self.request, Encrypted):
+            self.request.close()
+
+    def is_encrypted(self, context: ssl.SSLContext) -> bool:
+        """Begin TLS, in the thread of this connection. False: the other side does not speak it, or not in time."""
+        try:
+            self.raw.settimeout(HEAD_SECONDS)
+            if self.raw.recv(1, socket.MSG_PEEK) != TLS_HANDSHAKE:
+                read_head(self.raw, HEAD_SECONDS)
+                self.refuse("400 Bad Request", "this port takes https:// alone")
+                return False
+            self.request = encrypted = Encrypted(self.raw, context)
+            encrypted.act(encrypted.tls.do_handshake)  # in HEAD_SECONDS, however steadily its bytes drip
+        except OSError:
+            return False
+        return True
 
     def pass_on(self, lines: list[bytes], rest: bytes) -> None:
         try:
@@ -113,7 +204,7 @@ class Connection(socketserver.BaseRequestHandler):
             return
         with upstream:
             is_upgrade = asks_for_websocket(lines)
-            upstream.sendall(forwarded(lines, is_upgrade=is_upgrade))
+            upstream.sendall(forwarded(lines, is_upgrade=is_upgrade, is_tls=self.server.tls is not None))
             if is_upgrade and not self.is_upgraded(upstream):
                 return
             for one in (self.request, upstream):
@@ -134,9 +225,8 @@ class Connection(socketserver.BaseRequestHandler):
             return True
         if status and len(status[0]) == 3 and status[0][:1] in {b"2", b"3", b"4", b"5"}:
             headers = [line for line in lines[1:] if name(line) not in OF_A_BODY | OF_A_CONNECTION]
-            self.request.sendall(
-                b"\r\n".join([lines[0], *headers, b"Content-Length: 0", b"Connection: close", b"", b""])
-            )
+            ending = [b"Content-Length: 0", b"Connection: close", b"", b""]
+            self.request.sendall(b"\r\n".join([lines[0], *headers, *ending]))
         else:
             self.refuse("502 Bad Gateway", "the server did not accept the WebSocket")
         return False
@@ -166,10 +256,10 @@ class Connection(socketserver.BaseRequestHandler):
 
 
 def name(line: bytes) -> bytes:
-    return line.partition(b":")[0].strip().lower()
+    return line.partition(b":")[0].strip().lower().replace(b"_", b"-")  # many servers take one for the other
 
 
-def read_head(source: socket.socket, seconds: float) -> tuple[bytes, bytes]:
+def read_head(source: socket.socket | Encrypted, seconds: float) -> tuple[bytes, bytes]:
     """Return a head and the bytes after it. Empty: it is too long, too slow, or not of HTTP.
 
     Half a line break inside a line is refused: the server could read a header there that this proxy did not see.
@@ -194,15 +284,17 @@ def asks_for_websocket(lines: list[bytes]) -> bool:
     return lines[0].startswith(b"GET ") and values == [b"websocket"] and not has_body
 
 
-def forwarded(lines: list[bytes], *, is_upgrade: bool) -> bytes:
-    """Return the request for the server: without the token, and with the end of the connection after the answer."""
+def forwarded(lines: list[bytes], *, is_upgrade: bool, is_tls: bool) -> bytes:
+    """Return the request for the server: without the token, for one answer, with the scheme of its URL."""
     headers = [line for line in lines[1:] if name(line) not in {b"authorization", *OF_A_CONNECTION}]
+    headers = [line for line in headers if not name(line).startswith((b"forwarded", b"x-forwarded"))]
+    headers.append(b"X-Forwarded-Proto: " + (b"https" if is_tls else b"http"))
     ending = [b"Connection: Upgrade", b"Upgrade: websocket"] if is_upgrade else [b"Connection: close"]
     return b"\r\n".join([lines[0], *headers, *ending, b"", b""])
 
 
-def pump(source: socket.socket, target: socket.socket) -> None:
-    with contextlib.suppress(OSError):
+def pump(source: socket.socket | Encrypted, target: socket.socket | Encrypted) -> None:
+    with contextlib.suppress(OSError, ValueError):  # ValueError: TLS on a closed socket
         while data := source.recv(65536):
             target.sendall(data)
     with contextlib.suppress(OSError):
@@ -219,14 +311,31 @@ def tell(text: str) -> None:
     os.write(1, f"cvl-ci: {text}\n".encode())
 
 
+def encryption(chain: str, key: str) -> ssl.SSLContext:
+    """Return TLS with the certificate in these files, and no version before 1.2. Raise OSError, ValueError."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION
+    context.load_cert_chain(chain, key)
+    return context
+
+
 def main() -> int:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    ready, public_port, server_port, digest, *networks = sys.argv[1:]
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, MOST_FILES), hard))
+    ready, public_port, server_port, digest, *rest = sys.argv[1:]
+    networks, files = (rest[:-3], rest[-2:]) if "--tls" in rest else (rest, [])
     if is_taken(int(server_port)):
         tell(f"port {server_port} of this machine is in use already, so the server cannot have it")
         return IN_USE
     try:
-        proxy = Proxy(int(public_port), int(server_port), digest, networks)
+        tls = encryption(*files) if files else None
+    except (OSError, ValueError) as error:
+        tell(f"the proxy cannot use the certificate of this service: {error}")
+        return 1
+    try:
+        proxy = Proxy(int(public_port), int(server_port), digest, networks, tls)
     except OSError as error:
         tell(f"the proxy cannot have port {public_port} of this machine: {error}")
         return IN_USE

@@ -28,3 +28,8 @@ cvl_ci_of_nobody=(-ignore_readdir_race -xdev -mindepth 1 \( -path '/tmp/ray*' -o
 cvl_ci_folders() { # how to act as root
   $1 find "${cvl_ci_shared[@]}" "${cvl_ci_of_nobody[@]}" -type d -print0 | LC_ALL=C sort -z
 }
+# sshd gives each session the addresses of its connection, and all processes of the session inherit them. A process that ends
+# meanwhile makes grep's status an error, so the caller looks for a process of its own in the answer.
+cvl_ci_connections() { # how to act as root
+  $1 grep -azsH '^SSH_CONNECTION=' /proc/[0-9]*/environ || true
+}

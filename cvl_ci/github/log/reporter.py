@@ -25,7 +25,7 @@ from cvl_ci.result.no_follow import LinkInTheWay, opened_to_write
 from cvl_ci.result.sanitize import plain
 from cvl_ci.result.summary import lines
 from cvl_ci.result.text import headline, machine_line, proved_gone
-from cvl_ci.result.units import dollars, stopwatch
+from cvl_ci.result.units import clock_text, dollars
 
 TITLES = {
     Phase.WAITING: "Waiting for the machine",
@@ -149,7 +149,7 @@ class GitHubRunReporter:
             self._say(text)
             return
         self._shield.close()
-        for line in self._masks.hide(_inert(text)).split("\n"):
+        for line in self._masks.hide(_plain_lines(text)).split("\n"):
             self._write(f"│ {unfolded(line)}\n")
 
     def notice(self, text: str) -> None:
@@ -191,13 +191,13 @@ class GitHubRunReporter:
     def refused(self, text: str) -> None:
         """Show an error before a run, whole in the log and as an annotation."""
         self.show(text)
-        self.commands.annotate("error", unfolded(self._masks.hide(_inert(text))))
+        self.commands.annotate("error", unfolded(self._masks.hide(_plain_lines(text))))
 
     # ---- lines and files -------------------------------------------------------------------------------------------
 
     def _annotate(self, kind: str, text: str) -> None:
         self._shield.close()
-        text = self._masks.hide(_inert(text))
+        text = self._masks.hide(_plain_lines(text))
         if not self.commands.annotate(kind, unfolded(text)):
             self._say(f"{kind}: {text}")
 
@@ -213,11 +213,11 @@ class GitHubRunReporter:
     def _say(self, text: str) -> None:
         self._shield.close()
         stamp = f"[{self._elapsed()}]"
-        for line in self._masks.hide(_inert(text)).split("\n"):
+        for line in self._masks.hide(_plain_lines(text)).split("\n"):
             self._write(f"{stamp} {unfolded(line)}\n")
 
     def _elapsed(self) -> str:
-        return stopwatch(self._clock.monotonic() - self._started)
+        return clock_text(self._clock.monotonic() - self._started)
 
     def _end_group(self) -> None:
         if self._is_group_open:
@@ -246,5 +246,5 @@ class GitHubRunReporter:
             self._out.flush()
 
 
-def _inert(text: str) -> str:
+def _plain_lines(text: str) -> str:
     return "\n".join(plain(line) for line in text.splitlines())

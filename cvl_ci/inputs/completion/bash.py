@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 
-from cvl_ci.inputs.completion.words import COMMA_LISTS, Verb, walk
+from cvl_ci.inputs.completion.vocabulary import COMMA_LISTS, Verb, walk
 
 _HEAD = """\
 # Completion of cvl-ci for bash, made by `cvl-ci completion bash`.

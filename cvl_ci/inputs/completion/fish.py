@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from cvl_ci.inputs.completion.words import COMMA_LISTS, FILES, FOLDERS, Option, Verb, walk
+from cvl_ci.inputs.completion.vocabulary import COMMA_LISTS, FILES, FOLDERS, Option, Verb, walk
 
 _HEAD = """\
 # Completion of cvl-ci for fish, made by `cvl-ci completion fish`.

@@ -5,20 +5,21 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from cvl_ci.inputs.completion import bash, fish, words, zsh
+from cvl_ci.inputs.completion import bash, fish, vocabulary, zsh
+from cvl_ci.inputs.completion.vocabulary import EXAMPLES, LEASES, REFS
 
 SHELLS = {"bash": bash.script, "zsh": zsh.script, "fish": fish.script}
 
 _SHELL_LISTS = {
-    words.EXAMPLES: "git ls-files --cached --others --exclude-standard -- '*example.yaml' 2>/dev/null"
+    EXAMPLES: "git ls-files --cached --others --exclude-standard -- '*example.yaml' 2>/dev/null"
     r" | sed -n 's|/example\.yaml$||p'",
-    words.LEASES: r"""ls "${XDG_STATE_HOME:-$HOME/.local/state}/cvl-ci/leases" 2>/dev/null | sed -n 's|\.json$||p'""",
-    words.REFS: "git for-each-ref --format='%(refname:short)' refs/heads refs/remotes refs/tags 2>/dev/null",
+    LEASES: r"""ls "${XDG_STATE_HOME:-$HOME/.local/state}/cvl-ci/leases" 2>/dev/null | sed -n 's|\.json$||p'""",
+    REFS: "git for-each-ref --format='%(refname:short)' refs/heads refs/remotes refs/tags 2>/dev/null",
 }
 """Commands of any POSIX shell, for lists that differ from folder to folder."""
 
 
 def script(shell: str, parser: argparse.ArgumentParser, *, gpus: Sequence[str], regions: Sequence[str]) -> str:
     """Return the script. `shell`: a key of SHELLS. `gpus` and `regions`: the names in the catalogue."""
-    program = words.read(parser)
-    return SHELLS[shell](program, words.lists(program, gpus=gpus, regions=regions), _SHELL_LISTS)
+    program = vocabulary.read(parser)
+    return SHELLS[shell](program, vocabulary.lists(program, gpus=gpus, regions=regions), _SHELL_LISTS)

@@ -12,7 +12,7 @@ from cvl_ci.result.masks import Masks
 from cvl_ci.result.text import machine_line
 
 
-class Listener:
+class CallbackReporter:
     """A reporter with two functions: `on_line` gets the job's lines, `on_notice` those of cvl-ci and SkyPilot.
 
     `on_phase` gets each phase as it begins, `on_priced` the requests so far. The lines are masked. The functions must

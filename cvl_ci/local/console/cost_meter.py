@@ -5,7 +5,7 @@ from __future__ import annotations
 from cvl_ci.result.units import dollars
 
 
-class Meter:
+class CostMeter:
     """Adds up dollars, from the price at each moment."""
 
     def __init__(self) -> None:

@@ -37,9 +37,9 @@ class StatusLine:
         self._over.set()
         if self._thread is not None:
             self._thread.join(timeout=2)
-        self.aside(lambda: None)
+        self.print_above(lambda: None)
 
-    def aside(self, print_something: Callable[[], None]) -> None:
+    def print_above(self, print_something: Callable[[], None]) -> None:
         """Erase the line and print. The next tick draws it again: many lines, one redraw."""
         with self._lock:
             if self._height:

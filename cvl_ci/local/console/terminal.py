@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from cvl_ci.local.console.cost_meter import Meter
+from cvl_ci.local.console.cost_meter import CostMeter
 from cvl_ci.local.console.line_stream import Stream
 from cvl_ci.local.console.log_file import KeptLog
 from cvl_ci.local.console.status_line import StatusLine
@@ -28,7 +28,7 @@ from cvl_ci.result.masks import Masks
 from cvl_ci.result.sanitize import for_terminal, plain
 from cvl_ci.result.summary import lines
 from cvl_ci.result.text import machine_line, proved_gone
-from cvl_ci.result.units import dollars, stopwatch
+from cvl_ci.result.units import clock_text, dollars
 
 ACTIVITIES = {
     Phase.WAITING: "waiting for the machine",
@@ -72,7 +72,7 @@ class Terminal:
         self._live = self._err.tty
         self._colour = colour and self._live
         self._started = clock.monotonic()
-        self._meter = Meter()
+        self._meter = CostMeter()
         self._activity = ""
         self._progress_text = ""
         self._warned_broken = False
@@ -132,7 +132,7 @@ class Terminal:
             line = self._masks.hide_as_read(line)
         line = defused(line) if self._obeyed else line
         self._tinted = self._tinted or "\x1b" in line
-        self._status.aside(lambda: self._out.write(line + "\n"))
+        self._status.print_above(lambda: self._out.write(line + "\n"))
         if self._out.broken and not self._warned_broken:
             self._warned_broken = True
             self.warning(
@@ -167,7 +167,7 @@ class Terminal:
         stamp = ("\x1b[0m" if self._tinted else "") if self._live else f"[{self._so_far()}] "
         self._tinted = False
         line = "\n".join(map(self._safe, f"{stamp}{text}".split("\n")))
-        self._status.aside(lambda: self._err.write(f"{line}\n"))
+        self._status.print_above(lambda: self._err.write(f"{line}\n"))
 
     def _safe(self, line: str) -> str:
         line = self._masks.hide_as_read(line)
@@ -179,7 +179,7 @@ class Terminal:
 
     def _so_far(self) -> str:
         now = self._clock.monotonic()
-        return stopwatch(now - self._started) + self._meter.so_far(now)
+        return clock_text(now - self._started) + self._meter.so_far(now)
 
     def _rule(self, text: str) -> str:
         head = f"── {text} · {self._so_far()} "

@@ -21,7 +21,7 @@ def changed_files(root: Path) -> Sequence[str]:
     return [entry[3:] for entry in _git(root, *words) if entry]
 
 
-def unknown_files(root: Path, sources: Iterable[str]) -> Sequence[str]:
+def untracked_files(root: Path, sources: Iterable[str]) -> Sequence[str]:
     """Return the files at or below these absolute paths that git does not track, ignored ones too. Raise CvlError.
 
     A path outside the repository is not one of a checkout, and counts for nothing here.

@@ -104,7 +104,7 @@ class Git:
 
     def read(self, *words: str, stdin: bytes = b"") -> bytes:
         """Return the output. Raises CvlError where git fails."""
-        return self._must(words[0], self.run(*words, stdin=stdin)).output
+        return self._require_success(words[0], self.run(*words, stdin=stdin)).output
 
     def read_files(self, *words: str) -> bytes:
         """Return the output of a command that reads the working tree's files. Raises CvlError where git fails.
@@ -114,7 +114,7 @@ class Git:
         answer = self.run("config", "--null", "--name-only", "--get-regexp", r"^filter\.")
         names = [name for name in answer.text.split("\0") if name]
         settings = {name: "false" if name.endswith(".required") else "" for name in names}
-        return self._must(words[0], self.run(*words, settings=settings)).output
+        return self._require_success(words[0], self.run(*words, settings=settings)).output
 
     def line(self, *words: str) -> str:
         """Return the output as text, without white space around it. Raises CvlError where git fails."""
@@ -138,7 +138,7 @@ class Git:
 
     def copy_blob(self, name: str, into: IO[bytes]) -> int:
         """Write a blob into an empty file. Return its size in bytes. Raises CvlError."""
-        self._must(
+        self._require_success(
             "cat-file", self._print_into(into, ("cat-file", "blob", name), variables=_environment(self._program))
         )
         return into.seek(0, os.SEEK_END)
@@ -164,7 +164,7 @@ class Git:
             complaint.seek(0)
             return GitAnswer(code=process.returncode, errors=complaint.read(MOST_ERROR_BYTES))
 
-    def _must(self, verb: str, answer: GitAnswer) -> GitAnswer:
+    def _require_success(self, verb: str, answer: GitAnswer) -> GitAnswer:
         if not answer.is_success:
             raise CvlError(f"git {verb} failed in {self.root}: {answer.reason}")
         return answer

@@ -115,24 +115,28 @@ class HistoryBranch:
             return ""
         # Without a refmap git would also move origin/BRANCH, for which two processes in one checkout would compete.
         fetch = ("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", "--refmap=")
-        self._must(answer)
-        self._must(self._run(*fetch, "--", self._remote, f"+{source}:{self._ref}"))
-        return self._must(self._run("rev-parse", "--verify", self._ref)).strip()
+        self._require_success(answer)
+        self._require_success(self._run(*fetch, "--", self._remote, f"+{source}:{self._ref}"))
+        return self._require_success(self._run("rev-parse", "--verify", self._ref)).strip()
 
     def _files(self, tip: str) -> dict[str, str]:
-        names = self._must(self._run("ls-tree", "--name-only", "-z", tip)).split("\0")
-        return {name: self._must(self._run("cat-file", "blob", f"{tip}:{name}")) for name in names if _is_month(name)}
+        names = self._require_success(self._run("ls-tree", "--name-only", "-z", tip)).split("\0")
+        return {
+            name: self._require_success(self._run("cat-file", "blob", f"{tip}:{name}"))
+            for name in names
+            if _is_month(name)
+        }
 
     def _commit(self, files: Mapping[str, str], tip: str, count: int) -> str:
         blobs = {name: self._object(text) for name, text in {"README.md": _README, **files}.items()}
         tree = "".join(f"100644 blob {blob}\t{name}\0" for name, blob in sorted(blobs.items()))
-        tree_id = self._must(self._run("mktree", "-z", stdin=tree)).strip()
+        tree_id = self._require_success(self._run("mktree", "-z", stdin=tree)).strip()
         parents = ("-p", tip) if tip else ()
         message = f"Add {count} {'run' if count == 1 else 'runs'}"
-        return self._must(self._run("commit-tree", tree_id, *parents, "-m", message)).strip()
+        return self._require_success(self._run("commit-tree", tree_id, *parents, "-m", message)).strip()
 
     def _object(self, text: str) -> str:
-        return self._must(self._run("hash-object", "-w", "--stdin", stdin=text)).strip()
+        return self._require_success(self._run("hash-object", "-w", "--stdin", stdin=text)).strip()
 
     def _push(self, commit: str, tip: str) -> str:
         """Push, and return the reason of a failure or an empty text.
@@ -147,7 +151,7 @@ class HistoryBranch:
     def _forget(self) -> None:
         self._run("update-ref", "-d", self._ref)
 
-    def _must(self, answer: GitAnswer) -> str:
+    def _require_success(self, answer: GitAnswer) -> str:
         if not answer.is_success:
             raise CvlError(f"git failed for the history branch {self._branch}: {_reason(answer)}")
         return answer.output.decode(errors="surrogateescape")

@@ -31,10 +31,10 @@ class LocalLauncher:
     def start(self, options: Sequence[str], *, task: str) -> Child:
         (self._folder / "task.yaml").write_text(task)
         outputs = str(self._folder / "outputs")
-        return self._child(["run", "--task", "task.yaml", *options, "--outputs-dir", outputs])
+        return self._start(["run", "--task", "task.yaml", *options, "--outputs-dir", outputs])
 
     def type(self, words: Sequence[str]) -> Child:
-        return self._child(words)
+        return self._start(words)
 
-    def _child(self, words: Sequence[str]) -> Child:
+    def _start(self, words: Sequence[str]) -> Child:
         return Child(words, environment=self._environment, folder=self._folder, hear=self._hear)

@@ -39,7 +39,10 @@ _ORDER = list(Phase)
 
 
 class Child:
-    """A child process. `words`: the arguments. `hear` receives each line of cvl-ci at once, from another thread."""
+    """A `cvl-ci` process, and all that it starts.
+
+    `words`: the arguments. `hear` receives each line of cvl-ci at once, from another thread.
+    """
 
     def __init__(
         self,
@@ -84,11 +87,13 @@ class Child:
     def alive(self) -> bool:
         return self._process.poll() is None
 
-    def reaches(self, phase: Phase, *, within: float) -> bool:
+    def wait_for_phase(self, phase: Phase, *, within: float) -> bool:
         """Wait until the phase, or a later one. False: it ended earlier, or did not get so far in these seconds."""
-        return self.comes_to(lambda: self.phase is not None and _ORDER.index(self.phase) >= _ORDER.index(phase), within)
+        return self.wait_until(
+            lambda: self.phase is not None and _ORDER.index(self.phase) >= _ORDER.index(phase), within
+        )
 
-    def comes_to(self, condition: Callable[[], bool], within: float) -> bool:
+    def wait_until(self, condition: Callable[[], bool], within: float) -> bool:
         """Wait for a condition, checked with each line and again after the end. False: it never held."""
         deadline = time.monotonic() + within
         with self._news:
@@ -109,7 +114,7 @@ class Child:
         self.send(signal.SIGKILL)
         self._process.wait()
 
-    def lose(self) -> None:
+    def kill_all(self) -> None:
         """Kill everything, as when the runner disappears: no process of it survives, in any session."""
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
@@ -141,7 +146,7 @@ class Child:
 
     def close(self) -> None:
         """Kill all its processes. That says nothing about machines on a cloud."""
-        self.lose()
+        self.kill_all()
         for reader in self._readers:
             reader.join(1.0)
 

@@ -61,6 +61,7 @@ def _differences(one: LegKey, other: LegKey) -> list[str]:
         "cloud": (one.cloud, other.cloud),
         "accelerator": (one.accelerator, other.accelerator),
         "spot": (one.spot, other.spot),
+        "warm machine": (one.warm, other.warm),
     }
     optional = {
         "instance type": (one.instance_type, other.instance_type),

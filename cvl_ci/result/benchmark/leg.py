@@ -28,15 +28,18 @@ class LegKey:
     spot: bool = False
     driver: str = ""
     image: str = ""
+    warm: bool = False
+    """An earlier run used the machine before: its caches are warm."""
     gpus: tuple[GpuState, ...] = field(default=(), compare=False)
     """The GPUs by their identity. Numbers of other GPUs of the same kind may be compared."""
 
     @property
     def place(self) -> str:
-        """`aws L4:1 g6.xlarge 2 nodes spot`."""
+        """`aws L4:1 g6.xlarge 2 nodes spot warm`."""
         nodes = f"{self.nodes} nodes" if self.nodes > 1 else ""
         spot = "spot" if self.spot else ""
-        words = (self.cloud, self.accelerator or "CPU", self.instance_type, nodes, spot, self.driver, self.image)
+        warm = "warm" if self.warm else ""
+        words = (self.cloud, self.accelerator or "CPU", self.instance_type, nodes, spot, warm, self.driver, self.image)
         return " ".join(word for word in words if word)
 
 

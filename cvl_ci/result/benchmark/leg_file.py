@@ -116,7 +116,7 @@ def _leg(document: Mapping[str, object]) -> Leg:
         exit_code=code if isinstance(code, int) and not isinstance(code, bool) and 0 <= code < 256 else 70,
         machines=LegMachines(
             cluster=_text(document.get("cluster")),
-            use=_nodes(reuse.get("number")) or _nodes(document.get("turn")) or 1,
+            use=_use(document),
             region=_text(document.get("region")),
             is_gone=released.get("gone") is True,
             kept_until=_kept_until(document, released),
@@ -188,8 +188,14 @@ def _key(document: Mapping[str, object], attempts: Sequence[Mapping[str, object]
         spot=spot is True,
         driver=_text(document.get("driver")),
         image=_text(document.get("image")),
+        warm=_use(document) > 1,
         gpus=machines.gpus_of(document),
     )
+
+
+def _use(document: Mapping[str, object]) -> int:
+    """Return the number of the run among those that used its machine in turn."""
+    return _nodes(_mapping(document.get("reuse")).get("number")) or _nodes(document.get("turn")) or 1
 
 
 def _metrics(document: Mapping[str, object]) -> tuple[dict[str, object], dict[str, tuple[float, ...]]]:

@@ -19,7 +19,7 @@ from fnmatch import fnmatchcase
 from cvl_ci.errors import InputProblem, RequestError
 from cvl_ci.inputs import parsers
 from cvl_ci.inputs.parsers import Wrong
-from cvl_ci.inputs.suggest import near
+from cvl_ci.inputs.suggest import similar
 from cvl_ci.planning import safe_yaml
 from cvl_ci.result.benchmark.direction import Direction, by_name
 from cvl_ci.result.benchmark.readings import finite
@@ -96,7 +96,7 @@ class _Reading:
         self.mistakes: list[InputProblem] = []
 
     def wrong(self, place: str, value: object, problem: str, *, options: tuple[str, ...] = ()) -> None:
-        near_ones = near(str(value), options) or options
+        near_ones = similar(str(value), options) or options
         self.mistakes.append(
             InputProblem(field=f"{FILE_NAME} {place}".strip(), value=str(value), problem=problem, near=near_ones)
         )

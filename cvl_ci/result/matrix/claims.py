@@ -96,13 +96,13 @@ def _with_sweep(leg: Leg, sweep: Leg, *, counted_usd: float) -> Leg:
 
 
 def _last(group: Sequence[Leg]) -> Leg:
-    worst = min((_kind(leg) for leg in group), key=_ORDER.index)
+    worst = min((_failure_of(leg) for leg in group), key=_ORDER.index)
     latest_first = sorted(group, key=lambda leg: (leg.source.at, leg.machines.is_gone))
-    last = next(leg for leg in reversed(latest_first) if _kind(leg) is worst)
+    last = next(leg for leg in reversed(latest_first) if _failure_of(leg) is worst)
     if _tells_why(last):
         return last
     # Only main reads the job's lines; post writes the later summary without them.
-    main = next((leg for leg in group if _kind(leg) is worst and _tells_why(leg)), last)
+    main = next((leg for leg in group if _failure_of(leg) is worst and _tells_why(leg)), last)
     url = last.evidence.artifact_url or main.evidence.artifact_url
     return replace(last, evidence=replace(main.evidence, artifact_url=url))
 
@@ -111,14 +111,14 @@ def _tells_why(leg: Leg) -> bool:
     return bool(leg.evidence.first_error or leg.evidence.last_lines)
 
 
-def _kind(leg: Leg) -> Failure | None:
+def _failure_of(leg: Leg) -> Failure | None:
     """Return the kind of failure, whether or not a machine was left: only that may change between two summaries."""
     return failure(replace(leg, machines=replace(leg.machines, is_gone=True)))
 
 
 def _claim(leg: Leg) -> tuple[str, str, Failure | None]:
     """Return the facts on which all summaries of a run agree. An unproved release replaces the exit code."""
-    kind = None if leg.exit_code == EXIT_NOT_PROVED_GONE else _kind(leg)
+    kind = None if leg.exit_code == EXIT_NOT_PROVED_GONE else _failure_of(leg)
     return leg.name, leg.ending.value, kind
 
 

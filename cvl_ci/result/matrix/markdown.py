@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from cvl_ci.result.benchmark.comparison import Comparison
 from cvl_ci.result.matrix import text as words
-from cvl_ci.result.matrix.kept import KEPT, lines_of_kept
+from cvl_ci.result.matrix.kept_machines import KEPT, lines_of_kept
 from cvl_ci.result.matrix.report import Report
 from cvl_ci.result.matrix.row import Row
 from cvl_ci.result.matrix.trends import Point, day, trend

@@ -20,7 +20,7 @@ from markupsafe import Markup
 from cvl_ci.result.benchmark.comparison import Comparison
 from cvl_ci.result.benchmark.readings import finite
 from cvl_ci.result.matrix import text as words
-from cvl_ci.result.matrix.kept import KEPT, lines_of_kept
+from cvl_ci.result.matrix.kept_machines import KEPT, lines_of_kept
 from cvl_ci.result.matrix.report import Report
 from cvl_ci.result.matrix.row import Row
 from cvl_ci.result.matrix.spend import Spend, displayed, heading

@@ -13,7 +13,7 @@ from cvl_ci.result.benchmark.rules import Rules
 from cvl_ci.result.matrix.best_value import with_best
 from cvl_ci.result.matrix.claims import contradictions, latest
 from cvl_ci.result.matrix.failures import INFRASTRUCTURE, WORTH_ANOTHER_TRY, Failure
-from cvl_ci.result.matrix.kept import is_overdue, on_time
+from cvl_ci.result.matrix.kept_machines import is_overdue, on_time
 from cvl_ci.result.matrix.row import ORDER_OF_FAILURES, Row, build_row
 from cvl_ci.result.matrix.spend import Spend, spend
 from cvl_ci.result.matrix.trends import Night, costs

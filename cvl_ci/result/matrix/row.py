@@ -17,6 +17,8 @@ from cvl_ci.result.matrix.failures import Failure, failure
 
 ORDER_OF_FAILURES = list(Failure)
 """The worst first."""
+BEFORE_JOB = ("time.provisioning", "time.setup")
+"""The phases of a run that its machine needs before the job runs."""
 MOST_REGIONS = 3
 """The most regions that a row names."""
 
@@ -98,6 +100,12 @@ class Row:
     def gpu_utilization(self) -> float | None:
         """Return the mean use of the GPUs in percent, of the median run. None: no GPU, or its driver reports none."""
         return _median([share for leg in self.legs for share in leg.measured("gpu.utilization")])
+
+    @property
+    def seconds_before_job(self) -> float | None:
+        """Return the seconds from the request for a machine to the job, of the median run. None: no run says them."""
+        waits = [sum(leg.measured(name)[0] for name in BEFORE_JOB if leg.measured(name)) for leg in self.legs]
+        return _median([seconds for seconds in waits if seconds])
 
     @property
     def is_sound(self) -> bool:

@@ -32,7 +32,7 @@ class Spend:
 def spend(legs: Iterable[Leg], *, since: float) -> Spend:
     """Return the sums over the runs that ended at or after `since`. The sandbox bills nothing, so it is left out."""
     runs = [leg for leg in latest(legs) if leg.source.at >= since and leg.cost.billed]
-    with_price = [leg for leg in runs if leg.cost.usd is not None]
+    with_price = [leg for leg in runs if leg.cost.usd is not None or leg.cost.uncounted_usd]
     return Spend(
         usd=sum(leg.cost.spent_usd for leg in with_price),
         kept_usd=sum(leg.cost.kept_usd for leg in with_price),

@@ -234,8 +234,18 @@ def run_time(row: Row) -> str:
     return duration(row.cost.seconds) if row.cost.seconds else ""
 
 
-FIGURES: Mapping[str, Callable[[Row], str]] = {"time": run_time, "GPU": gpu, "spot saved": saved}
-"""The further columns of the table, by their titles. A new column needs only a line here."""
+def before_job(row: Row) -> str:
+    """Return the time that the machine needed before its job: another place or image may start sooner."""
+    return duration(row.seconds_before_job) if row.seconds_before_job is not None else ""
+
+
+FIGURES: Mapping[str, Callable[[Row], str]] = {
+    "time": run_time,
+    "before the job": before_job,
+    "GPU": gpu,
+    "spot saved": saved,
+}
+"""The further columns of the table, by their titles. report.json has fields of its own: commands/report.py."""
 
 
 def figures(rows: Sequence[Row]) -> Mapping[str, Callable[[Row], str]]:

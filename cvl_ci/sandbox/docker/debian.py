@@ -12,7 +12,7 @@ from typing import IO, cast
 from cvl_ci.errors import SandboxError
 from cvl_ci.sandbox.docker.build_lock import one_at_a_time
 from cvl_ci.sandbox.docker.engine import IMAGE_LABEL, Docker
-from cvl_ci.sandbox.timer import Stopwatch
+from cvl_ci.sandbox.timer import Timer
 
 PULLED = "debian:bookworm-slim"
 BUILT = "cvl-ci-sandbox-debian:bookworm-slim"
@@ -53,7 +53,7 @@ def _pull_or_build(
 
 
 def _build(docker: Docker, *, workshop: Path, environment: Mapping[str, str], say: Callable[[str], None]) -> None:
-    watch = Stopwatch()
+    watch = Timer()
     path = f"{environment.get('PATH', os.defpath)}{ADMINISTRATORS}"
     program = shutil.which("debootstrap", path=path)
     if program is None:

@@ -18,7 +18,7 @@ from cvl_ci.errors import SandboxError
 from cvl_ci.sandbox.docker import debian
 from cvl_ci.sandbox.docker.build_lock import one_at_a_time
 from cvl_ci.sandbox.docker.engine import IMAGE_LABEL, Docker
-from cvl_ci.sandbox.timer import Stopwatch
+from cvl_ci.sandbox.timer import Timer
 
 PARTS = Path(__file__).parents[1] / "machine"
 AUTHORITIES = Path("/usr/local/share/ca-certificates")
@@ -38,7 +38,7 @@ STEPS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """All parts of the image: equal recipes give equal images."""
+    """All parts of the image: equal recipes give equal images. `authorities`: certificates that it trusts."""
 
     parts: Mapping[str, bytes]
     authorities: Mapping[str, bytes]
@@ -54,6 +54,7 @@ class Recipe:
 
 
 def recipe(parts: Path = PARTS, authorities: Path = AUTHORITIES) -> Recipe:
+    """Return the recipe of the image that this version of cvl-ci and this computer need."""
     return Recipe(
         parts={path.name: path.read_bytes() for path in sorted(parts.iterdir()) if path.is_file()},
         authorities={path.name: path.read_bytes() for path in sorted(authorities.glob("*.crt"))},
@@ -80,7 +81,8 @@ def ensure(docker: Docker, *, workshop: Path, environment: Mapping[str, str], sa
 def _make(
     docker: Docker, recipe_: Recipe, *, workshop: Path, environment: Mapping[str, str], say: Callable[[str], None]
 ) -> None:
-    watch = Stopwatch()
+    """Build Debian's base, then the image on it, and tell how it goes. Raises SandboxError."""
+    watch = Timer()
     say("building the machine image: only once, in a few minutes, about 1.5 GB")
     workshop.mkdir(parents=True, exist_ok=True)
     try:
@@ -94,6 +96,7 @@ def _make(
 
 
 def _lay_out(docker: Docker, recipe_: Recipe, origin: str, workshop: Path) -> None:
+    """Write the folder from which Docker builds: the recipe's files, and the base as an archive."""
     context = workshop / "context"
     shutil.rmtree(context, ignore_errors=True)
     (context / "authorities").mkdir(parents=True)

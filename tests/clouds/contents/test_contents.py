@@ -29,6 +29,7 @@ from cvl_ci.commands.run import mount_sources
 from cvl_ci.errors import CredentialsError, EngineError, RequestError
 from cvl_ci.inputs import bucket_address, mounts
 from cvl_ci.model.bucket import BucketAddress
+from cvl_ci.model.model_plan import ModelPlan
 from cvl_ci.model.plan import FilePlan, RunPlan, WorkPlan
 from cvl_ci.model.storage import StoredBytes
 from cvl_ci.ports import BucketContents
@@ -184,33 +185,53 @@ def test_a_bucket_that_does_not_exist_ends_a_run_before_a_machine(store: tuple[s
 
 
 class Busy:
-    """A store that is busy, and a library that is not installed."""
+    """A store that is busy, one whose list is too long, and a library that is not installed."""
 
     def __init__(self, go_on: threading.Event) -> None:
         self.go_on = go_on
 
-    def content(self, address: BucketAddress, *, seconds: float) -> StoredBytes:
+    def content(self, address: BucketAddress, *, seconds: float) -> StoredBytes | None:
         if address.bucket == "broken":
             raise ModuleNotFoundError("No module named 'boto3'")
         if address.bucket == "busy":
             self.go_on.wait(60)
-        return StoredBytes(files=1, bytes=2)
+        if address.bucket == "absent":
+            return None
+        least = {"large": 7, "slow-first-page": 0}.get(address.bucket)
+        return StoredBytes(files=1, bytes=2) if least is None else StoredBytes(files=least, bytes=9, is_complete=False)
 
 
-def test_a_store_that_gives_no_answer_in_time_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mount_sources, "ALL_SECONDS", 0.2)
+def test_a_store_that_gives_no_answer_in_time_is_a_line_and_keeps_no_other_one_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(mount_sources, "ALL_SECONDS", 2.0)
     lines: list[str] = []
     go_on = threading.Event()
-    text = "/a=s3://broken\n/b=s3://fast\n/c=s3://busy\n/d=s3://fast"
-    plan = RunPlan(title="t", files=FilePlan(mounts=mounts.read(text)))
+    names = ("broken", "busy", "fast", "large", "slow-first-page", *["fast"] * mount_sources.AT_ONCE)
+    plan = RunPlan(title="t", files=FilePlan(mounts=mounts.read([f"/{n}=s3://{one}" for n, one in enumerate(names)])))
     mount_sources.require(plan, Busy(go_on), lines.append)
-    go_on.set()
-    assert lines == [
-        "/a: its size is not known here. ModuleNotFoundError: No module named 'boto3'",
-        "/b has 1 file, 2 B, in s3://fast.",
-        "/c: its size is not known here. It did not answer within 0 s.",
-        "/d: its size is not known here. It did not answer within 0 s.",
+    assert lines[:5] == [
+        "/0: its size is not known here. ModuleNotFoundError: No module named 'boto3'",
+        "/1: its size is not known here. It did not answer within 2 s.",
+        "/2 has 1 file, 2 B, in s3://fast.",
+        "/3 has at least 7 files, 9 B, in s3://large.",
+        "/4: its size is not known here. The list of s3://slow-first-page takes too long.",
     ]
+    assert len(lines) == len(names)
+    wrong_last = RunPlan(title="t", files=FilePlan(mounts=mounts.read("/a=s3://busy\n/b=s3://absent")))
+    with pytest.raises(RequestError, match="/b=s3://absent"):
+        mount_sources.require(wrong_last, Busy(go_on), lines.append)
+    go_on.set()
+    cache = replace(wrong_last, files=FilePlan(), models=ModelPlan(cache=BucketAddress(bucket="absent", prefix="hub")))
+    with pytest.raises(RequestError, match="hf_cache: 's3://absent/hub' names a bucket that does not exist"):
+        mount_sources.require(cache, Busy(go_on), lines.append)
+
+
+def test_a_list_that_comes_late_is_counted_and_complete_without_a_further_page() -> None:
+    address = BucketAddress(bucket="b")
+    pages = [{"a": 1}, {"b": 2}, {"c": 4}]
+    late = [contents.stored_bytes(pages[:count], address, is_late=lambda: True) for count in (0, 1, 2)]
+    assert late == [StoredBytes(files=0, bytes=0), StoredBytes(files=1, bytes=1), replace(late[1], is_complete=False)]
 
 
 def test_a_store_that_cannot_be_opened_gives_no_answer() -> None:
@@ -250,7 +271,13 @@ def test_a_404_of_another_server_does_not_prove_that_a_bucket_is_absent() -> Non
         ("https://acct.blob.core.windows.net/cont/a/b", "az://acct/cont/a/b"),
         ("az://acct/cont", "az://acct/cont"),
         ("gs://b_b/a/", "gs://b_b/a"),
-        ("hf://acme/tiny", None),
+        ("hf://acme/tiny", "hf://acme/tiny"),
+        ("hf://acme/tiny@v1/a/b/", "hf://acme/tiny@v1/a/b"),
+        ("hf://datasets/acme/tiny/a", "hf://datasets/acme/tiny/a"),
+        ("hf://tiny", None),
+        ("hf://datasets/tiny", None),
+        ("hf://buckets/acme/tiny", None),
+        ("hf://acme/tiny@/a", None),
         ("volume://claim", None),
         ("./folder", None),
         ("https://acct.blob.core.windows.net", None),

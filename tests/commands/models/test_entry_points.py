@@ -70,14 +70,14 @@ def test_verify_fails_for_a_changed_byte(shelf: Shelf, endpoint: str, capsys: py
 @pytest.mark.parametrize(
     ("words", "mistakes"),
     [
-        ([], ["operation: '' is missing", "storage: '' is missing"]),
+        ([], ["upload|list|verify|remove: '' is missing", "--storage: '' is missing"]),
         (["uplaod", NAME, "--to", STORAGE], ["Did you mean upload?"]),
         (["upload", "--to", "gs://x/y"], ["--storage: 'gs://x/y' is not an S3 address"]),
-        (["upload", "--to", STORAGE], ["repo_id: '' is missing: name the model to upload"]),
+        (["upload", "--to", STORAGE], ["REPO: '' is missing: name the model to upload"]),
         (["upload", "a/b/c", "--to", STORAGE], ["REPO: 'a/b/c' is neither OWNER/NAME"]),
-        (["list", NAME, "--in", STORAGE], ["repo_id: 'acme/tiny' is too much"]),
-        (["verify", "./x", "--in", STORAGE], ["repo_id: './x' is a folder"]),
-        (["verify", NAME, "*.json", "--in", STORAGE], ["model_files: '*.json' belongs to `upload` alone"]),
+        (["list", NAME, "--in", STORAGE], ["REPO: 'acme/tiny' is too much"]),
+        (["verify", "./x", "--in", STORAGE], ["REPO: './x' is a folder"]),
+        (["verify", NAME, "*.json", "--in", STORAGE], ["FILES...: '*.json' belongs to `upload` alone"]),
         (["upload", NAME, "--to", "s3://UPPER/x"], ["has no valid name of a bucket"]),
         (["upload", NAME, "--to", "s3://bucket/a/../b"], ["has a prefix that S3 does not store"]),
     ],
@@ -106,6 +106,16 @@ def test_a_computer_without_the_client_of_aws_gets_one_clear_sentence(
 
 
 @pytest.mark.usefixtures("terminal")
+def test_an_error_of_a_list_tells_nothing_of_parts(capsys: pytest.CaptureFixture[str], hub: Hub) -> None:
+    assert main(["models", "list", "--in", "s3://no-such-bucket-here/hub"]) == 70
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[:2] == ["cvl-ci: The bucket no-such-bucket-here does not exist.", "No machine was started."]
+    hub.add(NAME, FILES)
+    assert main(["models", "upload", NAME, "--to", "s3://no-such-bucket-here/hub"]) == 70
+    assert "Parts that an upload stored are billed" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("terminal")
 def test_a_token_of_the_environment_reaches_the_hub_alone(
     hub: Hub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -122,6 +132,9 @@ def test_a_token_of_the_environment_reaches_the_hub_alone(
 def test_a_folder_needs_no_hub(hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "weights.bin").write_bytes(b"w" * 1000)
+    assert main(["models", "upload", "out", "--to", STORAGE]) == 77
+    assert "To store the folder of that name here, type ./out" in capsys.readouterr().err
+    hub.requests.clear()
     assert main(["models", "upload", "./out", "--to", STORAGE]) == 0
     assert "local/out at" in capsys.readouterr().out
     assert main(["models", "upload", "./out", "--to", STORAGE, "--model-name", "team/out"]) == 0

@@ -24,7 +24,7 @@ PROGRAM = """
 import resource, sys
 from cvl_ci.clouds.aws.object_store import S3Bucket, s3_client
 from cvl_ci.commands.models.shelf import Shelf
-from cvl_ci.commands.models.upload import UploadRequest, UploadTools, upload
+from cvl_ci.commands.models.upload import UploadRequest, UploadPorts, upload
 from cvl_ci.hub.client import HuggingFaceHub
 from cvl_ci.local.clock import SystemClock
 from cvl_ci.model.bucket import BucketAddress
@@ -32,7 +32,7 @@ from tests.support import s3
 
 hub, store = sys.argv[1:]
 shelf = Shelf(S3Bucket(s3.client(store), s3.BUCKET), BucketAddress(bucket=s3.BUCKET, prefix="hub"))
-tools = UploadTools(source=HuggingFaceHub(endpoint=hub, token=False), shelf=shelf, clock=SystemClock(), tell=print)
+tools = UploadPorts(source=HuggingFaceHub(endpoint=hub, token=False), shelf=shelf, clock=SystemClock(), tell=print)
 done = upload(UploadRequest(repo="acme/tiny"), tools)
 peak = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
 print("moved", done.moved_bytes, "peak", peak * 1024)

@@ -16,7 +16,7 @@ from cvl_ci.clouds.aws.object_store import S3Bucket
 from cvl_ci.commands.models import listing, sending
 from cvl_ci.commands.models import shelf as shelves
 from cvl_ci.commands.models.shelf import Shelf
-from cvl_ci.commands.models.upload import UploadedModel, UploadRequest, UploadTools, upload
+from cvl_ci.commands.models.upload import UploadedModel, UploadPorts, UploadRequest, upload
 from cvl_ci.errors import CredentialsError, HubError, RequestError, StorageError
 from cvl_ci.hub.client import HuggingFaceHub
 from cvl_ci.local.clock import SystemClock
@@ -48,7 +48,7 @@ class Uploader:
 
     def __call__(self, *patterns: str, revision: str = "", token: str | None = None, repo: str = NAME) -> UploadedModel:
         source = HuggingFaceHub(endpoint=self.hub.endpoint, token=token or False)
-        tools = UploadTools(
+        tools = UploadPorts(
             source=source, shelf=self.shelf, clock=SystemClock(), tell=self.lines.append, pause=self.pauses.append
         )
         return upload(UploadRequest(repo=repo, files=patterns, revision=revision), tools)
@@ -263,7 +263,7 @@ def test_a_folder_is_a_source_too(tmp_path: Path, shelf: Shelf) -> None:
     (tmp_path / ".git" / "config").write_text("token")
 
     def go() -> UploadedModel:
-        tools = UploadTools(source=ModelFolder(tmp_path), shelf=shelf, clock=SystemClock(), tell=lambda _: None)
+        tools = UploadPorts(source=ModelFolder(tmp_path), shelf=shelf, clock=SystemClock(), tell=lambda _: None)
         return upload(UploadRequest(repo=NAME), tools)
 
     first = go()

@@ -29,6 +29,7 @@ from cvl_ci.result.report import COMMENT_BYTES, SUMMARY_BYTES
 from tests import golden
 from tests.result.benchmark.legs import NIGHT, leg, never_started
 from tests.result.matrix.matrix import BASE, DAY, DIGITS, ON_AWS, ON_GCP, RULES, failures, history, night, runs
+from tests.support.processor import within
 
 STRICT = ReportPolicy(fail_on_regression=True)
 
@@ -141,6 +142,16 @@ def test_the_best_value_is_the_cheapest_that_is_sound_where_there_is_a_choice() 
     assert only == []
 
 
+def test_the_time_before_the_job_is_that_of_the_median_run() -> None:
+    waits = [{"provisioning": 40.0, "setup": 20.0, "running": 900.0}, {"provisioning": 200.0}, {"provisioning": 90.0}]
+    legs = [leg(cluster=f"cvl-1-0000000{at}", phases=phases) for at, phases in enumerate(waits)]
+    without = leg(cluster="cvl-1-00000009", example="other", phases={"running": 5.0})
+    told = files(reported([*legs, without]))
+    assert "| 1 min 30 s |" in told["summary.md"]
+    seconds = {row["example"]: row["seconds_before_job"] for row in json.loads(told["report.json"])["rows"]}
+    assert seconds == {"digits_sgd": 90.0, "other": None}
+
+
 def test_the_use_of_the_gpus_has_a_column_where_a_driver_reports_it() -> None:
     use = [{"gpus": 1, "memory_mib": 1, "memory_total_mib": 2, "utilization": share} for share in (30.0, 71.6, 80.0)]
     legs = [leg(cluster=f"cvl-1-0000000{at}", gpu=gpu) for at, gpu in enumerate(use)]
@@ -151,8 +162,8 @@ def test_the_use_of_the_gpus_has_a_column_where_a_driver_reports_it() -> None:
         for each in (told, untold)
     ]
     assert heads == [
-        "| example | where | status | change | a run | time | GPU |",
-        "| example | where | status | change | a run | time |",
+        "| example | where | status | change | a run | time | before the job | GPU |",
+        "| example | where | status | change | a run | time | before the job |",
     ]
     assert " | 72 % |\n" in told["summary.md"]
     assert 'data-name="GPU">72 %</td>' in told["report.html"]
@@ -602,7 +613,7 @@ def test_the_page_keeps_the_plotting_library_s_licence() -> None:
     assert "Leon Sorokin" in page and "The MIT License" in page
 
 
-def many(count: int, metrics: int) -> list[Leg]:
+def many_legs(count: int, metrics: int) -> list[Leg]:
     dice = random.Random(9)
     return [
         leg(
@@ -617,7 +628,7 @@ def many(count: int, metrics: int) -> list[Leg]:
 
 
 def test_500_legs_of_50_metrics_take_seconds_and_fit() -> None:
-    legs = many(100, 50)
+    legs = many_legs(100, 50)
     before = [
         replace(
             one,
@@ -628,7 +639,7 @@ def test_500_legs_of_50_metrics_take_seconds_and_fit() -> None:
     ]
     began = time.process_time()
     written = files(reported(legs, history=before))
-    assert time.process_time() - began < 20
+    assert within(time.process_time() - began, 20)
     assert len(written[reporting.COMMENT]) <= COMMENT_BYTES
     assert len(written[reporting.SUMMARY].encode()) <= SUMMARY_BYTES
 

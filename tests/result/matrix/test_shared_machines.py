@@ -36,8 +36,9 @@ def test_jobs_that_shared_a_machine_are_runs_of_their_own() -> None:
     assert contradictions(legs) == [], "their ends are those of different runs"
     total = spend(legs, since=0.0)
     assert (total.usd, total.runs) == (7.0, 3)
-    [row] = report([job(1, 1.0, ending="failed", exit_code=1), *legs[1:]]).rows
-    assert (row.failures.worst, row.failures.count) == (Failure.TEST, 2)
+    new, warm = report([job(1, 1.0, ending="failed", exit_code=1), *legs[1:]]).rows
+    assert (new.failures.worst, new.failures.count) == (Failure.TEST, 1)
+    assert (warm.failures.worst, warm.failures.count, len(warm.legs)) == (Failure.TEST, 1, 2)
     assert report(legs[2:], history=legs[:2]).spend.usd == 7.0
 
 
@@ -82,6 +83,9 @@ def test_the_machine_that_a_killed_run_left_is_in_the_sums_of_the_next_run_and_n
     total = spend([one], since=0.0)
     assert total.usd == 3.75
     assert all(sum(sums.values()) == 3.75 for sums in total.by.values())
+    never = leg(cluster=NAME, at=NIGHT, ending="never_started", cost_usd=None, reuse={**reuse, "number": 0})
+    assert spend([never], since=0.0).usd == 0.75, "also where the run itself had no machine"
+    assert spend([leg_file.read(leg_file.line(never).encode())], since=0.0).usd == 0.75
 
 
 @pytest.mark.parametrize("one", [job(2, 2.0), use(2, 5.0, kept=2.0, idle=1.0), use(1, 4.0)])
@@ -95,3 +99,19 @@ def test_a_line_of_history_keeps_the_use(one: Leg) -> None:
 def test_a_number_that_no_run_writes_is_the_first(turn: object) -> None:
     text = json.dumps({"ending": "succeeded", "cluster": NAME, "turn": turn})
     assert leg_file.read(text.encode()).machines.run == NAME
+
+
+def test_runs_on_a_warm_machine_are_compared_with_such_alone() -> None:
+    """Their caches are warm, so a new machine would look worse than it is, and a warm one better."""
+    night = {"commit": "b" * 40, "at": NIGHT - 86_400.0}
+    before = [
+        leg(**night, cluster=f"cvl-6-0123abc{number}", turn=turn, metrics={"loss": value})
+        for number, (turn, value) in enumerate([(1, 1.0), (2, 2.0), (3, 3.0)])
+    ]
+    legs = [job(1, 1.0, metrics={"loss": 1.0}), job(2, 1.0, metrics={"loss": 2.5})]
+    new, warm = report(legs, history=before, commits=["b" * 40]).rows
+    assert [one.measurements.metrics["loss"] for one in new.comparison.baseline.legs] == [1.0]
+    assert [one.measurements.metrics["loss"] for one in warm.comparison.baseline.legs] == [2.0, 3.0]
+    assert "warm" in warm.place and "warm" not in new.place
+    [alone] = report(legs[1:], history=before[:1], commits=["b" * 40]).rows
+    assert "differ in warm machine" in alone.comparison.baseline.reason

@@ -33,7 +33,7 @@ class FileState(NamedTuple):
     inode: int
 
 
-def look(folder: str) -> dict[str, FileState]:
+def file_states(folder: str) -> dict[str, FileState]:
     """Return the state of each plain file below a folder. A link is none: it may lead anywhere."""
     states: dict[str, FileState] = {}
     for above, folders, names in os.walk(folder):

@@ -54,7 +54,7 @@ def units(bases: Mapping[str, str], by: Rules) -> list[Unit]:
     """Return the checkpoints on this disk: the topmost files and folders that the rules take."""
     everything = []
     for base, folder in bases.items():
-        states = scan.look(folder)
+        states = scan.file_states(folder)
         roots = {root for path in states if (root := _root(path, by))}
         everything += [
             Unit(base, folder, root, {path: states[path] for path in paths})
@@ -99,7 +99,7 @@ class HeldCheckpoint:
             return False
         inner = os.path.join(unit.folder, unit.path)
         if os.path.isdir(inner):
-            now = {f"{unit.path}/{path}": state for path, state in scan.look(inner).items()}
+            now = {f"{unit.path}/{path}": state for path, state in scan.file_states(inner).items()}
             if now != unit.states:
                 return False
         elif list(unit.states) != [unit.path]:

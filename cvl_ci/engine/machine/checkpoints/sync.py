@@ -92,9 +92,9 @@ def upload(store: Store, part: Part, *, is_same: Callable[[], bool]) -> bool:
         return False
     document = {"name": name, "step": step_of(name), "at": part.at, "reason": part.reason, "files": files}
     if part.nodes == 1:
-        store.put(manifest_key(name), packed(document))
+        store.put(manifest_key(name), manifest_bytes(document))
         return True
-    store.put(f"{_shards(part.generation, name)}{part.rank}", packed(document))
+    store.put(f"{_shards(part.generation, name)}{part.rank}", manifest_bytes(document))
     return commit_shards(store, part)
 
 
@@ -110,14 +110,14 @@ def commit_shards(store: Store, part: Part) -> bool:
         return False
     files = [entry for part in with_files for entry in part["files"]]
     newest = max(with_files, key=lambda part: part["at"])
-    store.put(manifest_key(part.name), packed({**newest, "files": files}))
+    store.put(manifest_key(part.name), manifest_bytes({**newest, "files": files}))
     return True
 
 
 def declare_absent(store: Store, part: Part) -> None:
     """Store the absence of a checkpoint's files on this node: often the first node alone writes."""
     document = {"name": part.name, "step": step_of(part.name), "at": part.at, "files": []}
-    store.put(f"{_shards(part.generation, part.name)}{part.rank}", packed(document))
+    store.put(f"{_shards(part.generation, part.name)}{part.rank}", manifest_bytes(document))
     commit_shards(store, part)
 
 
@@ -248,7 +248,7 @@ def _is_inside(path: str) -> bool:
     return bool(path) and not path.startswith("/") and "\0" not in path and ".." not in path.split("/")
 
 
-def packed(document: Mapping[str, Any]) -> bytes:
+def manifest_bytes(document: Mapping[str, Any]) -> bytes:
     """Return a manifest as its bytes."""
     return json.dumps(document, sort_keys=True).encode()
 

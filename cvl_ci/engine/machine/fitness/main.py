@@ -31,7 +31,7 @@ def main(state: str, moment: str, requested: str, *nodes: str) -> None:
     start = time.monotonic()
     findings = Findings()
     is_first = moment == "before"
-    host.probe(findings, folder=state, earlier=None if is_first else _earlier(state))
+    host.probe(findings, folder=state, earlier=None if is_first else _findings_before(state))
     if requested or _has_gpus():
         nvidia.probe(findings, requested=requested, is_first=is_first)
         if findings.gpus:
@@ -167,7 +167,7 @@ def _has_gpus() -> bool:
     return os.path.exists("/dev/nvidiactl")
 
 
-def _earlier(state: str) -> dict[str, Any]:
+def _findings_before(state: str) -> dict[str, Any]:
     try:
         with open(os.path.join(state, "fitness-before"), encoding="utf-8") as file:
             earlier = json.load(file)["host"]

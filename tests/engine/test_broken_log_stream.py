@@ -35,7 +35,7 @@ def follow(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, int]]:
         def sleep(seconds: float) -> None:
             now[0] += 10 * seconds
 
-        monkeypatch.setattr(sky_local, "_handle", lambda _: object())
+        monkeypatch.setattr(sky_local, "handle_of", lambda _: object())
         monkeypatch.setattr(sky_local.backend_utils, "get_backend_from_handle", lambda _: backend)
         monkeypatch.setattr(sky_local.core, "job_status", status)
         monkeypatch.setattr(sky_local.time, "sleep", sleep)

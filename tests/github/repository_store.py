@@ -23,7 +23,7 @@ JOBS = "GET /repos/{owner}/{repo}/actions/runs/{run_id}/jobs"
 
 
 @dataclass
-class Kept:
+class Store:
     """`commits`: nearest first, from the one that is asked for. `files`: of an artifact, by its number."""
 
     runs: list[dict[str, Any]] = field(default_factory=list)
