@@ -12,7 +12,7 @@ import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -211,9 +211,9 @@ class Caller(threading.Thread):
 
     def run(self) -> None:
         while not self._is_over.wait(self._pause):
-            outputs = read_file(self._outputs.read_text()) if self._outputs.exists() else {}
+            self._read_address()
             try:
-                status, body = get(f"{outputs.get('url') or self._url}/health", f"Bearer {TOKEN}")
+                status, body = get(f"{self._url}/health", f"Bearer {TOKEN}")
                 self.answers[str(body.get("version", status))] += 1
             except OSError as error:
                 self.answers[type(error).__name__] += 1
@@ -221,6 +221,11 @@ class Caller(threading.Thread):
     def close(self) -> None:
         self._is_over.set()
         self.join()
+
+    def _read_address(self) -> None:
+        """Take the address that the outputs name. The step may be in the middle of writing one of them."""
+        with suppress(AssertionError, FileNotFoundError):
+            self._url = read_file(self._outputs.read_text()).get("url") or self._url
 
 
 @contextmanager
