@@ -37,6 +37,8 @@ LEASE = re.compile(r"lease (cvl-[a-z0-9-]+)")
 LEAST_MONEY = "0.0112"
 """Dollars: at $0.096 an hour seven minutes; five are kept for the release, and the launch may have the rest."""
 HEARTBEAT_MINUTES = 2
+SHORT_LIFE = {"provision_timeout": "4m", "max_runtime": "3m"}
+"""With five minutes for the release, twelve: a new machine has no heartbeat before SkyPilot has set it up."""
 KEY = {"reuse": "chaos", "idle": "5m"}
 REUSE_KEY = "c4a05e" * 8
 RESULT, RESULT_BYTES = "result", 1000
@@ -93,6 +95,7 @@ class Stage:
         if scene.first == 3 or scene.phase in {DETACHING, REUSED}:
             heartbeat = {"heartbeat_minutes": str(HEARTBEAT_MINUTES)}
             limits |= {"max_cost": LEAST_MONEY} if scene.phase == "provisioning" else heartbeat
+            limits |= SHORT_LIFE if scene.phase == RECOVERING else {}
         spot = {"spot": "true", "recover": "1"} if scene.phase == RECOVERING else {}
         asked = {"cloud": "sandbox", **spot, **limits, **_of_phase(scene)}
         if scene.door == "step":
