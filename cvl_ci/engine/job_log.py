@@ -6,7 +6,7 @@ import json
 import re
 from dataclasses import dataclass, field
 
-from cvl_ci.engine.script import JOB_BEGINS, JOB_STREAM, SETUP_BEGINS, SETUP_STREAM, UNFIT
+from cvl_ci.engine.script import JOB_BEGINS, JOB_STREAM, LOG_ENDS, SETUP_BEGINS, SETUP_STREAM, UNFIT
 from cvl_ci.engine.whole_log import StreamedLog
 from cvl_ci.model.outcome import Phase
 from cvl_ci.planning.trials import is_turn
@@ -100,4 +100,4 @@ def progress(line: str) -> str | None:
             return None
     text = _CONTROL.sub("", _ANSI.sub("", line))
     text = _ADVICE.sub("", text).strip()
-    return text or None
+    return None if text in ("", LOG_ENDS) else text

@@ -1,6 +1,7 @@
 """Call SkyPilot in the worker process.
 
-Only this module, provision_hooks.py, private_channels.py, skylet_channel.py and skypilot_wheel.py import sky to launch.
+Only this module, job_driver.py, provision_hooks.py, private_channels.py, skylet_channel.py and skypilot_wheel.py
+import sky to launch.
 SkyPilot's API server calls `sky.execution.launch` and `sky.core.*` in its workers. They are internal. So
 tests/engine/test_contract.py fails loudly when a new version moves them.
 """
@@ -23,6 +24,7 @@ from sky.utils.status_lib import ClusterStatus
 from cvl_ci.engine import (
     bucket_hooks,
     checkpoint_copy,
+    job_driver,
     known_volumes,
     mount_packages,
     node_commands,
@@ -139,6 +141,7 @@ def submit(_send: Send, *, cluster: str, task: dict[str, Any]) -> int:
     node_commands.check(node_commands.ask(runners_of(cluster), script.before_further_job()))
     if task_object.workdir is not None:
         backend.sync_workdir(handle, task_object.workdir, task_object.envs_and_secrets)
+    job_driver.provide(backend, handle)
     job_id = backend.execute(handle, task_object, dryrun=False)
     if job_id is None:
         raise RuntimeError("SkyPilot did not take the job.")
@@ -190,11 +193,15 @@ def _streamed(send: Send, *, cluster: str, job_id: int) -> int:
     SkyPilot returns ssh's own code (255) when the connection is lost: sky/backends/cloud_vm_ray_backend.py, tail_logs.
     """
     silent_since: float | None = None
+    is_by_daemon = True
     while True:
         handle = handle_of(cluster)
-        # Not core.tail_logs: with autodown armed it first asks the cloud and Ray for the cluster's state, which takes
-        # ten seconds.
-        code = int(backend_utils.get_backend_from_handle(handle).tail_logs(handle, job_id, follow=True))
+        code = skylet_channel.stream_log(handle, job_id, last_line=script.LOG_ENDS) if is_by_daemon else None
+        is_by_daemon = False
+        if code is None:
+            # Not core.tail_logs: with autodown armed it first asks the cloud and Ray for the cluster's state, which
+            # takes ten seconds.
+            code = int(backend_utils.get_backend_from_handle(handle).tail_logs(handle, job_id, follow=True))
         if code in _ENDED:
             return code
         try:

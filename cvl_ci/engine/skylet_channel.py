@@ -15,6 +15,7 @@ import os
 import select
 import shlex
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ from typing import Any, NamedTuple
 import grpc
 from sky import backends, exceptions
 from sky.backends import backend_utils
+from sky.schemas.generated import jobsv1_pb2, jobsv1_pb2_grpc
 from sky.skylet import constants, job_lib
 from sky.utils import command_runner
 
@@ -41,6 +43,13 @@ QUEUE_SECONDS = 120.0
 """SkyPilot gives the daemon ten seconds to queue a job. A small machine that is busy needs longer."""
 TAKEN_SECONDS = 20.0
 """After a doubt, cvl-ci asks the daemon this long whether it has the job."""
+LONGEST_MESSAGE = 3 << 20
+"""gRPC takes four MiB. A longer program goes to the machine as a file."""
+STATUS_SECONDS = 20.0
+LONGEST_ANSWER = 64 << 20
+"""The daemon sends a line of a log in one message."""
+BROKEN = 255
+"""Stands where SkyPilot gives the exit code of ssh, which lost its connection."""
 _ACK = b"connected\n"
 _FAILURES = (
     grpc.RpcError,
@@ -73,7 +82,8 @@ class _Connection:
         self._process = subprocess.Popen(
             ["/bin/sh", "-c", f"exec {' '.join(words)}"], stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL
         )
-        self.channel = grpc.intercept_channel(grpc.insecure_channel(f"unix:{socket}"), _LongQueueing())
+        options = [("grpc.max_receive_message_length", LONGEST_ANSWER)]
+        self.channel = grpc.intercept_channel(grpc.insecure_channel(f"unix:{socket}", options), _LongQueueing())
 
     def is_ready(self) -> bool:
         """Wait until the daemon answers; False: it does not in time."""
@@ -160,6 +170,40 @@ def provide() -> None:
             raise
 
     backend_utils.invoke_skylet_with_retries = invoke
+    is_too_long = backend_utils.is_command_length_over_limit
+    # The channel is private, so that a program needs no file of its own on the way (private_channels.py).
+    backend_utils.is_command_length_over_limit = lambda text: (
+        len(text) > LONGEST_MESSAGE if _is_called.get() else is_too_long(text)
+    )
+
+
+def stream_log(handle: Any, job_id: int, *, last_line: str) -> int | None:
+    """Print a job's log until the job is over or `last_line` comes. Return SkyPilot's JobExitCode.
+
+    None: no daemon answered, and nothing was printed. BROKEN: the stream broke.
+    """
+    connection = _connection(handle)
+    if connection is None:
+        return None
+    daemon = jobsv1_pb2_grpc.JobsServiceStub(connection.channel)
+    stream = daemon.TailLogs(jobsv1_pb2.TailLogsRequest(job_id=job_id, follow=True))
+    is_first, is_over = True, False
+    try:
+        for answer in stream:
+            text, is_first = answer.log_line, False
+            if not text:
+                return int(answer.exit_code)
+            sys.stdout.write(text)
+            sys.stdout.flush()
+            is_over = is_over or text == f"{last_line}\n" or text.endswith(f"\n{last_line}\n")
+            if is_over:
+                stream.cancel()
+                break
+        question = jobsv1_pb2.GetJobStatusRequest(job_ids=[job_id])
+        statuses = daemon.GetJobStatus(question, timeout=STATUS_SECONDS).job_statuses
+        return int(exceptions.JobExitCode.from_job_status(job_lib.JobStatus.from_protobuf(statuses[job_id])))
+    except grpc.RpcError:
+        return None if is_first else BROKEN
 
 
 def close() -> None:

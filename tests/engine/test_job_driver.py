@@ -1,0 +1,181 @@
+"""Further jobs of one node: SkyPilot's backend, daemon, records and log, with our program in the place of Ray's."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cvl_ci.engine.job_log import JobLog
+from cvl_ci.engine.script import LOG_ENDS
+from tests.support.skylet_daemon import answers_of, install_ssh
+
+pytestmark = pytest.mark.sky
+
+BEFORE = """
+import contextlib, io, time
+from sky import Resources, Task
+from cvl_ci.engine import job_driver
+from cvl_ci.engine.script import LOG_ENDS
+handle.launched_resources = Resources(cloud=clouds.AWS(), region="us-east-1", instance_type="m6i.large")
+handle.stable_internal_external_ips, handle.launched_nodes, handle.docker_user = [("10.0.0.1", "192.0.2.1")], 1, None
+backend._get_task_env_vars = lambda task, job, _: {"SKYPILOT_TASK_ID": f"task-{job}", **task.envs}
+os.environ.update(SKYPILOT_DEBUG="False", BUILDKITE="False")
+(Path.home() / "sky_workdir").mkdir()
+
+def submit(text, **resources):
+    task = Task("train", run=text, envs={"WORD": "it's"})
+    task.set_resources(Resources(**resources))
+    job_driver.provide(backend, handle)
+    job, log = backend._add_job(handle, "train", "1x", "{}")
+    backend._execute_task_one_node(handle, task, job, log)
+    return job
+
+def streamed(job):
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        code = skylet_channel.stream_log(handle, job, last_line=LOG_ENDS)
+    return code, said.getvalue()
+
+state = lambda job: backend.get_job_status(handle, [job])[job].value
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    install_ssh(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def answers(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Return a function that carries out the steps after BEFORE."""
+    return lambda steps: answers_of(place, BEFORE + steps, sockets=tmp_path_factory.mktemp("s"))
+
+
+def lines_of(text: str) -> list[str]:
+    """Return the job's own lines as a run reads them."""
+    log = JobLog(num_nodes=1)
+    read = [log.read(line)[1] for line in re.findall(r"[^\n]+", text)]
+    return [line for line in read if line is not None]
+
+
+def test_a_job_gets_what_ray_gives_and_its_records_and_log_are_skypilots(answers: Any, place: Path) -> None:
+    (place / "job.sh").write_text("env | sort; cat; echo to stderr >&2; pwd; exit 3\n")
+    steps = """
+tried("job", lambda: submit(Path(Path.home() / "job.sh").read_text(), accelerators="L4:2"))
+tried("log", lambda: streamed(1))
+tried("state", lambda: state(1))
+tried("next", lambda: (submit("echo second; printf 'no end of line'"), streamed(2), state(2)))
+tried("programs", lambda: [one.name for one in (Path.home() / ".sky/sky_app").iterdir()])
+"""
+    told = answers(steps)
+    code, text = told["log"]
+    assert (told["job"], code, told["state"], told["programs"]) == (1, 100, "FAILED", [])
+    lines = lines_of(text)
+    assert lines[-2:] == ["to stderr", str(place / "sky_workdir")]
+    variables = dict(line.split("=", 1) for line in lines[:-2] if "=" in line)
+    expected = {
+        "CUDA_VISIBLE_DEVICES": "0,1",
+        "PYTHONUNBUFFERED": "1",
+        "SKYPILOT_INTERNAL_JOB_ID": "1",
+        "SKYPILOT_NODE_IPS": "10.0.0.1",
+        "SKYPILOT_NODE_RANK": "0",
+        "SKYPILOT_NUM_GPUS_PER_NODE": "2",
+        "SKYPILOT_NUM_NODES": "1",
+        "SKYPILOT_TASK_ID": "task-1",
+        "WORD": "it's",
+    }
+    assert expected.items() <= variables.items()
+    assert {name for name in variables if name.startswith(("SKYPILOT_", "BUILDKITE"))} <= set(expected)
+    job, (code, text), state = told["next"]
+    assert (job, code, state, lines_of(text)) == (2, 0, "SUCCEEDED", ["second", "no end of line"])
+    assert text.endswith(f"{LOG_ENDS}\n"), "nothing waits for SkyPilot's own last line"
+
+
+@pytest.mark.parametrize("text", [LOG_ENDS, f"progress\\r{LOG_ENDS}", f"\\r{LOG_ENDS}\\n\\n{LOG_ENDS}"])
+def test_a_line_of_the_job_does_not_end_its_log(answers: Any, text: str) -> None:
+    job = f"printf '{text}\\n'; sleep 0.5; echo last"
+    told = answers(f'tried("log", lambda: (submit({job!r}), streamed(1), state(1)))')
+    _, (code, log), state = told["log"]
+    if code == 101:  # it looked like the end for a moment; the run then asks for the state, and reads on
+        assert state != "FAILED" and "\\r" in text
+    else:
+        assert (code, state, lines_of(log)[-1]) == (0, "SUCCEEDED", "last")
+
+
+def test_long_lines_and_many_lines_come_whole(answers: Any) -> None:
+    job = "head -c 300000 /dev/zero | tr '\\0' x; echo; seq 20000; printf 'windows\\r\\n'"
+    told = answers(f'tried("log", lambda: (submit({job!r}), streamed(1)))')
+    _, (code, log) = told["log"]
+    assert code == 0
+    assert lines_of(log.replace("\r", "")) == ["x" * 300_000, *map(str, range(1, 20_001)), "windows"]
+
+
+def test_a_cancelled_job_ends_with_all_its_processes(answers: Any, place: Path) -> None:
+    """An interactive bash ignores SIGTERM, and a program in a session of its own is no child of the job's shell."""
+    job = f"trap 'echo goodbye' TERM; setsid -f sleep 3141; echo $$ > {place}/pid; sleep 3142 & wait $!; exit 0"
+    steps = f"""
+tried("job", lambda: submit({job!r}))
+while not (Path.home() / "pid").exists():
+    time.sleep(0.05)
+tried("cancelled", lambda: backend.cancel_jobs(handle, [1]))
+tried("log", lambda: streamed(1))
+tried("state", lambda: state(1))
+"""
+    told = answers(steps)
+    code, _ = told["log"]
+    assert told["state"] == "CANCELLED" and code in (101, 102, 103), told
+    pid = int((place / "pid").read_text())
+    commands = [_command(entry) for entry in Path("/proc").glob("[0-9]*")]
+    assert not [command for command in commands if command[:1] == ["sleep"] and command[1] in ("3141", "3142")]
+    assert not Path(f"/proc/{pid}").exists()
+
+
+def test_a_job_that_was_cancelled_before_it_began_does_not_begin(answers: Any, place: Path) -> None:
+    steps = """
+import sqlite3
+from sky.skylet import job_lib
+run = job_lib.FIFOScheduler._run_job
+def _run_job(self, job_id, run_cmd):
+    with contextlib.closing(sqlite3.connect(Path.home() / ".sky/jobs.db")) as records:
+        records.execute("UPDATE jobs SET status = 'CANCELLED' WHERE job_id = ?", (job_id,))
+        records.commit()
+    run(self, job_id, run_cmd)
+job_lib.FIFOScheduler._run_job = _run_job
+tried("job", lambda: submit(f"touch {Path.home()}/has-run"))
+time.sleep(1)
+tried("state", lambda: state(1))
+"""
+    assert answers(steps)["state"] == "CANCELLED" and not (place / "has-run").exists()
+
+
+def test_a_stream_without_a_daemon_or_that_breaks_is_told(answers: Any, place: Path) -> None:
+    steps = """
+tried("job", lambda: submit(f"echo first; while [ ! -e {Path.home()}/over ]; do sleep 0.1; done"))
+import threading
+def stop():
+    while not any("first" in log.read_text() for log in Path.home().glob("sky_logs/*/run.log")):
+        time.sleep(0.05)
+    time.sleep(0.5)
+    server.stop(None).wait()
+threading.Thread(target=stop, daemon=True).start()
+tried("broken", lambda: streamed(1))
+[connection] = skylet_channel._connections.values()
+connection.close()
+tried("none", lambda: streamed(1))
+(Path.home() / "over").touch()
+"""
+    told = answers(steps)
+    code, text = told["broken"]
+    assert code == 255 and lines_of(text) == ["first"]
+    assert told["none"] == [None, ""]
+
+
+def _command(entry: Path) -> list[str]:
+    try:
+        return (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+    except OSError:
+        return []
