@@ -1,9 +1,9 @@
-"""Let SkyPilot's daemon start a further job on live machines without Ray.
+"""Let SkyPilot start the job of one node without Ray.
 
-SkyPilot 0.14.1 starts each job by a program of its own on the machine, which loads SkyPilot and Ray, and then a process
-of Ray: seconds of a small machine's processor. One node needs neither. Its program is machine/driver.py, and SkyPilot's
-daemon, records and log stay in use. SkyPilot has such another program itself, for Slurm (sky/backends/task_codegen.py).
-In the worker process only.
+SkyPilot 0.14.1 starts each job by a program on the machine, which loads SkyPilot and Ray and starts a process of Ray.
+That takes seconds of a small machine's processor, and one node needs neither. Its program is machine/driver.py, and
+SkyPilot's daemon, records and log stay in use. SkyPilot has such another program itself, for Slurm
+(sky/backends/task_codegen.py). In the worker process only.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import math
 from importlib import resources
 from typing import Any
 
-from sky import clouds
+from sky import backends, clouds
 from sky.backends import task_codegen
 from sky.skylet import constants, log_lib
 from sky.utils import accelerator_registry, command_runner
@@ -23,12 +23,22 @@ FIRST_LINES = (f"{log_lib.LOG_FILE_START_STREAMING_AT}1 node.", "Job started. St
 """SkyPilot shows a log from such a line on: sky/skylet/log_lib.py."""
 
 
-def provide(backend: Any, handle: Any) -> None:
-    """Let `backend` start its next job on the machine of `handle` without Ray, where that is possible."""
-    runners = handle.get_command_runners()
-    is_one_machine = len(runners) == 1 and isinstance(runners[0], command_runner.SSHCommandRunner)
-    if is_one_machine and not isinstance(handle.launched_resources.cloud, (clouds.Slurm, clouds.Kubernetes)):
-        backend._get_task_codegen_class = lambda _: OneNodeProgram()  # noqa: SLF001  asked for each job
+def provide() -> None:
+    """Let SkyPilot start the jobs of one node without Ray."""
+    backend = backends.CloudVmRayBackend
+    original = getattr(backend._get_task_codegen_class, "original", backend._get_task_codegen_class)  # noqa: SLF001
+
+    def choose(one: Any, handle: Any) -> task_codegen.TaskCodeGen:
+        return OneNodeProgram() if _is_one_machine(handle) else original(one, handle)
+
+    choose.original = original  # type: ignore[attr-defined]
+    backend._get_task_codegen_class = choose  # noqa: SLF001  SkyPilot calls it for each job
+
+
+def _is_one_machine(handle: Any) -> bool:
+    cloud, runners = handle.launched_resources.cloud, handle.get_command_runners()
+    is_reached_by_ssh = len(runners) == 1 and isinstance(runners[0], command_runner.SSHCommandRunner)
+    return is_reached_by_ssh and not isinstance(cloud, (clouds.Slurm, clouds.Kubernetes))
 
 
 class OneNodeProgram(task_codegen.TaskCodeGen):  # type: ignore[misc]  # sky has no types here
@@ -38,11 +48,20 @@ class OneNodeProgram(task_codegen.TaskCodeGen):  # type: ignore[misc]  # sky has
         self.job_id = job_id
 
     def add_setup(
-        self, num_nodes: int, _resources: dict[str, float], *, stable_cluster_internal_ips: list[str], **_options: Any
+        self,
+        num_nodes: int,
+        _resources: dict[str, float],
+        *,
+        stable_cluster_internal_ips: list[str],
+        env_vars: dict[str, str],
+        setup_cmd: str | None = None,
+        **_options: Any,
     ) -> None:
         if num_nodes != 1:
             raise ValueError(f"a job of {num_nodes} nodes is not a job of one")
         self._address = stable_cluster_internal_ips[0]
+        variables = {**env_vars, constants.SKYPILOT_NUM_NODES: "1"}
+        self._setup = log_lib.make_task_bash_script(setup_cmd, env_vars=variables) if setup_cmd else ""
 
     def add_task(
         self,
@@ -67,7 +86,7 @@ class OneNodeProgram(task_codegen.TaskCodeGen):  # type: ignore[misc]  # sky has
             "SKYPILOT_INTERNAL_JOB_ID": str(self.job_id),
         }
         script = log_lib.make_task_bash_script(self.build_task_bash_script(bash_script or ""), env_vars=variables)
-        self._call = {"job": self.job_id, "name": task_name or "task", "script": script}
+        self._call = {"job": self.job_id, "name": task_name or "task", "setup": self._setup, "script": script}
 
     def add_epilogue(self) -> None:
         """Add nothing: the program records the end."""

@@ -23,7 +23,7 @@ JOB_BEGINS = "cvl-ci: the job begins on this machine"
 UNFIT = "cvl-ci: this machine is not fit for the job"
 """Lines that the machine prints and cvl-ci removes from its log. A job that prints nothing has begun all the same."""
 LOG_ENDS = "cvl-ci: the log of this job ends here"
-"""The last line of the log of a further job. Each line of the job itself has SkyPilot's prefix there."""
+"""The last line of the log of a job of one node. Each line of the job itself has SkyPilot's prefix there."""
 
 SETUP_STREAM, JOB_STREAM = "setup", "running"
 """The names of a node's two logs: `~/.cvl-ci/LEASE/log/NAME/`."""

@@ -102,6 +102,7 @@ def launch(
     mount_packages.answer_dpkg()
     store_keys.limit(task, folder=private_channels.private_folder())
     skypilot_wheel.provide()
+    job_driver.provide()
     _arm_by_the_clock(end, heartbeat=heartbeat)
     private_channels.give_a_key_of_its_own(cluster)
     if key is not None:
@@ -141,7 +142,7 @@ def submit(_send: Send, *, cluster: str, task: dict[str, Any]) -> int:
     node_commands.check(node_commands.ask(runners_of(cluster), script.before_further_job()))
     if task_object.workdir is not None:
         backend.sync_workdir(handle, task_object.workdir, task_object.envs_and_secrets)
-    job_driver.provide(backend, handle)
+    job_driver.provide()
     job_id = backend.execute(handle, task_object, dryrun=False)
     if job_id is None:
         raise RuntimeError("SkyPilot did not take the job.")

@@ -1,4 +1,4 @@
-"""Further jobs of one node: SkyPilot's backend, daemon, records and log, with our program in the place of Ray's."""
+"""Jobs of one node: SkyPilot's backend, daemon, records and log, with our program in the place of Ray's."""
 
 from __future__ import annotations
 
@@ -25,10 +25,11 @@ backend._get_task_env_vars = lambda task, job, _: {"SKYPILOT_TASK_ID": f"task-{j
 os.environ.update(SKYPILOT_DEBUG="False", BUILDKITE="False")
 (Path.home() / "sky_workdir").mkdir()
 
-def submit(text, **resources):
+def submit(text, setup=None, **resources):
+    backend._setup_cmd = setup
     task = Task("train", run=text, envs={"WORD": "it's"})
     task.set_resources(Resources(**resources))
-    job_driver.provide(backend, handle)
+    job_driver.provide()
     job, log = backend._add_job(handle, "train", "1x", "{}")
     backend._execute_task_one_node(handle, task, job, log)
     return job
@@ -93,6 +94,23 @@ tried("programs", lambda: [one.name for one in (Path.home() / ".sky/sky_app").it
     job, (code, text), state = told["next"]
     assert (job, code, state, lines_of(text)) == (2, 0, "SUCCEEDED", ["second", "no end of line"])
     assert text.endswith(f"{LOG_ENDS}\n"), "nothing waits for SkyPilot's own last line"
+
+
+def test_setup_comes_first_and_a_job_whose_setup_failed_does_not_begin(answers: Any) -> None:
+    steps = """
+text = "echo of the setup $SKYPILOT_NUM_NODES; exit "
+tried("good", lambda: (submit("echo of the job", setup=text + "0"), streamed(1), state(1)))
+tried("bad", lambda: (submit("echo of the job", setup=text + "5"), streamed(2), state(2)))
+"""
+    told = answers(steps)
+    _, (code, text), state = told["good"]
+    assert (code, state, lines_of(text)) == (0, "SUCCEEDED", ["of the setup 1", "of the job"])
+    assert [line.split(",")[0].split(" pid")[0] for line in text.splitlines() if "of the" in line] == [
+        "(setup",
+        "(train",
+    ]
+    _, (code, text), state = told["bad"]
+    assert (code, state, lines_of(text)) == (100, "FAILED_SETUP", ["of the setup 1"])
 
 
 @pytest.mark.parametrize("text", [LOG_ENDS, f"progress\\r{LOG_ENDS}", f"\\r{LOG_ENDS}\\n\\n{LOG_ENDS}"])
