@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from cvl_ci.engine import transfer, unpack_process
+from cvl_ci.engine import transfer, unpack, unpack_process
 from cvl_ci.model.fitness import MachineState
 from cvl_ci.ports import Fetched, UnpackStopped
 
@@ -31,6 +31,8 @@ class Brought:
         """Unpack every archive, and remove the archives. Raise UnpackStopped. `within`: seconds, at most."""
         seconds = min(within, unpack_process.UNPACK_SECONDS)
         try:
+            if not transfer.arrived(self.path)[1]:  # nothing of a machine is read, so no other process has to do it
+                return self._with_problems(unpack.unpack(self.path, into=into, directory=self._directory))
             fetched = unpack_process.unpack(
                 self.path, into=into, directory=self._directory, environment=environment, seconds=seconds
             )

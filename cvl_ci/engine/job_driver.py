@@ -1,6 +1,6 @@
 """Let SkyPilot start the job of one node without Ray.
 
-SkyPilot 0.14.1 starts each job by a program on the machine, which loads SkyPilot and Ray and starts a process of Ray.
+SkyPilot 0.14.1 starts each job by a program on the machine. It loads SkyPilot and Ray, and starts a process of Ray.
 That takes seconds of a small machine's processor, and one node needs neither. Its program is machine/driver.py, and
 SkyPilot's daemon, records and log stay in use. SkyPilot has such another program itself, for Slurm
 (sky/backends/task_codegen.py). In the worker process only.

@@ -1,7 +1,9 @@
 # cvl-ci on the machine, before a further job: end the containers that the earlier job left. supervise.py has ended its
 # processes. An engine that starts with its first client is not started for this.
 for process in /proc/[0-9]*/comm; do
-  [ "$(cat "$process" 2> /dev/null)" = dockerd ] || continue
+  name=""
+  { IFS= read -r name < "$process"; } 2> /dev/null # a process may end meanwhile
+  [ "$name" = dockerd ] || continue
   as_root=""
   timeout 20 docker ps > /dev/null 2>&1 || as_root="sudo -n"
   left="$(timeout 20 $as_root docker ps --quiet 2> /dev/null)" || exit 0
