@@ -108,7 +108,7 @@ def run(plan: RunPlan, *, lease: str, with_setup: bool = False) -> str:
             *_hide_key(plan),
             *birth(plan),
             prelude(JOB_STREAM),
-            *([_probe()] if with_setup or not _setup_commands(plan) else []),
+            *([_probe(is_further=with_setup)] if with_setup or not _setup_commands(plan) else []),
             *_places(plan),
             model_cache.before(plan),
             *([*_begin_setup(), *_setup_commands(plan)] if with_setup and _setup_commands(plan) else []),
@@ -140,14 +140,15 @@ def prelude(stream: str) -> str:
     return "\n".join([_read("prelude.sh"), f"cvl_ci_stream={stream}", supervise])
 
 
-def _probe() -> str:
+def _probe(*, is_further: bool = False) -> str:
     """Return the text that stores the programs of the probe, and runs them before anything of the job."""
+    moment = "cvl_ci_moment=further" if is_further else "cvl_ci_moment=before"
     stored = [
         f"cat > \"$cvl_ci_state/fitness/{name}.py\" << '{_END_OF_FILE}'\n{_read(f'fitness/{name}.py')}{_END_OF_FILE}"
         for name in _PROGRAMS
     ]
     unfit = f"cvl_ci_unfit={shlex.quote(UNFIT)}"
-    return "\n".join(['mkdir -p "$cvl_ci_state/fitness"', *stored, unfit, _read("fitness.sh")])
+    return "\n".join(['mkdir -p "$cvl_ci_state/fitness"', *stored, unfit, moment, _read("fitness.sh")])
 
 
 def probe_again(plan: RunPlan, *, lease: str) -> str:

@@ -293,6 +293,22 @@ def test_disk_memory_and_clock_of_this_computer_are_measured(tmp_path: Path) -> 
     assert not (tmp_path / "disk-probe").exists()
 
 
+def test_before_a_further_job_the_disk_is_not_written_and_all_else_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    main.main(str(tmp_path), "further", "")
+    told = json.loads((tmp_path / "fitness-before").read_text())
+    assert told["verdict"] == "healthy" and set(told["host"]) == {"disk_free_gb", "clock_offset"}
+    count = tmp_path / "ue_count"
+    count.write_text("2\n")
+    monkeypatch.setattr(host, "ERRORS", str(count))
+    monkeypatch.setattr(host, "LEAST_FREE", 1 << 60)
+    main.main(str(tmp_path), "further", "")
+    told = json.loads((tmp_path / "fitness-before").read_text())
+    assert told["verdict"] == "broken" and len(told["findings"]) == 2
+    assert (tmp_path / "unfit").exists()
+
+
 def test_a_full_disk_a_broken_one_and_lost_memory_are_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     count = tmp_path / "ue_count"
     count.write_text("2\n")

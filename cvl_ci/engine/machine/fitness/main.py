@@ -1,7 +1,8 @@
-"""Probe a machine before or after its job, and write the verdict: `main(STATE, before|after, ASKED, RANK, ADDRESSES)`.
+"""Probe a machine before or after its job, and write the verdict: `main(STATE, MOMENT, REQUESTED, RANK, ADDRESSES)`.
 
-A program for the machine's own Python. It writes `STATE/fitness-before` or `-after`, one line of JSON. Where it finds
-the machine broken before the job, it also writes `STATE/unfit`, and fitness.sh does not begin the job.
+A program for the machine's own Python. MOMENT is `before`, `further` (before a job that is not the machine's first) or
+`after`. It writes `STATE/fitness-before` or `-after`, one line of JSON. Where it finds the machine broken before the
+job, it also writes `STATE/unfit`, and fitness.sh does not begin the job.
 """
 
 from __future__ import annotations
@@ -30,8 +31,9 @@ TOTAL_SECONDS, ALLREDUCE_SECONDS, LEAST_SECONDS = 19.0, 9.0, 6.0
 def main(state: str, moment: str, requested: str, *nodes: str) -> None:
     start = time.monotonic()
     findings = Findings()
-    is_first = moment == "before"
-    host.probe(findings, folder=state, earlier=None if is_first else _findings_before(state))
+    is_first = moment != "after"
+    earlier = None if is_first else _findings_before(state)
+    host.probe(findings, folder=state, earlier=earlier, is_further=moment == "further")
     if requested or _has_gpus():
         nvidia.probe(findings, requested=requested, is_first=is_first)
         if findings.gpus:
@@ -44,7 +46,7 @@ def main(state: str, moment: str, requested: str, *nodes: str) -> None:
     text = json.dumps(document, separators=(",", ":"))
     if len(text) > LARGEST_BYTES:
         text = json.dumps({**document, "gpus": [], "findings": document["findings"][:5]}, separators=(",", ":"))
-    _write(os.path.join(state, f"fitness-{moment}"), text + "\n")
+    _write(os.path.join(state, "fitness-before" if is_first else "fitness-after"), text + "\n")
     if is_first and findings.verdict == BROKEN:
         _write(os.path.join(state, "unfit"), "")
 
