@@ -29,13 +29,14 @@ def provide() -> None:
     original = getattr(backend._get_task_codegen_class, "original", backend._get_task_codegen_class)  # noqa: SLF001
 
     def choose(one: Any, handle: Any) -> task_codegen.TaskCodeGen:
-        return OneNodeProgram() if _is_one_machine(handle) else original(one, handle)
+        return OneNodeProgram() if is_one_machine(handle) else original(one, handle)
 
     choose.original = original  # type: ignore[attr-defined]
     backend._get_task_codegen_class = choose  # noqa: SLF001  SkyPilot calls it for each job
 
 
-def _is_one_machine(handle: Any) -> bool:
+def is_one_machine(handle: Any) -> bool:
+    """Return whether SkyPilot starts the jobs of this cluster by OneNodeProgram."""
     cloud, runners = handle.launched_resources.cloud, handle.get_command_runners()
     is_reached_by_ssh = len(runners) == 1 and isinstance(runners[0], command_runner.SSHCommandRunner)
     return is_reached_by_ssh and not isinstance(cloud, (clouds.Slurm, clouds.Kubernetes))

@@ -49,13 +49,14 @@ class JobLog:
 
     def begin_again(self) -> None:
         """Expect a second stream of the job, which repeats all lines so far."""
-        self._lines_to_skip, self._line_count = self._line_count, 0
+        self._lines_to_skip, self._line_count = max(self._lines_to_skip, self._line_count), 0
 
     def read(self, line: str) -> tuple[Phase | None, str | None, str | None]:
         """Return the phase that begins with this line, the job's text, and SkyPilot's text.
 
         At most one of the two texts is set.
         """
+        line = line.removesuffix("\r")  # of SkyPilot's ssh, which asks for a terminal
         match = _JOB.match(line)
         self._open = None
         if match is None:

@@ -1,7 +1,7 @@
 """Call SkyPilot in the worker process.
 
-Only this module, job_driver.py, provision_hooks.py, private_channels.py, skylet_channel.py and skypilot_wheel.py
-import sky to launch.
+Only this module, job_driver.py, one_node_log.py, provision_hooks.py, private_channels.py, skylet_channel.py and
+skypilot_wheel.py import sky to launch.
 SkyPilot's API server calls `sky.execution.launch` and `sky.core.*` in its workers. They are internal. So
 tests/engine/test_contract.py fails loudly when a new version moves them.
 """
@@ -29,6 +29,7 @@ from cvl_ci.engine import (
     mount_packages,
     node_commands,
     node_watch,
+    one_node_log,
     private_channels,
     provision_hooks,
     quoted_prices,
@@ -143,7 +144,8 @@ def submit(_send: Send, *, cluster: str, task: dict[str, Any]) -> int:
     if task_object.workdir is not None:
         backend.sync_workdir(handle, task_object.workdir, task_object.envs_and_secrets)
     job_driver.provide()
-    job_id = backend.execute(handle, task_object, dryrun=False)
+    with skylet_channel.sending_inline():  # before_further_job has made the folder of programs private
+        job_id = backend.execute(handle, task_object, dryrun=False)
     if job_id is None:
         raise RuntimeError("SkyPilot did not take the job.")
     return int(job_id)
@@ -194,15 +196,13 @@ def _streamed(send: Send, *, cluster: str, job_id: int) -> int:
     SkyPilot returns ssh's own code (255) when the connection is lost: sky/backends/cloud_vm_ray_backend.py, tail_logs.
     """
     silent_since: float | None = None
-    is_by_daemon = True
+    log = one_node_log.of_job(handle_of(cluster), job_id)
     while True:
         handle = handle_of(cluster)
-        code = skylet_channel.stream_log(handle, job_id, last_line=script.LOG_ENDS) if is_by_daemon else None
-        is_by_daemon = False
-        if code is None:
-            # Not core.tail_logs: with autodown armed it first asks the cloud and Ray for the cluster's state, which
-            # takes ten seconds.
-            code = int(backend_utils.get_backend_from_handle(handle).tail_logs(handle, job_id, follow=True))
+        # Not core.tail_logs: with autodown armed it first asks the cloud and Ray for the cluster's state, which takes
+        # ten seconds.
+        backend = backend_utils.get_backend_from_handle(handle)
+        code = log.follow(handle) if log else int(backend.tail_logs(handle, job_id, follow=True))
         if code in _ENDED:
             return code
         try:
@@ -218,7 +218,8 @@ def _streamed(send: Send, *, cluster: str, job_id: int) -> int:
         silent_since = None
         if status is not None and status.is_terminal():
             return code
-        send("again")  # the stream broke, not the job: it will print everything again from its start
+        if log is None:
+            send("again")  # the stream broke, not the job: it will print everything again from its start
         time.sleep(2)
 
 

@@ -15,7 +15,6 @@ import os
 import select
 import shlex
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -45,11 +44,7 @@ TAKEN_SECONDS = 20.0
 """After a doubt, cvl-ci asks the daemon this long whether it has the job."""
 LONGEST_MESSAGE = 3 << 20
 """gRPC takes four MiB. A longer program goes to the machine as a file."""
-STATUS_SECONDS = 20.0
-LONGEST_ANSWER = 64 << 20
-"""The daemon sends a line of a log in one message."""
-BROKEN = 255
-"""Stands where SkyPilot gives the exit code of ssh, which lost its connection."""
+ASK_SECONDS = 20.0
 _ACK = b"connected\n"
 _FAILURES = (
     grpc.RpcError,
@@ -61,6 +56,7 @@ _FAILURES = (
 _is_called: ContextVar[bool] = ContextVar("_is_called", default=False)
 """Whether the present call may go to the daemon."""
 _is_once: ContextVar[bool] = ContextVar("_is_once", default=False)
+_is_inline: ContextVar[bool] = ContextVar("_is_inline", default=False)
 _address: ContextVar[str] = ContextVar("_address", default="")
 """The head whose daemon has the present call."""
 
@@ -82,8 +78,7 @@ class _Connection:
         self._process = subprocess.Popen(
             ["/bin/sh", "-c", f"exec {' '.join(words)}"], stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL
         )
-        options = [("grpc.max_receive_message_length", LONGEST_ANSWER)]
-        self.channel = grpc.intercept_channel(grpc.insecure_channel(f"unix:{socket}", options), _LongQueueing())
+        self.channel = grpc.intercept_channel(grpc.insecure_channel(f"unix:{socket}"), _LongQueueing())
 
     def is_ready(self) -> bool:
         """Wait until the daemon answers; False: it does not in time."""
@@ -143,7 +138,7 @@ class _Details(NamedTuple):
 
 
 _connections: dict[str, _Connection | None] = {}
-"""The connection to each head, by its address. None: its daemon did not answer, and is not tried again."""
+"""The connection to each head, by cluster and address. None: its daemon did not answer, and is not tried again."""
 _numbers = itertools.count()
 _opening = threading.Lock()
 
@@ -173,37 +168,39 @@ def provide() -> None:
     is_too_long = backend_utils.is_command_length_over_limit
     # The channel is private, so that a program needs no file of its own on the way (private_channels.py).
     backend_utils.is_command_length_over_limit = lambda text: (
-        len(text) > LONGEST_MESSAGE if _is_called.get() else is_too_long(text)
+        len(text.encode()) > LONGEST_MESSAGE if _is_called.get() and _is_inline.get() else is_too_long(text)
     )
 
 
-def stream_log(handle: Any, job_id: int, *, last_line: str) -> int | None:
-    """Print a job's log until the job is over or `last_line` comes. Return SkyPilot's JobExitCode.
+def log_folder(handle: Any, job_id: int) -> str | None:
+    """Return the folder of a job's log on its machine. None: no daemon answered, or it does not know the job."""
+    answer = _ask(handle, "GetLogDirsForJobs", jobsv1_pb2.GetLogDirsForJobsRequest(job_ids=[job_id]))
+    return None if answer is None else answer.job_log_dirs.get(job_id)
 
-    None: no daemon answered, and nothing was printed. BROKEN: the stream broke.
-    """
+
+def job_state(handle: Any, job_id: int) -> job_lib.JobStatus | None:
+    """Return the state of a job, after the daemon has looked for its program. None: no daemon answered."""
+    _ask(handle, "UpdateStatus", jobsv1_pb2.UpdateStatusRequest())
+    answer = _ask(handle, "GetJobStatus", jobsv1_pb2.GetJobStatusRequest(job_ids=[job_id]))
+    state = None if answer is None else answer.job_statuses.get(job_id)
+    return None if state is None else job_lib.JobStatus.from_protobuf(state)
+
+
+@contextlib.contextmanager
+def sending_inline() -> Iterator[None]:
+    """Let the call that queues a job bring its program along. The folder of programs must be private for that."""
+    with _set(_is_inline, True):
+        yield
+
+
+def _ask(handle: Any, name: str, question: Any) -> Any:
     connection = _connection(handle)
     if connection is None:
         return None
-    daemon = jobsv1_pb2_grpc.JobsServiceStub(connection.channel)
-    stream = daemon.TailLogs(jobsv1_pb2.TailLogsRequest(job_id=job_id, follow=True))
-    is_first, is_over = True, False
     try:
-        for answer in stream:
-            text, is_first = answer.log_line, False
-            if not text:
-                return int(answer.exit_code)
-            sys.stdout.write(text)
-            sys.stdout.flush()
-            is_over = is_over or text == f"{last_line}\n" or text.endswith(f"\n{last_line}\n")
-            if is_over:
-                stream.cancel()
-                break
-        question = jobsv1_pb2.GetJobStatusRequest(job_ids=[job_id])
-        statuses = daemon.GetJobStatus(question, timeout=STATUS_SECONDS).job_statuses
-        return int(exceptions.JobExitCode.from_job_status(job_lib.JobStatus.from_protobuf(statuses[job_id])))
+        return getattr(jobsv1_pb2_grpc.JobsServiceStub(connection.channel), name)(question, timeout=ASK_SECONDS)
     except grpc.RpcError:
-        return None if is_first else BROKEN
+        return None
 
 
 def close() -> None:
@@ -276,7 +273,7 @@ def _connection(handle: Any) -> _Connection | None:
     runner = handle.get_command_runners()[0]
     if not isinstance(runner, command_runner.SSHCommandRunner):
         return None
-    address = f"{runner.ip}:{runner.port}"
+    address = f"{handle.cluster_name} {runner.ip}:{runner.port}"  # a container's address is the same on each machine
     _address.set(address)
     with _opening:
         connection = _connections.get(address)

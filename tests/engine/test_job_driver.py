@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,9 @@ from tests.support.skylet_daemon import answers_of, install_ssh
 pytestmark = pytest.mark.sky
 
 BEFORE = """
-import contextlib, io, time
+import contextlib, signal, subprocess, tempfile, threading, time
 from sky import Resources, Task
-from cvl_ci.engine import job_driver
-from cvl_ci.engine.script import LOG_ENDS
+from cvl_ci.engine import job_driver, one_node_log
 handle.launched_resources = Resources(cloud=clouds.AWS(), region="us-east-1", instance_type="m6i.large")
 handle.stable_internal_external_ips, handle.launched_nodes, handle.docker_user = [("10.0.0.1", "192.0.2.1")], 1, None
 backend._get_task_env_vars = lambda task, job, _: {"SKYPILOT_TASK_ID": f"task-{job}", **task.envs}
@@ -34,11 +34,22 @@ def submit(text, setup=None, **resources):
     backend._execute_task_one_node(handle, task, job, log)
     return job
 
-def streamed(job):
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said):
-        code = skylet_channel.stream_log(handle, job, last_line=LOG_ENDS)
-    return code, said.getvalue()
+def streamed(job, log=None):
+    log = log or one_node_log.of_job(handle, job)
+    with tempfile.TemporaryFile("w+", newline="") as file:
+        with contextlib.redirect_stdout(file):
+            code = log.follow(handle)
+        file.seek(0)
+        return code, file.read()
+
+def wait_for(text):
+    until = time.monotonic() + 60
+    while not any(text in log.read_text() for log in Path.home().glob("sky_logs/*/run.log")):
+        assert time.monotonic() < until, text
+        time.sleep(0.05)
+
+def driver(job):
+    return int(subprocess.check_output(["pgrep", "-f", f"python.* .*sky_job_{job}$"], text=True).split()[-1])
 
 state = lambda job: backend.get_job_status(handle, [job])[job].value
 """
@@ -118,23 +129,38 @@ def test_a_line_of_the_job_does_not_end_its_log(answers: Any, text: str) -> None
     job = f"printf '{text}\\n'; sleep 0.5; echo last"
     told = answers(f'tried("log", lambda: (submit({job!r}), streamed(1), state(1)))')
     _, (code, log), state = told["log"]
-    if code == 101:  # it looked like the end for a moment; the run then asks for the state, and reads on
-        assert state != "FAILED" and "\\r" in text
-    else:
-        assert (code, state, lines_of(log)[-1]) == (0, "SUCCEEDED", "last")
+    assert (code, state, lines_of(log)[-1]) == (0, "SUCCEEDED", "last")
 
 
-def test_long_lines_and_many_lines_come_whole(answers: Any) -> None:
-    job = "head -c 300000 /dev/zero | tr '\\0' x; echo; seq 20000; printf 'windows\\r\\n'"
+def test_long_lines_many_lines_and_bytes_that_are_no_text_come_whole(answers: Any) -> None:
+    job = (
+        "head -c 300000 /dev/zero | tr '\\0' x; echo; seq 20000; printf 'windows\\r\\n'; "
+        "printf 'caf\\351\\n'; printf '\\303'; sleep 0.3; printf '\\251 in two parts'"
+    )
     told = answers(f'tried("log", lambda: (submit({job!r}), streamed(1)))')
     _, (code, log) = told["log"]
     assert code == 0
-    assert lines_of(log.replace("\r", "")) == ["x" * 300_000, *map(str, range(1, 20_001)), "windows"]
+    numbers = map(str, range(1, 20_001))
+    assert lines_of(log) == ["x" * 300_000, *numbers, "windows", "caf\ufffd", "\u00e9 in two parts"]
 
 
-def test_a_cancelled_job_ends_with_all_its_processes(answers: Any, place: Path) -> None:
-    """An interactive bash ignores SIGTERM, and a program in a session of its own is no child of the job's shell."""
-    job = f"trap 'echo goodbye' TERM; setsid -f sleep 3141; echo $$ > {place}/pid; sleep 3142 & wait $!; exit 0"
+def test_a_progress_bar_is_shown_while_it_moves(answers: Any) -> None:
+    job = 'for part in 1 2 3 4 5 6 7 8; do printf "$part of 8\\r"; sleep 0.5; done; read -t 60 never < /dev/zero'
+    steps = f"""
+tried("job", lambda: submit({job!r}))
+tried("shown", lambda: wait_for("3 of 8"))
+tried("moves", lambda: "8 of 8" not in Path(next(Path.home().glob("sky_logs/*/run.log"))).read_text())
+tried("cancelled", lambda: backend.cancel_jobs(handle, [1]))
+tried("log", lambda: streamed(1))
+"""
+    told = answers(steps)
+    assert told["moves"] is True
+    assert "".join(lines_of(told["log"][1])).replace("\r", "").startswith("1 of 82 of 83 of 8")
+
+
+def test_a_cancelled_job_ends_with_all_its_processes_and_begins_nothing_more(answers: Any, place: Path) -> None:
+    """An interactive bash ignores SIGTERM, and would go on with its next command."""
+    job = f"trap 'touch {place}/last' EXIT; echo $$ > {place}/pid; sleep 3142; touch {place}/began; sleep 3143"
     steps = f"""
 tried("job", lambda: submit({job!r}))
 while not (Path.home() / "pid").exists():
@@ -144,12 +170,28 @@ tried("log", lambda: streamed(1))
 tried("state", lambda: state(1))
 """
     told = answers(steps)
-    code, _ = told["log"]
-    assert told["state"] == "CANCELLED" and code in (101, 102, 103), told
+    code, text = told["log"]
+    assert told["state"] == "CANCELLED" and code == 103 and text.endswith(f"{LOG_ENDS}\n"), told
     pid = int((place / "pid").read_text())
     commands = [_command(entry) for entry in Path("/proc").glob("[0-9]*")]
-    assert not [command for command in commands if command[:1] == ["sleep"] and command[1] in ("3141", "3142")]
+    assert not [command for command in commands if command[:1] == ["sleep"] and command[1] in ("3142", "3143")]
     assert not Path(f"/proc/{pid}").exists()
+    assert (place / "last").exists(), "the shell's own end runs"
+
+
+def test_a_job_may_end_its_own_python_programs_and_remove_temporary_files(answers: Any) -> None:
+    job = "rm -f /tmp/sky_app_*; (exec -a python sleep 3144) & pkill -f '^python sleep|sky_job_1' ; sleep 1; echo last"
+    told = answers(f'tried("log", lambda: (submit({job!r}), streamed(1), state(1)))')
+    _, (code, text), state = told["log"]
+    assert (code, state, lines_of(text)[-1]) == (0, "SUCCEEDED", "last"), text
+
+
+def test_a_job_can_be_interrupted_as_under_ray(answers: Any) -> None:
+    job = "grep SigIgn /proc/self/status; bash -c 'trap \"echo heard\" INT; kill -INT $$'; ulimit -n"
+    told = answers(f'tried("log", lambda: (submit({job!r}), streamed(1)))')
+    ignored, heard, files = lines_of(told["log"][1][1])
+    assert int(ignored.split()[1], 16) & 0b111 == 0 and heard == "heard"
+    assert files == "unlimited" or int(files) >= resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 
 
 def test_a_job_that_was_cancelled_before_it_began_does_not_begin(answers: Any, place: Path) -> None:
@@ -170,26 +212,44 @@ tried("state", lambda: state(1))
     assert answers(steps)["state"] == "CANCELLED" and not (place / "has-run").exists()
 
 
-def test_a_stream_without_a_daemon_or_that_breaks_is_told(answers: Any, place: Path) -> None:
+def test_a_broken_connection_goes_on_where_it_broke_off(answers: Any) -> None:
     steps = """
-tried("job", lambda: submit(f"echo first; while [ ! -e {Path.home()}/over ]; do sleep 0.1; done"))
-import threading
-def stop():
-    while not any("first" in log.read_text() for log in Path.home().glob("sky_logs/*/run.log")):
-        time.sleep(0.05)
-    time.sleep(0.5)
-    server.stop(None).wait()
-threading.Thread(target=stop, daemon=True).start()
-tried("broken", lambda: streamed(1))
-[connection] = skylet_channel._connections.values()
-connection.close()
-tried("none", lambda: streamed(1))
+tried("job", lambda: submit(f"echo first; while [ ! -e {Path.home()}/over ]; do sleep 0.1; done; echo second"))
+log = one_node_log.of_job(handle, 1)
+def cut():
+    wait_for("first")
+    time.sleep(1)
+    subprocess.run(["pkill", "-KILL", "-f", "tail -c .*run[.]log"])
+threading.Thread(target=cut, daemon=True).start()
+tried("broken", lambda: streamed(1, log))
 (Path.home() / "over").touch()
+tried("rest", lambda: streamed(1, log))
+connection, = skylet_channel._connections.values()
+server.stop(None).wait()
+tried("without a daemon", lambda: one_node_log.of_job(handle, 1))
 """
     told = answers(steps)
     code, text = told["broken"]
     assert code == 255 and lines_of(text) == ["first"]
-    assert told["none"] == [None, ""]
+    code, text = told["rest"]
+    assert code == 0 and lines_of(text) == ["second"]
+    assert told["without a daemon"] is None
+
+
+def test_the_log_of_a_job_whose_program_was_killed_ends(answers: Any) -> None:
+    steps = """
+one_node_log.STATE_SECONDS, one_node_log.LAST_SECONDS = 1.0, 1.0
+tried("job", lambda: submit("echo first; sleep 3145"))
+def kill():
+    wait_for("first")
+    os.kill(driver(1), signal.SIGKILL)
+threading.Thread(target=kill, daemon=True).start()
+tried("log", lambda: streamed(1))
+tried("state", lambda: state(1))
+subprocess.run(["pkill", "-KILL", "-f", "sleep 3145"])
+"""
+    told = answers(steps)
+    assert told["state"] == "FAILED_DRIVER" and told["log"][0] == 100 and lines_of(told["log"][1]) == ["first"]
 
 
 def _command(entry: Path) -> list[str]:

@@ -10,9 +10,11 @@ from typing import Any
 from tests.support import sky_process
 
 SSH = """#!/usr/bin/env python3
-# ssh -L SOCKET:localhost:PORT … COMMAND: forwards each connection to the socket, as long as the command runs.
+# ssh COMMAND; with -L SOCKET:localhost:PORT it forwards each connection to the socket, as long as the command runs.
 import os, socket, subprocess, sys, threading
 from pathlib import Path
+if "-L" not in sys.argv:
+    os.execvp("bash", ["bash", "-c", sys.argv[-1]])
 Path(os.environ["CALLS"]).open("a").write("ssh\\n")
 where, _, port = sys.argv[sys.argv.index("-L") + 1].partition(":localhost:")
 server = socket.socket(socket.AF_UNIX)

@@ -1,5 +1,6 @@
 # cvl-ci on the machine, before a further job: end the containers that the earlier job left. supervise.py has ended its
 # processes. An engine that starts with its first client is not started for this.
+chmod 700 "$HOME/.sky/sky_app" 2> /dev/null # the programs of jobs hold their secrets
 for process in /proc/[0-9]*/comm; do
   name=""
   { IFS= read -r name < "$process"; } 2> /dev/null # a process may end meanwhile

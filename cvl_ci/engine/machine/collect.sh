@@ -9,6 +9,9 @@ pack="$state/fetch"
 $as_root rm -rf "$pack"
 mkdir -p "$pack"
 [ -e "$state/job-began" ] || exit 0
+# An empty list of files means that there are none, so the list has to find room.
+{ head -c 65536 /dev/zero > "$pack/room"; } 2> /dev/null && rm -f "$pack/room" \
+  || { rm -f "$pack/room"; echo "the disk has no room for the list of files" >&2; exit 1; }
 
 # request/patterns.py writes the expressions. In the C locale a letter beyond ASCII is several bytes, and these are the
 # second and later ones of it.

@@ -6,9 +6,12 @@ starts and ends it. Its log and its records are in SkyPilot's form. job_driver.p
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import ctypes
+import fcntl
 import os
+import resource
 import select
 import signal
 import sqlite3
@@ -16,16 +19,27 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
+from collections.abc import Iterator
 
-PR_SET_CHILD_SUBREAPER = 36
+PR_SET_NAME = 15
+SUPERVISOR = "cvl-ci"
+"""The name of supervise.py, which ends the processes of a job itself."""
+OPEN_FILES = 1 << 20
+"""SkyPilot raises Ray's limit to this: sky/provision/instance_setup.py, RAY_PRLIMIT."""
 GRACE_SECONDS = 40.0
 """A cancelled job has this long to end. The supervisor gives its processes 30 s, and kills them after that."""
+PREPARATION_SECONDS = 2.0
+"""A cancelled job without a supervisor this long prepares itself: its shell ends."""
 KILL_SECONDS = 5.0
 """A program that does not end, such as root's, does not hold up the end of the job longer."""
+DOUBT_SECONDS, LOCK_SECONDS = 10.0, 10.0
 REST_SECONDS = 0.2
 """A process that outlives its job may hold the job's pipe. An empty pipe counts as closed so long after the job."""
 LONGEST_PARTIAL = 1 << 16
-"""The most bytes of a line without an end that wait for the rest."""
+"""The most letters of a line without an end that wait for the rest."""
+BAR_SECONDS = 1.0
+"""A progress bar, whose parts end in a carriage return, is shown this often."""
 SET_UP = "UPDATE jobs SET status = :state WHERE job_id = :job AND status IN ('INIT', 'PENDING')"
 BEGIN = (
     "UPDATE jobs SET status = :state, start_at = :now WHERE job_id = :job "
@@ -38,60 +52,89 @@ END = (
 """A state that SkyPilot or a person has recorded as the end stays: sky/skylet/job_lib.py, JobStatus."""
 OF_THE_DAEMON = ("SKYPILOT_", "BUILDKITE")
 """Variables of SkyPilot's daemon, which a job under Ray does not get."""
-NO_TERMINAL = (b"bash: cannot set terminal process group", b"bash: no job control in this shell")
+NO_TERMINAL = ("bash: cannot set terminal process group", "bash: no job control in this shell")
 """The first lines of an interactive bash without a terminal. SkyPilot removes them too."""
 
 
 def main(*, job: int, name: str, setup: str, script: str, first_lines: list[str], last_line: str) -> None:
     """Run setup and job, and record the end. `first_lines`, `last_line`: the log's lines around those of the job."""
-    os.unlink(sys.argv[0])  # it holds the job's secrets, and every user of the machine can read it
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    cancellation = Cancellation()
-    signal.signal(signal.SIGTERM, cancellation.note)
-    write("".join(f"{line}\n" for line in first_lines).encode())
-    code, state = 0, "FAILED_SETUP"
-    if setup and record(job, SET_UP, "SETTING_UP"):
-        code = run(setup, "setup", cancellation)
-    if not code and record(job, BEGIN, "RUNNING"):  # a job that was cancelled before does not begin
-        code, state = run(script, name, cancellation), "FAILED"
+    os.unlink(sys.argv[0])  # it holds the job's secrets
+    # A job that ends its own Python processes by name does not mean this one.
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_NAME, SUPERVISOR.encode(), 0, 0, 0)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    write("".join(f"{line}\n" for line in first_lines))
+    cancellation = Cancellation(job)
+    code, state = 1, "FAILED_DRIVER"
+    try:
+        allow_open_files()
+        code, state = 0, "FAILED_SETUP"
+        if setup and record(job, SET_UP, "SETTING_UP"):
+            code = run(setup, "setup", cancellation)
+        # A job that was cancelled before does not begin.
+        if not code and not cancellation.has_come() and record(job, BEGIN, "RUNNING"):
+            code, state = run(script, name, cancellation), "FAILED"
+    except Exception:  # noqa: BLE001  no fault of this program leaves a job without an end
+        code, state = 1, "FAILED_DRIVER"
+        write(traceback.format_exc())
+        send(signal.SIGKILL, set(descendants()))
     with contextlib.suppress(sqlite3.Error):  # the node's own file decides how the job ended
         record(job, END, state if code else "SUCCEEDED")
-    write(f"{last_line}\n".encode())
+    write(f"{last_line}\n")
     sys.exit(1 if code else 0)
 
 
 class Cancellation:
-    """Whether SkyPilot cancelled the job. `at`: when, in monotonic seconds."""
+    """Whether SkyPilot cancelled the job. It sends SIGTERM to this process and to none of the job."""
 
-    def __init__(self) -> None:
-        self.at: float | None = None
+    def __init__(self, job: int) -> None:
+        self._job = job
+        self._at: float | None = None
+        self._doubt_until = self._supervised_at = 0.0
 
-    def note(self, _number: int, _frame: object) -> None:
-        if self.at is None:
-            self.at = time.monotonic()
-            send(signal.SIGTERM, descendants())
+    def has_come(self) -> bool:
+        """Return whether SIGTERM came from SkyPilot. A job may run `pkill -f python` for its own processes."""
+        while self._at is None and (received := signal.sigtimedwait({signal.SIGTERM}, 0)) is not None:
+            if received.si_pid in descendants():
+                continue
+            if os.path.exists(f"/proc/{received.si_pid}"):
+                self._begin()
+            else:  # SkyPilot's program records the cancellation after the signal, and ends
+                self._doubt_until = time.monotonic() + DOUBT_SECONDS
+        if self._at is None and time.monotonic() < self._doubt_until and is_cancelled(self._job):
+            self._begin()
+        return self._at is not None
 
-    def kill_late(self) -> None:
-        if self.at is not None and time.monotonic() - self.at > GRACE_SECONDS:
-            send(signal.SIGKILL, descendants())
+    def _begin(self) -> None:
+        self._at = time.monotonic()
+        send(signal.SIGTERM, set(descendants()))
 
-    def end_rest(self) -> None:
-        """End what a cancelled job leaves. A process that had just changed its parent did not get the signal."""
-        earlier: set[int] = set()
-        while self.at is not None and (rest := descendants()):
-            send(signal.SIGTERM, rest - earlier)
-            earlier |= rest
-            self.kill_late()
-            time.sleep(0.1)
-            if time.monotonic() - self.at > GRACE_SECONDS + KILL_SECONDS:
+    def press(self, shell: int) -> None:
+        """End a cancelled job by and by. An interactive bash ignores SIGTERM, and goes on after its program's end."""
+        if not self.has_come() or self._at is None:
+            return
+        now, rest = time.monotonic(), descendants()
+        if now - self._at > GRACE_SECONDS:
+            send(signal.SIGKILL, set(rest))
+        elif SUPERVISOR in rest.values():
+            self._supervised_at = now
+        elif now - max(self._at, self._supervised_at) > PREPARATION_SECONDS:
+            send(signal.SIGHUP, {shell})
+            send(signal.SIGTERM, set(rest))
+
+    def end_rest(self, shell: int) -> None:
+        """Wait for the processes of a cancelled job."""
+        while self._at is not None and descendants():
+            self.press(shell)
+            if time.monotonic() - self._at > GRACE_SECONDS + KILL_SECONDS:
                 return
+            time.sleep(0.1)
 
 
 def run(script: str, name: str, cancellation: Cancellation) -> int:
     """Run the shell text to its end, and copy its output with SkyPilot's prefix. Return its exit code."""
-    with tempfile.NamedTemporaryFile("w", prefix="sky_app_", encoding="utf-8") as file:
+    with tempfile.NamedTemporaryFile("w", prefix="sky_app_", encoding="utf-8", delete=False) as file:
         file.write(script)
-        file.flush()
+    try:
         process = subprocess.Popen(
             ["/bin/bash", "-i", file.name],
             env={name: value for name, value in os.environ.items() if not name.startswith(OF_THE_DAEMON)},
@@ -99,61 +142,81 @@ def run(script: str, name: str, cancellation: Cancellation) -> int:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=be_killed_first,  # noqa: PLW1509  no thread runs here
+            preexec_fn=_begin_as_under_ray,  # noqa: PLW1509  no thread runs here
         )
-        lines = PrefixedLines(f"({name}, pid={process.pid}) ".encode())
+        lines = PrefixedLines(f"({name}, pid={process.pid}) ")
         if process.stdout is not None:
             copy(process, process.stdout.fileno(), lines, cancellation)
         lines.close()
-        cancellation.end_rest()
+        cancellation.end_rest(process.pid)
         return process.wait()
+    finally:
+        with contextlib.suppress(OSError):  # the job may have removed it
+            os.unlink(file.name)
 
 
 def copy(process: subprocess.Popen[bytes], source: int, lines: PrefixedLines, cancellation: Cancellation) -> None:
     rest = 1 << 20  # a pipe holds less
     while rest > 0:
         is_over = process.poll() is not None
-        cancellation.kill_late()
+        cancellation.press(process.pid)
         if not select.select([source], [], [], REST_SECONDS)[0]:
             if is_over:
                 return
+            lines.show_bar()
             continue
         data = os.read(source, 1 << 16)
         if not data:
             return
         rest -= len(data) if is_over else 0
         lines.add(data)
+        lines.show_bar()
 
 
 class PrefixedLines:
-    """The job's output as lines with a prefix."""
+    """The job's output as lines with a prefix. SkyPilot reads them as UTF-8, and a job may print any bytes."""
 
-    def __init__(self, prefix: bytes) -> None:
-        self._prefix, self._partial, self._is_begun, self._is_first = prefix, b"", False, True
+    def __init__(self, prefix: str) -> None:
+        self._prefix, self._partial, self._is_begun, self._is_first = prefix, "", False, True
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._shown_at = time.monotonic()
 
     def add(self, data: bytes) -> None:
-        *complete, self._partial = (self._partial + data).split(b"\n")
-        text = b"".join(map(self._line, complete))
-        if len(self._partial) > LONGEST_PARTIAL:
-            text += self._begin() + self._partial
-            self._partial, self._is_begun = b"", True
-        write(text)
+        self._add(self._decoder.decode(data))
+
+    def show_bar(self) -> None:
+        """Write what a progress bar has shown so far as a line of its own."""
+        bar, end, rest = self._partial.rpartition("\r")
+        if end and time.monotonic() - self._shown_at > BAR_SECONDS:
+            self._shown_at = time.monotonic()
+            self._partial = rest
+            write(self._line(bar))
 
     def close(self) -> None:
+        self._add(self._decoder.decode(b"", final=True))
         if self._partial or self._is_begun:
             write(self._line(self._partial))
 
-    def _line(self, line: bytes) -> bytes:
+    def _add(self, text: str) -> None:
+        *complete, self._partial = (self._partial + text).split("\n")
+        text = "".join(map(self._line, complete))
+        if len(self._partial) > LONGEST_PARTIAL:
+            text += self._begin() + self._partial
+            self._partial, self._is_begun = "", True
+        write(text)
+
+    def _line(self, line: str) -> str:
         if self._is_first and line.startswith(NO_TERMINAL):
-            return b""
+            return ""
         begin, self._is_begun, self._is_first = self._begin(), False, False
-        return begin + line.removesuffix(b"\r") + b"\n"
+        return begin + line.removesuffix("\r") + "\n"
 
-    def _begin(self) -> bytes:
-        return b"" if self._is_begun else self._prefix
+    def _begin(self) -> str:
+        return "" if self._is_begun else self._prefix
 
 
-def write(data: bytes) -> None:
+def write(text: str) -> None:
+    data = text.encode("utf-8", "replace")
     with contextlib.suppress(OSError):  # a full disk is the job's problem, and not a reason to end it
         while data:
             data = data[os.write(1, data) :]
@@ -161,34 +224,82 @@ def write(data: bytes) -> None:
 
 def record(job: int, statement: str, state: str) -> bool:
     """Write a state of the job into SkyPilot's records. False: the job is over there already."""
-    folder = os.path.expanduser(os.environ.get("SKY_RUNTIME_DIR") or "~")
-    with contextlib.closing(sqlite3.connect(os.path.join(folder, ".sky", "jobs.db"), timeout=60)) as records:
+    with _locked(os.path.expanduser(f"~/.sky/locks/.job_{job}.lock")), contextlib.closing(_records()) as records:
         count = records.execute(statement, {"state": state, "now": time.time(), "job": job}).rowcount
         records.commit()
         return count == 1
 
 
-def be_killed_first() -> None:
-    """Let the kernel choose the job where memory is short, and no program that the machine needs. Ray does so too."""
+def is_cancelled(job: int) -> bool:
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(_records()) as records:
+        row = records.execute("SELECT status FROM jobs WHERE job_id = ?", (job,)).fetchone()
+        return bool(row == ("CANCELLED",))
+    return False
+
+
+def _records() -> sqlite3.Connection:
+    folder = os.path.expanduser(os.environ.get("SKY_RUNTIME_DIR") or "~")
+    return sqlite3.connect(os.path.join(folder, ".sky", "jobs.db"), timeout=60)
+
+
+@contextlib.contextmanager
+def _locked(path: str) -> Iterator[None]:
+    """Hold SkyPilot's lock of the job. Without it, SkyPilot may take the end of this process for a failure of it."""
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            file = stack.enter_context(open(path, "a", encoding="ascii"))
+            until = time.monotonic() + LOCK_SECONDS
+            while time.monotonic() < until:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    time.sleep(0.05)
+        yield
+
+
+def allow_open_files() -> None:
+    """Raise the limit of open files for the job, as root where that is possible."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft >= OPEN_FILES:
+        return
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    words = ["sudo", "-n", "prlimit", f"--nofile={OPEN_FILES}:{OPEN_FILES}", "--pid", str(os.getpid())]
+    if hard < OPEN_FILES:
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=10)
+
+
+def _begin_as_under_ray() -> None:
+    """Take back what the daemon's child inherits, and let the kernel choose the job first where memory is short."""
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
         file.write("1000")
 
 
-def descendants() -> set[int]:
-    """Return the live processes below this one."""
-    children: dict[int, list[tuple[int, str]]] = {}
+def descendants() -> dict[int, str]:
+    """Return the names of the live processes below this one."""
+    children: dict[int, list[int]] = {}
+    names: dict[int, str] = {}
     for entry in os.listdir("/proc"):
         if entry.isdecimal():
             with contextlib.suppress(OSError), open(f"/proc/{entry}/stat", encoding="utf-8", errors="replace") as file:
-                state, parent = file.read().rpartition(")")[2].split()[:2]
-                children.setdefault(int(parent), []).append((int(entry), state))
-    alive, ahead = set(), [os.getpid()]
+                name, _, rest = file.read().partition("(")[2].rpartition(")")
+                state, parent = rest.split()[:2]
+                children.setdefault(int(parent), []).append(int(entry))
+                if state not in "ZX":
+                    names[int(entry)] = name
+    below, ahead = {}, [os.getpid()]
     while ahead:
-        for pid, state in children.get(ahead.pop(), ()):
+        for pid in children.get(ahead.pop(), ()):
             ahead.append(pid)
-            if state not in "ZX":
-                alive.add(pid)
-    return alive
+            if pid in names:
+                below[pid] = names[pid]
+    return below
 
 
 def send(number: int, pids: set[int]) -> None:
