@@ -7,6 +7,7 @@ that only waits, for a machine that ends itself, gives its place to another test
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import subprocess
@@ -41,6 +42,17 @@ os.environ["MOTO_AMIS_PATH"] = str(Path(__file__).parent / "support" / "images.j
 """moto's EC2 has one machine image, and not its own 1,300: they are made anew for each region of each test."""
 
 OF_THE_USER = ("AWS_", "AZURE_", "GOOGLE_", "SKYPILOT_", "CVL_", "GITHUB_", "ACTIONS_", "INPUT_", "NO_COLOR")
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collect no garbage meanwhile, nor look at what is loaded again: it stays until the end."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from markdown_it import MarkdownIt
 
 from cvl_ci.commands.reap import reap
 from cvl_ci.inputs import arguments, command_line, drill_inputs, verb_options
@@ -39,8 +38,8 @@ LEASE = "cvl-123456789-0a1b2c3d"
 def blocks(language: str) -> Iterator[tuple[str, str]]:
     """Yield the name of its page, and the text of every block in one language."""
     for page in PAGES:
-        for token in MarkdownIt().parse(page.read_text(encoding="utf-8")):
-            if token.type == "fence" and token.info.strip() == language:
+        for token in snippets.fences(page.read_text(encoding="utf-8")):
+            if token.info.strip() == language:
                 yield page.name, token.content
 
 
@@ -73,12 +72,7 @@ RUN_HERE = {"matrix", "report", "history", "status", "logs", "sandbox"}
 
 
 def test_every_block_has_a_language_that_a_test_holds() -> None:
-    infos = {
-        token.info.strip()
-        for page in PAGES
-        for token in MarkdownIt().parse(page.read_text(encoding="utf-8"))
-        if token.type == "fence"
-    }
+    infos = {token.info.strip() for page in PAGES for token in snippets.fences(page.read_text(encoding="utf-8"))}
     assert infos - {""} == {"sh", "fish", "yaml", "python"}
     assert [name for name, _ in blocks("")] == ["architecture.md"], "a diagram"
 

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import time
+from importlib import metadata
 from pathlib import Path
+from types import ModuleType
 
 import pytest
-import sky
-from sky.backends import wheel_utils
 
 from cvl_ci.engine.skypilot_wheel import provide
 
-NAME = f"skypilot-{sky.__version__}-py3-none-any.whl"
+NAME = f"skypilot-{metadata.version('skypilot')}-py3-none-any.whl"
+
+
+@pytest.fixture(scope="module")
+def wheel_utils() -> ModuleType:
+    """SkyPilot's module. Its import takes seconds, so only the process that runs these tests loads it."""
+    return importlib.import_module("sky.backends.wheel_utils")
 
 
 @pytest.fixture
-def wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def wheels(wheel_utils: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder where SkyPilot looks. It is not there yet."""
     folder = tmp_path / "home/.sky/wheels"
     folder.parent.mkdir(parents=True)
@@ -37,7 +44,9 @@ def image(tmp_path: Path) -> Path:
     return tmp_path / "image"
 
 
-def test_skypilot_takes_it_and_builds_none(wheels: Path, image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_skypilot_takes_it_and_builds_none(
+    wheel_utils: ModuleType, wheels: Path, image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(wheel_utils, "SKY_PACKAGE_PATH", package := wheels.parent / "sky")
     (package / "skylet").mkdir(parents=True)
     monkeypatch.setattr(wheel_utils, "_build_sky_wheel", lambda: pytest.fail("it builds another one"))
@@ -57,7 +66,7 @@ def test_one_that_skypilot_built_stays(wheels: Path, image: Path) -> None:
     assert [*wheels.glob("*/*")] == [own]
 
 
-def test_one_of_another_version_keeps_none_out(wheels: Path, image: Path) -> None:
+def test_one_of_another_version_keeps_none_out(wheel_utils: ModuleType, wheels: Path, image: Path) -> None:
     old = wheels / "4567/skypilot-0.0.1-py3-none-any.whl"
     old.parent.mkdir(parents=True)
     old.touch()
@@ -71,7 +80,9 @@ def test_without_the_image_s_there_is_none(wheels: Path, tmp_path: Path) -> None
     assert not wheels.exists()
 
 
-def test_it_is_one_that_the_locked_tools_build_without_pypi(wheels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_one_that_the_locked_tools_build_without_pypi(
+    wheel_utils: ModuleType, wheels: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As the action's image does, whose build has the same lock."""
     monkeypatch.setenv("PIP_NO_BUILD_ISOLATION", "0")
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/")

@@ -6,6 +6,7 @@ README. Steps alone get the rest of a workflow.
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from textwrap import indent
 
 import yaml
 from markdown_it import MarkdownIt
+from markdown_it.token import Token
 
 from tests.support.doc_tables import PAGES
 
@@ -36,10 +38,17 @@ OF_A_MATRIX = """\
 """
 
 
+@functools.cache
+def fences(markdown: str) -> tuple[Token, ...]:
+    """Return the blocks of code of a page. What its sentences hold is not read: it takes half of the time."""
+    parser = MarkdownIt().disable("inline")
+    return tuple(token for token in parser.parse(markdown) if token.type == "fence")
+
+
 def workflows(markdown: str) -> Iterator[tuple[int, str]]:
     """Number of the first line, and a whole workflow whose lines are where they were."""
-    for token in MarkdownIt().parse(markdown):
-        if token.type == "fence" and token.info.strip() in {"yaml", "yml"} and token.map:
+    for token in fences(markdown):
+        if token.info.strip() in {"yaml", "yml"} and token.map:
             before = token.map[0] + 1
             whole = _whole(token.content)
             if whole:
