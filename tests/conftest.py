@@ -18,6 +18,7 @@ import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
+from tests.support import aws_descriptions
 from tests.support.places import PLACES
 
 COST = ("sandbox", "flood", "peers", "sky")
@@ -64,6 +65,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("sandbox"):
                 item.add_marker(no_docker)
+
+
+def pytest_collection_finish() -> None:
+    aws_descriptions.share()
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
