@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from cvl_ci.engine import script
 from cvl_ci.model.bucket import BucketAddress
 from cvl_ci.model.model_plan import ModelName, ModelPlan
 from cvl_ci.model.plan import RunPlan, VariablePlan, WorkPlan
-from tests.support import s3
+from tests.support import loaded_python, s3
 from tests.support.hub import Fault, Hub, HubFile, small
 
 NAME = "acme/tiny"
@@ -29,7 +28,7 @@ FILES = {
     "config.json": small('{"model_type": "tiny"}'),
     "sub/model.safetensors": HubFile(size=(8 << 20) + 77, seed=1),
 }
-LOAD = f"""{sys.executable} -c '
+LOAD = f"""python3 -c '
 from huggingface_hub import snapshot_download
 import pathlib
 path = pathlib.Path(snapshot_download("{NAME}"))
@@ -57,11 +56,12 @@ class Leg:
         (self.staged / "train.py").write_text("print(1)")
         programs = home / "programs"
         programs.mkdir()
-        # The node's Docker prints the words that it gets, and its Python is this one.
+        # The node's Docker prints the words that it gets, and its Python has loaded boto3.
         (programs / "docker").write_text('#!/bin/sh\necho docker "$@"\n')
         (programs / "docker").chmod(0o755)
         (home / ".sky").mkdir()
-        (home / ".sky" / "python_path").write_text(sys.executable)
+        (home / ".sky" / "python_path").write_text(str(loaded_python.program()))
+        (programs / "python3").symlink_to(loaded_python.program())
 
     def plan(self, *names: str) -> RunPlan:
         return RunPlan(
@@ -74,7 +74,7 @@ class Leg:
         )
 
     def ensure(self) -> str:
-        return self._run([sys.executable, "-c", ENSURE, s3.BUCKET, NAME, self.name], {})
+        return self._run([str(loaded_python.program()), "-c", ENSURE, s3.BUCKET, NAME, self.name], {})
 
     def node(self, *names: str) -> str:
         plan = self.plan(*names)

@@ -15,6 +15,7 @@ import pytest
 
 from cvl_ci.commands.models import listing
 from cvl_ci.commands.models.shelf import Shelf
+from tests.support import loaded_python
 from tests.support.hub import Hub, HubFile, small
 
 NAME = "acme/tiny"
@@ -40,9 +41,9 @@ print("moved", done.moved_bytes, "peak", peak * 1024)
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def start(hub: Hub, endpoint: str) -> subprocess.Popen[str]:
+def start(hub: Hub, endpoint: str, python: Path = Path(sys.executable)) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, hub.endpoint, endpoint],
+        [python, "-c", PROGRAM, hub.endpoint, endpoint],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -58,7 +59,7 @@ def test_kills_in_mid_file_leave_a_whole_object_and_no_part(endpoint: str, hub: 
     dice = random.Random(20)
     kills = 0
     while kills < KILLS:
-        process = start(hub, endpoint)
+        process = start(hub, endpoint, loaded_python.program())
         limit = hub.sent + dice.randrange(1 << 20, 24 << 20)
 
         def kill(sent: int, process: subprocess.Popen[str] = process, limit: int = limit) -> None:
