@@ -23,6 +23,7 @@ from cvl_ci.model.node_end import CHECKPOINTS, RESULTS, NodeEnd
 from cvl_ci.model.plan import RunPlan, WorkPlan
 from cvl_ci.ports.storage import kept_checkpoints
 from tests.engine.test_script import LEASE, Node
+from tests.support import loaded_python
 
 PLACE = BucketAddress(bucket="trained", prefix="of/ci")
 KEYS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
@@ -78,6 +79,8 @@ class Machines:
         """`before_end`: shell text before the program that stores checkpoints begins."""
         self.count += 1
         node = Node(self.folder / f"machine-{self.count}")
+        (node.home / ".sky").mkdir()
+        (node.home / ".sky/python_path").write_text(str(loaded_python.program()))
         values = script.environment(one, lease=LEASE, deadline=time.time() + 3600)
         text = script.run(one, lease=LEASE).replace("cvl_ci_sync\n", f"{before_end}cvl_ci_sync\n")
         result = node.run(text, {**values, **self.variables, **env})
