@@ -46,7 +46,7 @@ class OneNodeLog:
         """Print the rest of the log until the job is over. Return SkyPilot's JobExitCode, or BROKEN."""
         runner = handle.get_command_runners()[0]
         command = (
-            f"echo {_ACK.decode().strip()}; tail -c +{self._count + 1} -f {self._file} & "
+            f"echo {_ACK.decode().strip()}; tail -s 0.1 -c +{self._count + 1} -f {self._file} & "
             'trap "kill $!" EXIT; cat > /dev/null'  # its input ends with this connection
         )
         words = runner.ssh_base_command(

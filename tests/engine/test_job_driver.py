@@ -219,7 +219,7 @@ log = one_node_log.of_job(handle, 1)
 def cut():
     wait_for("first")
     time.sleep(1)
-    subprocess.run(["pkill", "-KILL", "-f", "tail -c .*run[.]log"])
+    subprocess.run(["pkill", "-KILL", "-f", "tail -s .*run[.]log"])
 threading.Thread(target=cut, daemon=True).start()
 tried("broken", lambda: streamed(1, log))
 (Path.home() / "over").touch()

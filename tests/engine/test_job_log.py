@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cvl_ci.engine.job_log import JobLog, progress
-from cvl_ci.engine.script import JOB_BEGINS, SETUP_BEGINS
+from cvl_ci.engine.script import JOB_BEGINS, LOG_ENDS, SETUP_BEGINS
 from cvl_ci.model.outcome import Phase
 
 RUN = "\x1b[36m(cvl-try-1, pid=691)\x1b[0m "
@@ -71,6 +71,23 @@ def test_a_stream_that_broke_is_taken_up_where_it_was() -> None:
     log.begin_again()
     printed = [log.read(RUN + text)[1] for text in ("one", "two", "three")]
     assert printed == [None, None, "three"]
+
+
+def test_a_repetition_that_breaks_too_prints_no_line_again() -> None:
+    log = JobLog(num_nodes=1)
+    for text in ("one", "two", "three"):
+        log.read(RUN + text)
+    log.begin_again()
+    log.read(RUN + "one")
+    log.begin_again()
+    assert [log.read(RUN + text)[1] for text in ("one", "two", "three", "four")] == [None, None, None, "four"]
+
+
+def test_a_line_through_a_terminal_is_the_same_line() -> None:
+    log = JobLog(num_nodes=1)
+    assert log.read(f"{RUN}{JOB_BEGINS}\r") == (Phase.RUNNING, None, None)
+    assert log.read(f"{RUN}hello\r") == (None, "hello", None)
+    assert log.read(f"{LOG_ENDS}\r") == (None, None, None)
 
 
 @pytest.mark.parametrize(

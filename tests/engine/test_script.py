@@ -128,6 +128,19 @@ def test_a_job_that_succeeds_says_0(node: Node) -> None:
     assert node.end()["exit_code"] == "0"
 
 
+def test_a_disk_without_room_for_the_list_of_files_is_told(node: Node) -> None:
+    """No file may grow beyond 8 KiB here, which stands for the full disk. An empty list would mean: no files."""
+    assert node.job(plan("echo 1 > result")).returncode == 0
+    full = node.run(f"ulimit -f 8; {script.collect(lease=LEASE, directory='.', globs=('**',))}", {})
+    assert full.returncode == 1 and "no room for the list of files" in full.stderr
+    assert node.collect("**")["root.tar"] == ["./result"]
+
+
+def test_no_archive_is_made_without_files(node: Node) -> None:
+    assert node.job(plan("echo 1 > result")).returncode == 0
+    assert node.collect("other") == {}
+
+
 def test_the_first_command_that_fails_ends_it_with_its_own_code(node: Node) -> None:
     done = node.job(plan("exit 7", "echo never"))
     assert (done.returncode, node.end()["exit_code"], node.end()["timed_out"]) == (7, "7", "0")
