@@ -12,6 +12,7 @@ import shlex
 import subprocess
 import sys
 import threading
+import time
 from typing import Any
 
 from sky import exceptions
@@ -26,7 +27,7 @@ CONNECT_SECONDS = 10
 STATE_SECONDS = 15.0
 """Seconds between two questions to the daemon about the job, whose program may end without its last line."""
 LAST_SECONDS = 3.0
-"""The rest of a log has this long to come after the end of its job."""
+"""After the end of its job, a log without news for this long is at its end."""
 LOOK_SECONDS = 0.5
 LONGEST_GREETING = 1 << 16
 _ACK = b"cvl-ci: connected\n"
@@ -40,7 +41,7 @@ class OneNodeLog:
         self._job_id = job_id
         home, _, below = folder.partition("~/")
         self._file = f"{shlex.quote(folder)}/run.log" if home else f'"$HOME"/{shlex.quote(below)}/run.log'
-        self._count, self._last = 0, b"\n"
+        self._count, self._last, self._came_at = 0, b"\n", 0.0
 
     def follow(self, handle: Any) -> int:
         """Print the rest of the log until the job is over. Return SkyPilot's JobExitCode, or BROKEN."""
@@ -83,6 +84,7 @@ class OneNodeLog:
             if is_connected:
                 self._count += len(piece)
                 _write(piece)
+                self._came_at = time.monotonic()
                 self._last = (self._last + piece)[-len(_END) :]
                 if self._last == _END:
                     is_over.set()
@@ -92,9 +94,12 @@ class OneNodeLog:
         """End the connection after the end of the job, if the last line of its log does not come."""
         while not is_over.wait(STATE_SECONDS):
             state = skylet_channel.job_state(handle, self._job_id)
-            if state is not None and state.is_terminal() and not is_over.wait(LAST_SECONDS):
-                is_over.set()
-                process.kill()
+            if state is None or not state.is_terminal():
+                continue
+            while not is_over.wait(LOOK_SECONDS):
+                if time.monotonic() - self._came_at > LAST_SECONDS:
+                    is_over.set()
+                    process.kill()
 
 
 def of_job(handle: Any, job_id: int) -> OneNodeLog | None:
