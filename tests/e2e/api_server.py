@@ -19,6 +19,31 @@ CONTROLLERS = ".sky/job_controller_pid"
 """The file of the controllers of managed jobs that the server started: sky/jobs/scheduler.py."""
 FEW_CONTROLLERS = {"SKYPILOT_POD_MEMORY_GB_LIMIT": "5"}
 """SkyPilot starts a controller for each share of the memory that it sees."""
+REACHABLE = """
+import importlib.abc, importlib.util, sys
+
+class Reachable(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name != "sky.backends.backend_utils":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        execute = spec.loader.exec_module
+
+        def changed(module):
+            execute(module)
+            assert module._TEST_IP_LIST
+            module._TEST_IP_LIST = [{address!r}]
+
+        spec.loader.exec_module = changed
+        return spec
+
+sys.meta_path.insert(0, Reachable())
+"""
+"""A sitecustomize.py for the server and its controllers. An address of this computer stands for the internet.
+
+A controller looks at a job only while 8.8.8.8 or 1.1.1.1 answers, and the computer of a test may have no internet.
+"""
 
 
 @contextlib.contextmanager
@@ -33,6 +58,7 @@ def api_server(access: SkyAccess, log: Path, *, port: int, runs_jobs: bool = Fal
         config.write_text(f"{before}jobs: {{controller: {{consolidation_mode: true}}}}\n", encoding="utf-8")
         # A controller asks the server at this port for its machines.
         environment |= {"SKYPILOT_API_SERVER_LOCAL_PORT": str(port), **FEW_CONTROLLERS}
+        environment["PYTHONPATH"] = str(reachable(log.with_suffix(".site"), f"http://127.0.0.1:{port}/api/health"))
     endpoint = f"http://127.0.0.1:{port}"
     process = started(environment, log, port)
     try:
@@ -67,15 +93,21 @@ def started(environment: dict[str, str], log: Path, port: int) -> subprocess.Pop
         )
 
 
+def reachable(folder: Path, address: str) -> Path:
+    """Return a folder for PYTHONPATH, which SkyPilot's controllers have from their server."""
+    folder.mkdir(exist_ok=True)
+    (folder / "sitecustomize.py").write_text(REACHABLE.format(address=address), encoding="utf-8")
+    return folder
+
+
 def end_controllers(home: Path) -> None:
-    """End the controllers, which have sessions of their own."""
-    pids = home / CONTROLLERS
-    for line in pids.read_text().split() if pids.exists() else ():
-        number = line.partition(",")[0]
+    """End the controllers, which have sessions of their own. A sandbox that was reset has no list of them."""
+    for found in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            if str(home).encode() in Path(f"/proc/{number}/environ").read_bytes():
-                os.kill(int(number), 9)
-    pids.unlink(missing_ok=True)
+            is_one = b"sky.jobs.controller" in (found / "cmdline").read_bytes()
+            if is_one and f"HOME={home}".encode() in (found / "environ").read_bytes().split(b"\0"):
+                os.kill(int(found.name), 9)
+    (home / CONTROLLERS).unlink(missing_ok=True)
 
 
 def healthy(endpoint: str) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,8 +57,9 @@ def begun_machine(member: Terminal, *, other_than: str = "", within: float = MAC
 
     def look() -> str:
         for machine in member.machines():
-            if machine != other_than and "one" in docker("exec", container_of(machine), "bash", "-c", LOGS):
-                return machine
+            with contextlib.suppress(subprocess.CalledProcessError):  # its container comes after it, and may be gone
+                if machine != other_than and "one" in docker("exec", container_of(machine), "bash", "-c", LOGS):
+                    return machine
         return ""
 
     return eventually(look, within=within)
