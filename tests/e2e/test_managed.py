@@ -105,12 +105,12 @@ def test_a_managed_job_outlives_its_run_and_the_loss_of_its_machine_and_another_
 
 
 @pytest.mark.minutes(6)
-def test_down_cancels_a_managed_job_and_waits_for_the_proof(member: Terminal) -> None:
+def test_down_cancels_a_managed_job_whose_machine_starts_and_waits_for_the_proof(member: Terminal) -> None:
     words = ["--command", "echo one; sleep 3000", "--gpu", "none", "--managed", "--detach-to", PLACE]
     ran = member.run(*words)
     assert ran.code == 0, ran.err
     lease = str(ran.summary["cluster"])
-    assert begun_machine(member)
+    assert eventually(member.machines, within=MACHINE_SECONDS), "the controller launched no machine"
     done = member.type("down", lease)
     assert done.returncode == 0, done.stderr
     assert "managed-jobs 127.0.0.1 shows 0 left" in " ".join((done.stdout + done.stderr).split())
