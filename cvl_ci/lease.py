@@ -125,7 +125,7 @@ class Lease:
         living = [resource.kind for resource in resources if resource.is_leftover]
         if silent or ResourceKind.CLUSTER in living:
             return None
-        return sum(kind in {ResourceKind.MACHINE, ResourceKind.TPU} for kind in living)
+        return sum(kind.has_machines for kind in living)
 
     def dates(self) -> Memory:
         """Return the machines that the provider dates, ended ones too. A silent provider dates none."""

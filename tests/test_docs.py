@@ -170,7 +170,9 @@ def test_every_run_in_the_docs_can_be_planned(line: str, tmp_path: Path) -> None
             at = words.index(option)
             del words[at : at + (2 if option == "--compare" else 1)]
     program = [str(Path(sys.executable).parent / "cvl-ci"), "plan", *words[2:]]
-    done = subprocess.run(program, cwd=folder, capture_output=True, text=True, check=False, timeout=60)
+    server = {"SKYPILOT_API_SERVER_ENDPOINT": "https://sky.example.com", "SKYPILOT_SERVICE_ACCOUNT_TOKEN": "sky_word"}
+    shell = {**os.environ, **(server if "--managed" in words else {})}
+    done = subprocess.run(program, cwd=folder, env=shell, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
 
 

@@ -221,7 +221,7 @@ def _run(plan: RunPlan, step: Step, publication: StepPublication, environ: Mappi
     step.live.queue(plan)
     environ = wiring.credentials(environ, [place.cloud for place in plan.machines.locations], mask=step.reporter.mask)
     tools = running.RunPorts(
-        clouds=wiring.OpenClouds(environ, secrets=plan.variables.secrets),
+        clouds=wiring.OpenClouds.for_run(plan, environ),
         records=wiring.open_records(environ, step.reporter),
         staging=LocalStaging(),
         reporter=step.reporter,

@@ -23,6 +23,7 @@ from cvl_ci.errors import CredentialsError
 from cvl_ci.inputs.action_variables import variable
 from cvl_ci.inputs.credential_inputs import CREDENTIAL_INPUTS
 from cvl_ci.model.access import CloudAccess
+from cvl_ci.model.location import MANAGED
 
 LOGIN_SECONDS = 60
 SERVER_INPUTS = ("skypilot_api_server_endpoint", "skypilot_service_account_token")
@@ -62,8 +63,11 @@ def check_clouds(
 def in_use(environment: Environment, clouds: Collection[str]) -> Collection[str]:
     """Return the clouds for which a run needs credentials. With an API server, that server alone: it has the others.
 
-    A user who names a server wants all runs to use it: a run past it would bring an unexpected bill.
+    A user who names a server wants all runs to use it: a run past it would bring an unexpected bill. The results of a
+    managed job are in a bucket, which this computer reads with its own keys.
     """
+    if MANAGED in clouds:
+        return [API_SERVER.cloud, "aws"]
     return [API_SERVER.cloud] if any(environment.value(name) for name in SERVER_INPUTS) else clouds
 
 

@@ -78,7 +78,12 @@ def all_stores(s3: BucketContents, environ: Mapping[str, str]) -> EveryStore:
     )
 
 
-def all_inventories(environ: Mapping[str, str], *, anywhere: Collection[str] = ()) -> Inventories:
-    """Return the inventory of all clouds. `anywhere`: the clouds to ask when a question names no place."""
+def all_inventories(
+    environ: Mapping[str, str], *, anywhere: Collection[str] = (), added: Mapping[str, Inventory] | None = None
+) -> Inventories:
+    """Return the inventory of all clouds. `anywhere`: the clouds to ask when a question names no place.
+
+    `added`: inventories that are not of a cloud, by their names.
+    """
     opened = {cloud.name: cloud.inventory(environ) for cloud in CLOUDS if cloud.inventory}
-    return Inventories(opened, anywhere=anywhere)
+    return Inventories({**opened, **(added or {})}, anywhere=anywhere)

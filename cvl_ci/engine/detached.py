@@ -9,6 +9,8 @@ from cvl_ci.model.plan import RunPlan
 from cvl_ci.result.secret_names import secret_values
 
 VARIABLE = "CVL_CI_DETACHED"
+LAST = "cvl_ci_detached_last"
+"""The command after which the results are stored after all else that a node does at its job's end."""
 _END_OF_FILE = "CVL_CI_END_OF_DETACHED"
 _MASKS = ("sanitize", "radix_tree", "encodings", "masks", "masked_lines")
 """The modules of cvl_ci/result/ that hide secrets. They find each other on the machine as here."""
@@ -20,7 +22,7 @@ def environment(plan: RunPlan, *, lease: str) -> dict[str, str]:
     if place is None:
         return {}
     request = {"bucket": place.bucket, "prefix": place.prefix, "hides": bool(_secrets(plan))}
-    return {VARIABLE: json.dumps(request)}
+    return {VARIABLE: json.dumps({**request, **({"managed": True} if plan.detach.is_managed else {})})}
 
 
 def before(plan: RunPlan) -> str:
@@ -49,6 +51,7 @@ def during(plan: RunPlan, *, end: str, collect: str) -> str:
         [
             _stored(f"{folder}/end.sh", f"{end}\n"),
             _stored(f"{folder}/collect.sh", f"{collect}\n"),
+            *(["cvl_ci_managed=1"] if plan.detach.is_managed else []),
             f"cvl_ci_detached_secrets() {{ {'; '.join(printed) or ':'}; }}",
             "cvl_ci_detached",
         ]

@@ -190,7 +190,7 @@ class SkyPilotMachines:
 
     # ---- below ----------------------------------------------------------------------------------------------
 
-    def _server_list(self, verb: str, cluster: str) -> list[Mapping[str, Any]]:
+    def _server_list(self, verb: str, cluster: str | None) -> list[Mapping[str, Any]]:
         """Return an API server's list about a cluster. Another answer proves nothing."""
         try:
             answer = self._session.worker().call(verb, cluster=cluster, until=within(DOWN_SECONDS))

@@ -103,12 +103,17 @@ def run(plan: RunPlan, *, lease: str, with_setup: bool = False) -> str:
     commands = [command("running", text) for text in plan.work.run_commands]
     if plan.trials.has_samples:
         commands = [_read("samples.sh"), *trials.text(plan, order(plan, seed=lease), command=command)]
+    storing = detached.during(plan, end=end(lease=lease), collect=_packing(plan, lease=lease))
+    is_further = with_setup and not plan.detach.is_managed
+    # No process hears of the time before a managed job, so its program begins before all that may fail.
+    first = [own_identity.text(plan), detached.before(plan), storing] if plan.detach.is_managed else []
     return "\n".join(
         [
             *_hide_key(plan),
             *birth(plan),
             prelude(JOB_STREAM),
-            *([_probe(is_further=with_setup)] if with_setup or not _setup_commands(plan) else []),
+            *first,
+            *([_probe(is_further=is_further)] if with_setup or not _setup_commands(plan) else []),
             *_places(plan),
             model_cache.before(plan),
             *([*_begin_setup(), *_setup_commands(plan)] if with_setup and _setup_commands(plan) else []),
@@ -118,7 +123,7 @@ def run(plan: RunPlan, *, lease: str, with_setup: bool = False) -> str:
             mounts.send_at_exit(plan),
             model_cache.after(plan),
             checkpoints.during(plan),
-            detached.during(plan, end=end(lease=lease), collect=_packing(plan, lease=lease)),
+            detached.LAST if first else storing,
             *_service(plan),
             *commands,
             mounts.wait_for_writes(plan),
@@ -131,7 +136,8 @@ def run(plan: RunPlan, *, lease: str, with_setup: bool = False) -> str:
 def _places(plan: RunPlan) -> list[str]:
     """Return the text that uses buckets before the commands: mounts, the results' place, and the last checkpoint."""
     prepared = [text] if (text := mounts.prepare(plan)) else []
-    return [own_identity.text(plan), *prepared, detached.before(plan), checkpoints.before(plan)]
+    results = [] if plan.detach.is_managed else [detached.before(plan)]
+    return [own_identity.text(plan), *prepared, *results, checkpoints.before(plan)]
 
 
 def prelude(stream: str) -> str:

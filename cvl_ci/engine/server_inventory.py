@@ -16,7 +16,7 @@ from cvl_ci.engine.machines import SkyPilotMachines
 from cvl_ci.errors import CredentialsError, CvlError, EngineError
 from cvl_ci.model.lease_name import LABEL_LEASE
 from cvl_ci.model.ledger import Life, Memory
-from cvl_ci.model.location import Location
+from cvl_ci.model.location import MANAGED, Location
 from cvl_ci.model.release import ProviderCheck
 from cvl_ci.ports import Inventory, InventoryResult, Resource, ResourceKind
 
@@ -27,6 +27,11 @@ KINDS = ("clusters", "launches under way")
 _AWS_REGION = re.compile(r"[a-z]{2}(?:-[a-z]+){1,2}-\d")
 _KIND_OF = {"cluster": ResourceKind.CLUSTER, "launch": ResourceKind.LAUNCH}
 ADDRESS = "SKYPILOT_API_SERVER_ENDPOINT"
+
+
+def is_managed(locations: Sequence[Location]) -> bool:
+    """Return whether a lease is of a managed job, by its record."""
+    return any(location.cloud == MANAGED for location in locations)
 
 
 def goes_through(locations: Sequence[Location], environ: Mapping[str, str], *, by_record: bool) -> bool:
@@ -52,6 +57,8 @@ class ServedInventory:
 
     `aws`: AWS itself, where this computer has keys too. It only dates machines, and proves nothing.
     """
+
+    cloud = CLOUD
 
     def __init__(self, machines: SkyPilotMachines, *, endpoint: str, aws: Inventory | None = None) -> None:
         self._machines, self._aws = machines, aws
@@ -109,7 +116,7 @@ class ServedInventory:
 
     def _lives_on_aws(self, lease: str, places: Sequence[Location]) -> Sequence[Life]:
         """Return the machines of the lease that AWS shows with these keys. Without an answer, the record stands."""
-        regions = {place.region for place in places if place.cloud in {CLOUD, "aws"} and place.region}
+        regions = {place.region for place in places if place.cloud in {self.cloud, "aws"} and place.region}
         clouds = [Location(cloud="aws", region=region) for region in sorted(regions) if _AWS_REGION.fullmatch(region)]
         if self._aws is None or not clouds:
             return ()

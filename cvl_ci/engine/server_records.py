@@ -63,14 +63,25 @@ class LaunchLines(io.TextIOBase):
                 continue
 
 
-def recorded(cluster: str, described: Described) -> list[dict[str, Any]]:
+def recorded(cluster: str, described: Described, *, days: int = 2) -> list[dict[str, Any]]:
     """Return the machines requested under a name, one record for each launch, dated by the server's clock.
 
-    The history keeps the last place of a launch. Its machines certainly came up only after their event.
+    The history keeps the last place of a launch. Its machines certainly came up only after their event. `days`: how
+    long ago its last use may be.
     """
-    records = _answer("/cost_report", payloads.CostReportBody(days=2, cluster_names=[cluster]))
-    machines = [_machine(record, described) for record in records[:MOST_RECORDS] if record.get("name") == cluster]
+    machines = [_machine(record, described) for record in _history(cluster, days=days)]
     return [machine for machine in machines if machine is not None]
+
+
+def ends(cluster: str, *, days: int) -> list[float | None]:
+    """Return the end of each launch in the server's own records; None for a launch that it has not ended."""
+    records = [record.get("usage_intervals") or [] for record in _history(cluster, days=days)]
+    return [intervals[-1][1] for intervals in records if intervals]
+
+
+def _history(cluster: str, *, days: int) -> list[dict[str, Any]]:
+    records = _answer("/cost_report", payloads.CostReportBody(days=days, cluster_names=[cluster]))
+    return [record for record in records[:MOST_RECORDS] if record.get("name") == cluster]
 
 
 def _machine(record: dict[str, Any], described: Described) -> dict[str, Any] | None:

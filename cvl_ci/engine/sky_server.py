@@ -56,17 +56,17 @@ def launch(
     sdk.validate(
         dag_utils.convert_entrypoint_to_dag(task_object)
     )  # so does a task that it refuses: no request has reached a provider
-    _stop_at(fence)
-    send("attempting", attempt=_asked_for(task_object))
+    stop_at(fence)
+    send("attempting", attempt=requested(task_object))
     prices = quoted_prices.of_values(quoted)
     lines = server_records.LaunchLines(lambda: _name(send, cluster, prices))
     try:
         job_id, _ = sdk.stream_and_get(sdk.launch(task_object, cluster_name=cluster), output_stream=lines)
     finally:
         lines.close()
-    _stop_at(fence)
+    stop_at(fence)
     handle = _record(cluster)["handle"]
-    description = _described(handle.launched_resources, prices)
+    description = described(handle.launched_resources, prices)
     end = deadlines.of(deadline, money)
     end.set_price(description["hourly_usd"] or 0.0, cloud=description["cloud"])
     if not heartbeat and end.at < deadline:
@@ -95,7 +95,7 @@ def submit(_send: Send, *, cluster: str, task: dict[str, Any]) -> int:
 
 def count_machines(_send: Send, *, cluster: str) -> int:
     """Return how many machines the cluster has, after the server has asked the cloud again."""
-    records = _list(sdk.get(sdk.status([cluster], refresh=StatusRefreshMode.FORCE)), of="clusters")
+    records = list_of(sdk.get(sdk.status([cluster], refresh=StatusRefreshMode.FORCE)), of="clusters")
     if not records:
         return 0
     if getattr(records[0]["status"], "value", records[0]["status"]) != "UP":
@@ -173,7 +173,7 @@ def exists(_send: Send, *, cluster: str) -> list[dict[str, Any]]:
     """Return the cluster and its launches under way, after the server has asked the cloud again."""
     clusters = [
         {"kind": "cluster", "id": record["name"], "state": str(getattr(record["status"], "value", record["status"]))}
-        for record in _list(sdk.get(sdk.status([cluster], refresh=StatusRefreshMode.FORCE)), of="clusters")
+        for record in list_of(sdk.get(sdk.status([cluster], refresh=StatusRefreshMode.FORCE)), of="clusters")
     ]
     return clusters + [
         {"kind": "launch", "id": request.request_id, "state": request.status.lower()} for request in _launches(cluster)
@@ -182,14 +182,14 @@ def exists(_send: Send, *, cluster: str) -> list[dict[str, Any]]:
 
 def recorded(_send: Send, *, cluster: str) -> list[dict[str, Any]]:
     """Return the machines that the server recorded under this name, with the dates of its own clock."""
-    return server_records.recorded(cluster, lambda resources: _described(resources, quoted_prices.QuotedPrices()))
+    return server_records.recorded(cluster, lambda resources: described(resources, quoted_prices.QuotedPrices()))
 
 
 def _name(send: Send, cluster: str, prices: quoted_prices.QuotedPrices) -> None:
     """Send the machine that the server has recorded for the attempt under way."""
     [record] = sdk.get(sdk.status([cluster]))
     resources = record["handle"].launched_resources
-    send("named", attempt={**_described(resources, prices), "zone": resources.zone})
+    send("named", attempt={**described(resources, prices), "zone": resources.zone})
 
 
 def _end_in(minutes: int, *, cluster: str) -> None:
@@ -197,7 +197,7 @@ def _end_in(minutes: int, *, cluster: str) -> None:
 
 
 def _launches(cluster: str) -> list[Any]:
-    requests = _list(sdk.api_status(all_status=False, cluster_name=cluster), of="requests")
+    requests = list_of(sdk.api_status(all_status=False, cluster_name=cluster), of="requests")
     return [
         request
         for request in requests
@@ -205,7 +205,7 @@ def _launches(cluster: str) -> list[Any]:
     ]
 
 
-def _list(answer: Any, *, of: str) -> list[Any]:
+def list_of(answer: Any, *, of: str) -> list[Any]:
     """Return the answer if it is a list.
 
     The server's answer is a list, `[]` without entries (sky/client/sdk.py: status, api_status). Another answer, such as
@@ -239,7 +239,7 @@ def _runners(cluster: str) -> Iterator[list[Any]]:
         Path(credentials["ssh_private_key"]).expanduser().unlink(missing_ok=True)
 
 
-def _described(resources: Any, prices: quoted_prices.QuotedPrices) -> dict[str, Any]:
+def described(resources: Any, prices: quoted_prices.QuotedPrices) -> dict[str, Any]:
     """Return the resources. SkyPilot's catalogue may be missing on this computer: then there is no price."""
     try:
         return provision_hooks.describe(resources, prices)
@@ -247,7 +247,7 @@ def _described(resources: Any, prices: quoted_prices.QuotedPrices) -> dict[str, 
         return {**_plain(resources), "accelerators": {}, "hourly_usd": None}
 
 
-def _asked_for(task: Any) -> dict[str, Any]:
+def requested(task: Any) -> dict[str, Any]:
     resources = next(iter(task.resources))
     return {**_plain(resources), "zone": resources.zone, "hourly_usd": None}
 
@@ -261,6 +261,6 @@ def _plain(resources: Any) -> dict[str, Any]:
     }
 
 
-def _stop_at(fence: str) -> None:
+def stop_at(fence: str) -> None:
     if Path(fence).exists():
         raise provision_hooks.Fenced(f"The lease was revoked ({fence}): no machine may be requested any more.")

@@ -115,6 +115,10 @@ def load(sockets: Path) -> Any:
         private_channels.log_in_to_registries_by_file()
         private_channels.keep_sockets_in(sockets)
         if os.environ.get("SKYPILOT_API_SERVER_ENDPOINT"):
+            if os.environ.get("CVL_CI_MANAGED_JOBS"):
+                from cvl_ci.engine import sky_managed
+
+                return sky_managed
             from cvl_ci.engine import sky_server
 
             return sky_server

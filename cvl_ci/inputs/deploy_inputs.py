@@ -18,7 +18,7 @@ NOT_OF_A_SERVICE = frozenset({
     "down", "keep_on_failure", "idle_minutes_to_autostop", "repeat", "compare", "fail_on_regression", "outputs",
     "max_runtime", "num_nodes", "recover", "task", "cluster_name", "min_gpu_utilization", "time_window", "on_idle",
     "reuse", "idle", "max_age", "if_busy", "reuse_key",
-    "checkpoints", "checkpoint_to", "checkpoint_every", "checkpoint_keep", "resume", "detach", "detach_to",
+    "checkpoints", "checkpoint_to", "checkpoint_every", "checkpoint_keep", "resume", "detach", "managed", "detach_to",
 })  # fmt: skip
 """Inputs of a run that say nothing about a service."""
 WORDS_OF_A_SERVICE: Mapping[str, Mapping[str, str]] = {

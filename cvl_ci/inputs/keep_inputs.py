@@ -82,12 +82,22 @@ class KeepInputs:
         default="false: the run waits for its job",
         is_value_optional=True,
     )
+    managed: bool | None = option(
+        parsers.flag,
+        help="`true`: the run is a managed job of a SkyPilot API server. The server's controller launches the machine, "
+        "launches it again after a loss, and ends it. The run's process ends as soon as the server has the job. The "
+        "results go to detach_to, and `cvl-ci collect` fetches them.",
+        metavar="true|false",
+        example="true",
+        default="false: cvl-ci launches and ends the machine",
+        is_value_optional=True,
+    )
     detach_to: BucketAddress | None = option(
         bucket_address.read,
-        help="With detach: the bucket in S3 for the results, on AWS machines.",
+        help="With detach or managed: the bucket in S3 for the results, on AWS machines.",
         metavar="S3",
         example="s3://my-bucket/results",
-        default="none; detach needs one",
+        default="none; detach and managed need one",
     )
     reuse: str | None = option(
         read_key,

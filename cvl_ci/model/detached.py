@@ -20,9 +20,13 @@ LINGER_SECONDS = 60.0
 
 @dataclass(frozen=True, kw_only=True)
 class DetachPlan:
-    """The place of the results of many runs. None: the run is not detached."""
+    """The place of the results of many runs. None: the run is not detached.
+
+    `is_managed`: the run is a managed job of a SkyPilot API server.
+    """
 
     place: BucketAddress | None = None
+    is_managed: bool = False
 
     def of_run(self, lease: str) -> BucketAddress | None:
         """Return the folder of one run's results."""

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 SANDBOX = "sandbox"
 """The cloud that bills nothing: an emulated AWS on the local Docker Engine."""
+MANAGED = "managed-jobs"
+"""The place of a managed job: a SkyPilot API server, whose controller launches the machines and ends them."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ class ResourceKind(enum.Enum):
     """
 
     LAUNCH = "launch"
+    MANAGED_JOB = "managed job"
     SERVICE_CONTROLLER = "service controller"
     SPOT_REQUEST = "spot request"
     CLUSTER = "cluster"
@@ -32,9 +33,14 @@ class ResourceKind(enum.Enum):
     RESOURCE_GROUP = "resource group"
 
     @property
+    def has_machines(self) -> bool:
+        """Return whether it is a machine that runs, or stands for those of a job."""
+        return self in {ResourceKind.MACHINE, ResourceKind.TPU, ResourceKind.MANAGED_JOB}
+
+    @property
     def creates_others(self) -> bool:
         """Return whether a living resource of this kind may request machines at any moment."""
-        return self in {ResourceKind.LAUNCH, ResourceKind.SERVICE_CONTROLLER}
+        return self in {ResourceKind.LAUNCH, ResourceKind.MANAGED_JOB, ResourceKind.SERVICE_CONTROLLER}
 
 
 class Maker(enum.Enum):

@@ -254,7 +254,7 @@ def _unfit_clouds(inputs: Inputs, draft: RunPlan) -> frozenset[str]:
         | (NO_SEVERAL_NODES if (inputs.machine.num_nodes or draft.machines.num_nodes) > 1 else set())
         | (NO_IMAGE if image else set())
         | checkpoint_words.unfit_clouds(inputs, places.CLOUDS)
-        | (set(places.CLOUDS) - detach_words.CLOUDS if inputs.keep.detach else set())
+        | (set(places.CLOUDS) - detach_words.CLOUDS if inputs.keep.detach or inputs.keep.managed else set())
         | (NO_DOCKER if draft.work.needs_docker and not image else set())
     )
 

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from cvl_ci.model.bucket import BucketAddress
 from cvl_ci.model.detached import Detached
-from cvl_ci.model.location import Location
+from cvl_ci.model.location import MANAGED, Location
 from cvl_ci.model.storage import Bucket
 
 
@@ -35,6 +35,11 @@ class LeaseRecord:
     """Whether a person took it down (`cvl-ci down`). Otherwise a lost machine is infrastructure."""
     detached: Detached | None = None
     """The facts for the end of a run that left its machine alone with the job."""
+
+    @property
+    def is_managed(self) -> bool:
+        """Return whether it is of a managed job, whose machines the controller of an API server launches."""
+        return any(location.cloud == MANAGED for location in self.locations)
 
 
 class KeyLock(Protocol):

@@ -21,12 +21,15 @@ from cvl_ci.engine.detached_results import StoredResults
 from cvl_ci.engine.jobs import SkyPilotJobs
 from cvl_ci.engine.machine_log import SkyPilotMachineLog
 from cvl_ci.engine.machines import SkyPilotMachines
+from cvl_ci.engine.managed_inventory import ManagedInventory
+from cvl_ci.engine.managed_machines import VARIABLE as MANAGED_VARIABLE
+from cvl_ci.engine.managed_machines import ManagedMachines
 from cvl_ci.engine.session import Session
 from cvl_ci.engine.sharing import SkyPilotSharing
 from cvl_ci.errors import EngineError, InputProblem, RequestError
 from cvl_ci.local.clock import SystemClock
 from cvl_ci.model.lease_name import LABEL_KEPT
-from cvl_ci.model.location import SANDBOX, Location
+from cvl_ci.model.location import MANAGED, SANDBOX, Location
 from cvl_ci.ports import BucketContents, Cloud, Inventory, Progress, Watch
 from cvl_ci.sandbox import MachineType, Sandbox, SkyAccess, is_started_by_run
 from cvl_ci.wiring.access import renews_role, set_up
@@ -34,6 +37,7 @@ from cvl_ci.wiring.directories import sandbox_directory
 
 if TYPE_CHECKING:
     from cvl_ci.inputs.reader import Inputs
+    from cvl_ci.model.plan import RunPlan
     from cvl_ci.ports.models import ObjectStore
     from cvl_ci.sandbox import Status
 
@@ -46,6 +50,7 @@ class OpenClouds:
     `keep_sandbox`: a sandbox that this run started stays up. `to_end`: look for leftovers only. It starts no sandbox,
     and stops a sandbox whose run has gone. `by_record`: there is no new run. `secrets`: names of the job's own secrets.
     Our programs do not get these, unless a cloud needs them. `to_look`: start and stop nothing.
+    `is_managed`: the new run is a managed job.
     """
 
     def __init__(
@@ -57,7 +62,9 @@ class OpenClouds:
         to_end: bool = False,
         by_record: bool = False,
         to_look: bool = False,
+        is_managed: bool = False,
     ) -> None:
+        self._is_managed = is_managed
         self._by_record = by_record or to_end or to_look
         self._to_look = to_look
         self._own_environ = environ
@@ -65,15 +72,26 @@ class OpenClouds:
         self._keep_sandbox = keep_sandbox
         self._to_end = to_end
 
+    @classmethod
+    def for_run(cls, plan: RunPlan, environ: Mapping[str, str], *, keep_sandbox: bool = False) -> OpenClouds:
+        """Return the clouds of a new run."""
+        secrets, is_managed = plan.variables.secrets, plan.detach.is_managed
+        return cls(environ, secrets=secrets, keep_sandbox=keep_sandbox, is_managed=is_managed)
+
     @contextmanager
     def open(self, locations: Sequence[Location], *, user_id: str, watch: Watch) -> Iterator[Cloud]:
         if any(location.cloud == SANDBOX for location in locations):
             with self._sandbox(watch) as cloud_of, self._closing(cloud_of(user_id)) as cloud:
                 yield cloud
         else:
-            through = served.goes_through(locations, self._environ, by_record=self._by_record)
-            with self._closing(self._server_cloud(user_id) if through else self._real(locations, user_id)) as cloud:
+            with self._closing(self._opened(locations, user_id)) as cloud:
                 yield cloud
+
+    def _opened(self, locations: Sequence[Location], user_id: str) -> Cloud:
+        if self._is_managed or served.is_managed(locations):
+            return self._managed_cloud(locations, user_id)
+        through = served.goes_through(locations, self._environ, by_record=self._by_record)
+        return self._server_cloud(user_id) if through else self._real(locations, user_id)
 
     @contextmanager
     def _sandbox(self, watch: Watch) -> Iterator[Callable[[str], Cloud]]:
@@ -177,6 +195,25 @@ class OpenClouds:
         machines = SkyPilotMachines(session)
         inventory = served.ServedInventory(machines, endpoint=endpoint, aws=self._aws_with_own_keys())
         return Cloud(machines=machines, jobs=SkyPilotJobs(session), inventory=inventory, through=served.CLOUD)
+
+    def _managed_cloud(self, locations: Sequence[Location], user_id: str) -> Cloud:
+        """Return the managed jobs of the server, next to clouds of the same question that cvl-ci asks itself."""
+        from cvl_ci import clouds as inventory
+
+        endpoint = served.address(self._environ)
+        environ = _for_skypilot(self._environ, user_id)
+        session = Session(environment={**environ, MANAGED_VARIABLE: "1"}, clock=SystemClock())
+        jobs = ManagedMachines(session)
+        managed = ManagedInventory(jobs, endpoint=endpoint, aws=self._aws_with_own_keys())
+        clouds = {location.cloud for location in locations}
+        is_mixed = MANAGED in clouds and len(clouds) > 1
+        return Cloud(
+            machines=jobs,
+            jobs=SkyPilotJobs(session),
+            inventory=inventory.all_inventories(environ, added={MANAGED: managed}) if is_mixed else managed,
+            results=StoredResults(partial(_bucket, environ), environment=environ),
+            through=MANAGED,
+        )
 
     def _aws_with_own_keys(self) -> Inventory | None:
         """Return AWS as this computer's own keys show it, which dates machines better than a server does."""

@@ -80,7 +80,7 @@ def _ports(plan: RunPlan, *, environ: Mapping[str, str], reporter: RunReporter, 
 
     require_credentials(environ, [location.cloud for location in plan.machines.locations])
     return RunPorts(
-        clouds=OpenClouds(environ, secrets=secrets),
+        clouds=OpenClouds(environ, secrets=secrets, is_managed=plan.detach.is_managed),
         records=open_records(environ, reporter),
         staging=LocalStaging(),
         reporter=reporter,

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cvl_ci.engine.server_inventory import ADDRESS
 from cvl_ci.errors import CredentialsError
 from cvl_ci.inputs import action_variables
 from cvl_ci.local.clock import SystemClock
-from cvl_ci.model.location import Location
+from cvl_ci.model.location import MANAGED, Location
 from cvl_ci.ports import RunReporter
 from cvl_ci.wiring.access import set_up
 from cvl_ci.wiring.clouds import OpenClouds, prices
@@ -48,7 +49,7 @@ def reap(
             "cvl-ci does not ask GitHub which runs have ended (that needs a token): deadlines alone decide."
         )
     return reaping.reap(
-        locations or all_set_up(environ),
+        locations or all_places(environ),
         owner=None if all_owners else owner or repository or str(Path.cwd()),
         repository=repository,
         named=owner is not None,
@@ -74,6 +75,13 @@ def clouds_named(cloud: str) -> list[str]:
         return [location.cloud for location in locations.read(cloud)] if cloud.strip() else []
     except parsers.Wrong:
         return []
+
+
+def all_places(environ: Mapping[str, str]) -> tuple[Location, ...]:
+    """Return all places with credentials: the clouds, and the managed jobs of an API server."""
+    if not environ.get(ADDRESS):
+        return all_set_up(environ)
+    return (*set_up(environ), Location(cloud=MANAGED))
 
 
 def all_set_up(environ: Mapping[str, str]) -> tuple[Location, ...]:

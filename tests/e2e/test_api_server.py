@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import requests
 
 from cvl_ci.sandbox import Sandbox
+from tests.e2e.api_server import api_server
 from tests.e2e.conftest import Ran, Terminal
 from tests.e2e.metering import assert_told_as_metered
 from tests.support.places import only_wait
@@ -25,49 +22,8 @@ PORT = 46611
 def server(sandbox: tuple[Sandbox, Path]) -> Iterator[tuple[str, str]]:
     """Address and token. SkyPilot's own, in the sandbox's HOME as a team's is in one that knows the clouds."""
     made, directory = sandbox
-    access = made.up()
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "SKYPILOT_"))}
-    endpoint = f"http://127.0.0.1:{PORT}"
-    environment = {**kept, **access.environment, "PATH": path, "ENABLE_SERVICE_ACCOUNTS": "true"}
-    log = directory / "api-server.log"
-    process = started(environment, log)
-    deadline = time.monotonic() + 120
-    while not healthy(endpoint):
-        assert time.monotonic() < deadline, log.read_text()
-        if process.poll() is not None:
-            # Its queue has a port of its own, fixed, among those that any connection may be given for a while.
-            assert "is already in use by another process" in log.read_text(), log.read_text()
-            time.sleep(5)
-            process = started(environment, log)
-        time.sleep(1)
-    created = requests.post(
-        f"{endpoint}/users/service-account-tokens",
-        headers={"X-Auth-Request-Email": "owner@example.org"},
-        json={"token_name": "ci"},
-        timeout=30,
-    )
-    yield endpoint, created.json()["token"]
-    os.killpg(process.pid, 9)
-    process.wait()
-
-
-def started(environment: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
-    with log.open("w") as file:
-        return subprocess.Popen(
-            [sys.executable, "-m", "sky.server.server", "--host=127.0.0.1", f"--port={PORT}"],
-            env=environment,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-
-
-def healthy(endpoint: str) -> bool:
-    try:
-        return requests.get(f"{endpoint}/api/health", timeout=5).ok
-    except requests.RequestException:
-        return False
+    with api_server(made.up(), directory / "api-server.log", port=PORT) as serving:
+        yield serving
 
 
 @pytest.fixture

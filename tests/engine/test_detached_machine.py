@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -86,6 +87,20 @@ class Machine(Node):
                 done = self.run(f"exec bash {file}", values)
                 printed += done.stdout + done.stderr
         return printed
+
+    def managed_job(self, plan: RunPlan, *, deadline: float | None = None) -> str:
+        """Run the job as a controller of SkyPilot has it run, and return what it prints."""
+        secrets = {name: secret.reveal() for name, secret in plan.variables.secrets.items()}
+        until = time.time() + 3600 if deadline is None else deadline
+        values = {**script.environment(plan, lease=LEASE, deadline=until), **secrets}
+        file = self.home / "script.sh"
+        file.write_text(self._quick(script.run(plan, lease=LEASE, with_setup=True)))
+        environment = {"HOME": str(self.home), "PATH": self.path, **values}
+        words = ["bash", str(file)]
+        done = subprocess.run(
+            words, cwd=self.workdir, env=environment, capture_output=True, text=True, check=False, timeout=600
+        )
+        return done.stdout + done.stderr
 
     def _quick(self, text: str) -> str:
         for old, new in {
@@ -171,3 +186,52 @@ def test_the_variable_names_no_value_of_a_secret() -> None:
     variables = script.environment(PLAN, lease=LEASE, deadline=0.0)
     assert json.loads(variables["CVL_CI_DETACHED"])["hides"] is True
     assert TOKEN not in json.dumps(variables)
+
+
+@pytest.mark.timeout(600)
+def test_a_managed_job_stores_its_results_before_its_shell_ends_and_another_machine_does_not_run_it_again(
+    endpoint: str, tmp_path: Path
+) -> None:
+    s3.empty(endpoint)
+    bucket = s3.client(endpoint)
+    work = WorkPlan(setup_commands=("echo set up; test ! -e broken",), run_commands=("echo hello; exit 3",))
+    plan = replace(PLAN, work=work, detach=DetachPlan(place=PLACE, is_managed=True))
+    first = Machine(tmp_path / "first", endpoint)
+    printed = first.managed_job(plan)
+    results = StoredResults(lambda name: S3Bucket(bucket, name), environment={"PATH": first.path})
+    end = results.end(OF_RUN)
+    assert end is not None and (end.node.exit_code, end.node.phase) == (3, "running"), printed
+    assert not first.ended.exists(), "its controller ends it"
+    lines: list[str] = []
+    results.fetch(replace(DETACHED, place=OF_RUN), end, into=tmp_path / "into", line=lines.append)
+    assert [line for line in lines if line in {"set up", "hello"}] == ["set up", "hello"]
+
+    second = Machine(tmp_path / "second", endpoint)
+    assert "does not run again" in second.managed_job(plan)
+    assert not (second.state / "end").exists()
+
+
+@pytest.mark.timeout(600)
+def test_a_failed_setup_of_a_managed_job_is_an_end_that_it_stores(endpoint: str, tmp_path: Path) -> None:
+    s3.empty(endpoint)
+    work = WorkPlan(setup_commands=("exit 5",), run_commands=("touch ran",))
+    plan = replace(PLAN, work=work, detach=DetachPlan(place=PLACE, is_managed=True))
+    machine = Machine(tmp_path / "node", endpoint)
+    printed = machine.managed_job(plan)
+    results = StoredResults(lambda name: S3Bucket(s3.client(endpoint), name), environment={"PATH": machine.path})
+    end = results.end(OF_RUN)
+    assert end is not None and (end.node.exit_code, end.node.phase) == (5, "setup"), printed
+
+
+@pytest.mark.timeout(600)
+def test_a_machine_that_a_controller_launches_after_the_deadline_ends_its_job_at_once(
+    endpoint: str, tmp_path: Path
+) -> None:
+    s3.empty(endpoint)
+    plan = replace(PLAN, detach=DetachPlan(place=PLACE, is_managed=True))
+    machine = Machine(tmp_path / "node", endpoint)
+    printed = machine.managed_job(plan, deadline=time.time() + 100)
+    results = StoredResults(lambda name: S3Bucket(s3.client(endpoint), name), environment={"PATH": machine.path})
+    end = results.end(OF_RUN)
+    assert end is not None and end.node.timed_out, printed
+    assert TOKEN not in printed, "the command did not run"

@@ -118,7 +118,7 @@ def _collect(state: _Collection, *, user_id: str, tools: CollectPorts) -> Outcom
             count = lease.count_machines()
             if count is None:
                 raise EngineError("The provider does not answer about its machine.")
-            if count:
+            if count and not _is_overdue(record, now=tools.clock.now()):
                 return ending.still_running(record, detached, now=tools.clock.now(), doubt=state.silence)
             # The machine may have stored it between the two questions.
             end = _end(state, cloud.results, now=tools.clock.now())
@@ -132,6 +132,11 @@ def _collect(state: _Collection, *, user_id: str, tools: CollectPorts) -> Outcom
         latest = tools.records.read(record.name) or lease.record
         tools.records.write(replace(latest, detached=replace(detached, is_collected=True)))
     return outcome
+
+
+def _is_overdue(record: LeaseRecord, *, now: float) -> bool:
+    """Return whether a managed job has had its time. Its controller would go on to look for machines."""
+    return record.is_managed and now > record.deadline + ending.OVERDUE_SECONDS
 
 
 def _end(state: _Collection, results: Results, *, now: float) -> DetachedEnd | None:

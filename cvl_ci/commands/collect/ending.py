@@ -21,6 +21,8 @@ from cvl_ci.result.text import left_behind
 
 SILENT_SECONDS = 3_600.0
 """So long after its deadline, a run waits for a bucket that gives no answer. The machine stored all before it."""
+OVERDUE_SECONDS = 600.0
+"""So long after its deadline, a managed job without a stored end is cancelled. Its machine needs a part of it."""
 TIMER_SECONDS = 60.0
 """A machine's own timer may end it so much after its deadline: it looks every 15 seconds."""
 

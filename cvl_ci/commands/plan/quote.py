@@ -38,23 +38,33 @@ def _quote(plan: RunPlan, prices: Prices) -> Quote:
     offers = offers_of(plan, prices, spot=plan.machines.spot)
     if not offers:
         return _unpriced(plan, prices)
-    minutes = plan.limits.deadline_minutes(hourly_usd=bounds.hourly_usd(plan, offers[0]))
-    _check_budget(plan, offers[0], minutes)
+    dearest = bounds.most_expensive(plan, offers)
+    # The controller of a managed job takes any of them without a word, so the dearest one bounds its time.
+    reference = dearest if plan.detach.is_managed else offers[0]
+    hourly = bounds.most_hourly_usd(plan, dearest) if plan.detach.is_managed else bounds.hourly_usd(plan, offers[0])
+    minutes = plan.limits.deadline_minutes(hourly_usd=hourly)
+    _check_budget(plan, reference, minutes)
     warnings = [_ends_early(plan, minutes)] if minutes < plan.limits.longest_minutes else []
     clouds = list(dict.fromkeys(offer.cloud for offer in offers))
-    dearest_usd = bounds.most_usd(plan, bounds.most_expensive(plan, offers))
+    dearest_usd = bounds.most_usd(plan, dearest)
     return Quote(
         offers=offers,
         hourly_usd=offers[0].hourly_usd * plan.machines.num_nodes,
         first_usd=bounds.first_usd(plan, offers[0]),
         dearest_usd=dearest_usd,
         max_usd=bounds.capped_by_max_cost(plan, dearest_usd),
-        deadline_minutes=max(
-            plan.limits.deadline_minutes(hourly_usd=bounds.hourly_usd(plan, offer)) for offer in offers
-        ),
+        deadline_minutes=_deadline_minutes(plan, offers),
         catalogue_date=prices.date_of(clouds),
         warnings=(*warnings, *_without_price(plan, prices), *_doubtful(prices, clouds, offers)),
     )
+
+
+def _deadline_minutes(plan: RunPlan, offers: Sequence[Offer]) -> float:
+    """Return the minutes of the lease. A machine of cvl-ci's own gets an earlier end by its price, once it is known."""
+    if plan.detach.is_managed:
+        hourly = bounds.most_hourly_usd(plan, bounds.most_expensive(plan, offers))
+        return plan.limits.deadline_minutes(hourly_usd=hourly)
+    return max(plan.limits.deadline_minutes(hourly_usd=bounds.hourly_usd(plan, offer)) for offer in offers)
 
 
 def _ends_early(plan: RunPlan, minutes: float) -> str:

@@ -180,6 +180,8 @@ def _checkpoints(plan: RunPlan) -> str:
 def _detached(plan: RunPlan) -> str:
     if plan.detach.place is None:
         return ""
+    if plan.detach.is_managed:
+        return f"a managed job of an API server; results go to {plan.detach.place}, for `cvl-ci collect NAME`"
     return f"its results go to {plan.detach.place}, and its machine ends itself; fetch them by `cvl-ci collect NAME`"
 
 

@@ -191,7 +191,8 @@ def mistakes(queue: Queue, plans: Mapping[str, RunPlan]) -> list[InputProblem]:
     for job in queue.jobs:
         if job.id in plans and plans[job.id].detach.place is not None:
             problem = "goes without a queue, which waits for each of its jobs"
-            problems.append(InputProblem(field=f"job {job.id}: detach", value="true", problem=problem))
+            word = "managed" if plans[job.id].detach.is_managed else "detach"
+            problems.append(InputProblem(field=f"job {job.id}: {word}", value="true", problem=problem))
         if job.id in plans and (reuse := plans[job.id].machines.reuse) is not None:
             # Post knows a queue's leases by the names of its jobs, and a waiting machine has the name of another run.
             problem = "goes without a queue, whose jobs share a machine by `machine: KEY`"

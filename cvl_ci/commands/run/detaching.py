@@ -6,15 +6,25 @@ from dataclasses import replace
 
 from cvl_ci.commands.run import keep_alive, spending
 from cvl_ci.commands.run.state import RunState
+from cvl_ci.errors import explain_while_running
 from cvl_ci.lease import Lease
+from cvl_ci.model.bucket import BucketAddress
 from cvl_ci.model.detached import Detached
-from cvl_ci.model.launch import Spending
-from cvl_ci.model.lease_name import LABEL_DETACHED
+from cvl_ci.model.launch import Launch, Spending
+from cvl_ci.model.lease_name import LABEL_DETACHED, LABEL_KEPT
 from cvl_ci.model.outcome import Ending, Phase
 from cvl_ci.model.release import Release
 from cvl_ci.ports import Cloud
 from cvl_ci.result.conclusion import Conclusion
 from cvl_ci.result.units import moment
+
+
+def labels_from_birth(state: RunState, *, deadline: float) -> dict[str, str]:
+    """Return the labels of a managed job's machines, which no later process can label; none for other runs."""
+    place = state.plan.detach.place
+    if place is None or not state.plan.detach.is_managed:
+        return {}
+    return {LABEL_KEPT: str(int(deadline)), LABEL_DETACHED: place.bucket}
 
 
 def follow_until_it_runs(state: RunState, cloud: Cloud, *, until: float) -> bool:
@@ -28,7 +38,8 @@ def follow_until_it_runs(state: RunState, cloud: Cloud, *, until: float) -> bool
 def hand_over(state: RunState, lease: Lease) -> Release | None:
     """Keep the machine of a job that runs, until its own deadline. None: it is released."""
     facts, launch, place = state.facts, state.launches.current, state.plan.detach.of_run(lease.name)
-    is_running = state.timeline.phase is Phase.RUNNING and facts.job is None
+    is_accepted = state.plan.detach.is_managed or state.timeline.phase is Phase.RUNNING
+    is_running = is_accepted and facts.job is None
     if place is None or launch is None or not is_running or facts.failure is not None or facts.cancelled:
         return None
     clock = state.tools.clock
@@ -53,8 +64,28 @@ def hand_over(state: RunState, lease: Lease) -> Release | None:
             estimated_usd=state.quote.max_usd,
         ),
     )
+    is_managed = state.plan.detach.is_managed
+    release = (
+        _leave_to_server(state, lease, place=place) if is_managed else _keep_machine(state, lease, launch, place=place)
+    )
+    if release is None:
+        lease.record = replace(lease.record, detached=None)
+    return release
+
+
+def _leave_to_server(state: RunState, lease: Lease, *, place: BucketAddress) -> Release | None:
+    """Leave the job to the server's controller, once the server shows it. None, with a warning: it is released."""
+    try:
+        return lease.keep(until=lease.record.deadline, public_key=None, labels={LABEL_DETACHED: place.bucket})
+    except Exception as error:  # noqa: BLE001  after any error: a job that the server does not show is never left alone
+        state.facts.warnings.append(f"The API server does not show the job. {explain_while_running(error)}")
+        return None
+
+
+def _keep_machine(state: RunState, lease: Lease, launch: Launch, *, place: BucketAddress) -> Release | None:
+    facts, clock = state.facts, state.tools.clock
     end = launch.end_before(lease.record.deadline)
-    release = keep_alive.keep(
+    return keep_alive.keep(
         lease,
         plan=state.plan,
         launch=launch,
@@ -64,9 +95,6 @@ def hand_over(state: RunState, lease: Lease) -> Release | None:
         minutes=(end - clock.now()) / 60,
         labels={LABEL_DETACHED: place.bucket},
     )
-    if release is None:
-        lease.record = replace(lease.record, detached=None)
-    return release
 
 
 def conclusion(state: RunState, *, of_job: Conclusion) -> Conclusion:
@@ -82,9 +110,10 @@ def conclusion(state: RunState, *, of_job: Conclusion) -> Conclusion:
         exit_code = of_job.exit_code or 70
         return Conclusion(ending=Ending.NEVER_STARTED, reason=reason, exit_code=exit_code)
     name, place = state.lease.name, state.plan.detach.of_run(state.lease.name)
+    has_job = "The API server has the job." if state.plan.detach.is_managed else "The job runs."
     return Conclusion(
         ending=Ending.DETACHED,
-        reason=f"The job runs. Its results go to {place}, by {moment(machines.until)} at most.",
+        reason=f"{has_job} Its results go to {place}, by {moment(machines.until)} at most.",
         exit_code=0,
         advice=f"Fetch them when it is over: cvl-ci collect {name}",
     )

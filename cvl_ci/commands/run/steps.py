@@ -104,7 +104,12 @@ def _acquired(state: RunState, cloud: Cloud) -> Lease:
     no_buckets = {} if storage_rules.makes_buckets(state.plan) else {LABEL_BUCKETS: NO_BUCKETS}
     record = LeaseRecord(
         name=state.owner.name,
-        labels={**state.owner.labels(deadline=deadline), **no_buckets, **reuse.labels(state)},
+        labels={
+            **state.owner.labels(deadline=deadline),
+            **no_buckets,
+            **reuse.labels(state),
+            **detaching.labels_from_birth(state, deadline=deadline),
+        },
         deadline=deadline,
         locations=(Location(cloud=cloud.through),) if cloud.through else state.plan.machines.locations,
         taken_at=clock.now(),

@@ -30,6 +30,7 @@ class StageEnd(enum.Enum):
     ANSWERED = "it answers, so its machine stays under its lease"
     NOT_ANSWERED = "it ended, or it did not answer in time"
     DETACHED = "the job runs, so its machine stays under its lease, alone"
+    MANAGED = "an API server has the job, and its controller launches the machine"
     JOB_OVER = "the job is over on all nodes"
     LOST = "the provider shows the loss, and a recovery is left"
     LOST_FOR_GOOD = "the machines are lost, and there is no recovery"
@@ -45,6 +46,7 @@ class StageEnd(enum.Enum):
 TRANSITIONS = {
     (Stage.LAUNCH, StageEnd.RUNNING): Stage.FOLLOW,
     (Stage.LAUNCH, StageEnd.SERVING): Stage.SERVE,
+    (Stage.LAUNCH, StageEnd.MANAGED): Stage.RELEASE,
     (Stage.LAUNCH, StageEnd.LOST): Stage.CLEAR,
     (Stage.LAUNCH, StageEnd.LOST_FOR_GOOD): Stage.RELEASE,
     (Stage.LAUNCH, StageEnd.STOPPED): Stage.RELEASE,

@@ -4,7 +4,7 @@ A program for the machine's own Python, outside of the job's shell. CVL_CI_DETAC
 small object before the job. `store` gets the values of secrets at its standard input, each with a zero byte after it.
 It waits for the job's end, by STATE/detached/over or by the end of SHELL. It packs the outputs, uploads log, archives
 and end, and writes the manifest last. Then it ends the machine through its deadline, which root's timer obeys
-(deadline.sh).
+(deadline.sh). The machine of a managed job is not ended here: its controller does that, once the job's shell has ended.
 """
 
 from __future__ import annotations
@@ -43,6 +43,9 @@ RESULTS_SECONDS = 240.0
 LINGER_SECONDS = 60.0
 """The run's process still labels the machine at its handover. model/detached.py has the same number."""
 DEADLINE = "/var/lib/cvl-ci/deadline"
+MANIFEST = "manifest.json"
+IS_OVER = 3
+"""The exit code of `try` where an earlier machine of a managed job has stored the end."""
 LOGS = [f"log/{stream}/{part}" for stream in ("setup", "running") for part in ("old", "new")]
 PIECE = 1 << 20
 LINE = 1 << 19
@@ -65,6 +68,14 @@ class S3Folder:
 
     def put_file(self, key: str, path: str) -> None:
         self._client.upload_file(path, self._bucket, self._prefix + key)
+
+    def has(self, key: str) -> bool:
+        """Return whether the place shows the object. Without an answer, nothing shows it."""
+        try:
+            self._client.head_object(Bucket=self._bucket, Key=self._prefix + key)
+        except Exception:  # noqa: BLE001  boto3 makes its classes at run time
+            return False
+        return True
 
 
 class Retries:
@@ -159,7 +170,7 @@ class JobResults:
             "problem": self._secrets.hide("; ".join(problems)),
             "files": entries,
         }
-        patience(lambda: self._place.put("manifest.json", json.dumps(manifest).encode()))
+        patience(lambda: self._place.put(MANIFEST, json.dumps(manifest).encode()))
 
     def await_handover(self, pause: Callable[[float], None] = time.sleep) -> None:
         """Wait until the run has handed the machine over. An attached run fetches the files of a short job itself."""
@@ -297,15 +308,26 @@ def main(verb: str, state: str, shell: str = "") -> None:
         if request["hides"] and sys.version_info < PYTHON:
             say(f"this machine has Python {sys.version.split()[0]}, which cannot hide secrets in the stored log")
             sys.exit(1)
+        if request.get("managed") and place.has(MANIFEST):
+            say("an earlier machine of this job has stored its end, so the job does not run again")
+            sys.exit(IS_OVER)
         sys.exit(0 if is_open(place, f"s3://{request['bucket']}/{request['prefix']}") else 1)
+    is_managed = bool(request.get("managed"))
+    own = os.path.join(state, "detached")
+    with open(os.path.join(own, "pid"), "w", encoding="ascii") as file:
+        file.write(str(os.getpid()))
     values = sys.stdin.buffer.read().decode("utf-8", "surrogateescape").split("\0")
     results = JobResults(place, state, secrets=secrets_of(values))
-    over = os.path.join(state, "detached", "over")
+    over = os.path.join(own, "over")
     until_over(results, lambda: os.path.exists(over) or not os.path.exists(f"/proc/{shell}"))
-    results.await_handover()
+    if not is_managed:
+        results.await_handover()
     try:
         results.store()
         say("the results are stored")
     except Exception as error:  # noqa: BLE001  a machine without a place for its results costs money for nothing
         say(f"the results could not be stored: {type(error).__name__}: {str(error)[:300]}")
+    if is_managed:  # the job's shell waits for this, and the controller ends the machine after it
+        with open(os.path.join(own, "finished"), "wb"):
+            return
     results.end_machine()

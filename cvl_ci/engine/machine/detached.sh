@@ -6,7 +6,11 @@ cvl_ci_results=(
 )
 # A place that refuses the results ends the run while somebody still waits for it.
 if [ ! -e "$cvl_ci_state/detached/tried" ]; then
-  if ! "${cvl_ci_results[@]}" try "$cvl_ci_state"; then
+  cvl_ci_tried=0
+  "${cvl_ci_results[@]}" try "$cvl_ci_state" || cvl_ci_tried=$?
+  # An earlier machine of a managed job has stored the end: a second life of the job would only cost money.
+  [ "$cvl_ci_tried" -ne 3 ] || exit 0
+  if [ "$cvl_ci_tried" -ne 0 ]; then
     cvl_ci_end 75 0 results
     exit 75
   fi
@@ -19,5 +23,24 @@ cvl_ci_detached() {
   (cvl_ci_detached_secrets | setsid nice -n 19 "${cvl_ci_results[@]}" store "$cvl_ci_state" $$ \
     > "$cvl_ci_state/detached/log" 2>&1 &)
 }
+cvl_ci_detached_last() {
+  local act others=()
+  for act in "${cvl_ci_last[@]}"; do
+    [ "$act" = cvl_ci_detached_over ] || others+=("$act")
+  done
+  cvl_ci_last=("${others[@]}" cvl_ci_detached_over)
+}
 # The last act of the job's shell: everything that belongs to the job is written.
-cvl_ci_detached_over() { : > "$cvl_ci_state/detached/over"; }
+cvl_ci_detached_over() {
+  local own="$cvl_ci_state/detached" waited=0
+  : > "$own/over"
+  # The controller of a managed job takes the machine down as soon as this shell ends, so the results come first.
+  [ -n "${cvl_ci_managed:-}" ] || return 0
+  while [ ! -e "$own/finished" ]; do
+    waited=$((waited + 1))
+    # The program starts slowly, next to a job that may take all processors.
+    [ -s "$own/pid" ] || [ "$waited" -lt 600 ] || break
+    [ ! -s "$own/pid" ] || [ -d "/proc/$(cat "$own/pid")" ] || break
+    sleep 1
+  done
+}
