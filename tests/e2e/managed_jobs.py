@@ -1,4 +1,9 @@
-"""Managed jobs of a real SkyPilot API server, whose controller launches the machines: real engine, EC2 and S3."""
+"""Managed jobs of a real SkyPilot API server, whose controller launches the machines: real engine, EC2 and S3.
+
+    script/bench managed
+
+They take many minutes, so `script/test` does not collect this file.
+"""
 
 from __future__ import annotations
 
