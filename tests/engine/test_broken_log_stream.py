@@ -20,7 +20,7 @@ def follow(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, int]]:
     """Return the code that following ends with, and how often the stream began again."""
     sky_local: Any = importlib.import_module("cvl_ci.engine.sky_local")
 
-    def followed(*codes: int, states: list[Any]) -> tuple[int, int]:
+    def followed(*codes: int, states: list[Any], is_from_file: bool = False) -> tuple[int, int]:
         coming: Iterator[int] = iter(codes)
         answers: Iterator[Any] = iter(states)
         backend = SimpleNamespace(tail_logs=lambda *_, **__: next(coming))
@@ -35,6 +35,8 @@ def follow(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, int]]:
         def sleep(seconds: float) -> None:
             now[0] += 10 * seconds
 
+        log = SimpleNamespace(follow=lambda _: next(coming)) if is_from_file else None
+        monkeypatch.setattr(sky_local.one_node_log, "of_job", lambda *_: log)
         monkeypatch.setattr(sky_local, "handle_of", lambda _: object())
         monkeypatch.setattr(sky_local.backend_utils, "get_backend_from_handle", lambda _: backend)
         monkeypatch.setattr(sky_local.core, "job_status", status)
@@ -56,6 +58,12 @@ def test_a_job_that_ended_is_believed(follow: Callable[..., tuple[int, int]]) ->
 def test_a_broken_stream_of_a_running_job_begins_again(follow: Callable[..., tuple[int, int]], broken: int) -> None:
     assert follow(broken, broken, SUCCEEDED, states=[RUNNING, RUNNING]) == (SUCCEEDED, 2)
     assert follow(broken, states=[OVER]) == (broken, 0)
+
+
+def test_a_log_from_its_file_goes_on_without_a_repetition(follow: Callable[..., tuple[int, int]]) -> None:
+    states = [RUNNING, OSError("Connection timed out"), RUNNING]
+    assert follow(SSH, SSH, SSH, SUCCEEDED, states=states, is_from_file=True) == (SUCCEEDED, 0)
+    assert follow(SSH, states=[OVER], is_from_file=True) == (SSH, 0)
 
 
 def test_a_machine_out_of_reach_for_a_moment_is_followed_again(follow: Callable[..., tuple[int, int]]) -> None:
