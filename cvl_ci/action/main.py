@@ -221,7 +221,7 @@ def _run(plan: RunPlan, step: Step, publication: StepPublication, environ: Mappi
     step.live.queue(plan)
     environ = wiring.credentials(environ, [place.cloud for place in plan.machines.locations], mask=step.reporter.mask)
     tools = running.RunPorts(
-        clouds=wiring.OpenClouds.for_run(plan, environ),
+        clouds=wiring.OpenClouds(environ, **wiring.of_plan(plan)),
         records=wiring.open_records(environ, step.reporter),
         staging=LocalStaging(),
         reporter=step.reporter,

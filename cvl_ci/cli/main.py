@@ -144,7 +144,7 @@ def _run(parsed: argparse.Namespace, environ: Mapping[str, str], console: Consol
     terminal.keep_in(log)
     stopping = Stopping(terminal.warning)
     tools = running.RunPorts(
-        clouds=wiring.OpenClouds.for_run(plan, environ, keep_sandbox=parsed.keep_sandbox),
+        clouds=wiring.OpenClouds(environ, keep_sandbox=parsed.keep_sandbox, **wiring.of_plan(plan)),
         records=wiring.open_records(environ, terminal),
         staging=LocalStaging(),
         reporter=terminal,

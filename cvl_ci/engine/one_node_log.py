@@ -45,7 +45,7 @@ class OneNodeLog:
 
     def follow(self, handle: Any) -> int:
         """Print the rest of the log until the job is over. Return SkyPilot's JobExitCode, or BROKEN."""
-        runner = handle.get_command_runners()[0]
+        runner, self._came_at = handle.get_command_runners()[0], time.monotonic()
         command = (
             f"echo {_ACK.decode().strip()}; tail -s 0.1 -c +{self._count + 1} -f {self._file} & "
             'trap "kill $!" EXIT; cat > /dev/null'  # its input ends with this connection

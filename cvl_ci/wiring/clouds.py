@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 from urllib.parse import urlsplit
 
 from cvl_ci.clouds import child_environment
@@ -44,6 +44,17 @@ if TYPE_CHECKING:
 THROUGH_SERVER = Location(cloud=served.CLOUD)
 
 
+class OfPlan(TypedDict):
+    """The options of OpenClouds that follow from a run's plan."""
+
+    secrets: Collection[str]
+    is_managed: bool
+
+
+def of_plan(plan: RunPlan) -> OfPlan:
+    return OfPlan(secrets=plan.variables.secrets, is_managed=plan.detach.is_managed)
+
+
 class OpenClouds:
     """The Clouds port.
 
@@ -71,12 +82,6 @@ class OpenClouds:
         self._environ = child_environment.for_programs(environ, secrets=secrets, renews_role=renews_role(environ))
         self._keep_sandbox = keep_sandbox
         self._to_end = to_end
-
-    @classmethod
-    def for_run(cls, plan: RunPlan, environ: Mapping[str, str], *, keep_sandbox: bool = False) -> OpenClouds:
-        """Return the clouds of a new run."""
-        secrets, is_managed = plan.variables.secrets, plan.detach.is_managed
-        return cls(environ, secrets=secrets, keep_sandbox=keep_sandbox, is_managed=is_managed)
 
     @contextmanager
     def open(self, locations: Sequence[Location], *, user_id: str, watch: Watch) -> Iterator[Cloud]:
