@@ -47,8 +47,8 @@ class OneNodeLog:
         """Print the rest of the log until the job is over. Return SkyPilot's JobExitCode, or BROKEN."""
         runner, self._came_at = handle.get_command_runners()[0], time.monotonic()
         command = (
-            f"echo {_ACK.decode().strip()}; tail -s 0.1 -c +{self._count + 1} -f {self._file} & "
-            'trap "kill $!" EXIT; cat > /dev/null'  # its input ends with this connection
+            f"echo {_ACK.decode().strip()}; exec 3<&0; tail -s 0.1 -c +{self._count + 1} -f {self._file} & "
+            "cat <&3 > /dev/null & wait -n; kill $(jobs -p)"  # its input ends with this connection
         )
         words = runner.ssh_base_command(
             ssh_mode=command_runner.SshMode.NON_INTERACTIVE, port_forward=None, connect_timeout=CONNECT_SECONDS

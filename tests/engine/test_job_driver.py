@@ -217,6 +217,19 @@ tried("state", lambda: state(1))
     assert answers(steps)["state"] == "CANCELLED" and not (place / "has-run").exists()
 
 
+def test_a_job_that_is_stopped_before_it_began_is_no_success(answers: Any, place: Path) -> None:
+    steps = """
+setup = "trap '' TERM; echo sets up; sleep 1; exit 0"
+tried("job", lambda: submit(f"touch {Path.home()}/has-run", setup=setup))
+wait_for("sets up")
+os.kill(driver(1), signal.SIGTERM)
+tried("log", lambda: streamed(1))
+tried("state", lambda: state(1))
+"""
+    told = answers(steps)
+    assert told["state"] == "FAILED_DRIVER" and told["log"][0] == 100 and not (place / "has-run").exists(), told
+
+
 def test_a_broken_connection_goes_on_where_it_broke_off(answers: Any) -> None:
     steps = """
 tried("job", lambda: submit(f"echo first; while [ ! -e {Path.home()}/over ]; do sleep 0.1; done; echo second"))

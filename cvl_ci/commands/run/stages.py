@@ -87,10 +87,9 @@ class Stages:
             state.launches.current = unlaunched
             return self._lost(lease.record.deadline)
         state.note_launch(launch)
-        if not state.plan.detach.is_managed:
-            state.tools.reporter.show_launch(launch)
         if state.plan.detach.is_managed:
-            return StageEnd.MANAGED
+            return StageEnd.MANAGED  # its machine does not exist yet
+        state.tools.reporter.show_launch(launch)
         return StageEnd.SERVING if state.plan.service else StageEnd.RUNNING
 
     def _was_taken_away(self, launch: Launch | None, request: LaunchRequest) -> bool:

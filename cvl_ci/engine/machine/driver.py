@@ -67,11 +67,10 @@ def main(*, job: int, name: str, setup: str, script: str, first_lines: list[str]
     code, state = 1, "FAILED_DRIVER"
     try:
         allow_open_files()
-        code, state = 0, "FAILED_SETUP"
-        if setup and record(job, SET_UP, "SETTING_UP"):
-            code = run(setup, "setup", cancellation)
-        # A job that was cancelled before does not begin.
-        if not code and not cancellation.has_come() and record(job, BEGIN, "RUNNING"):
+        failed = run(setup, "setup", cancellation) if setup and record(job, SET_UP, "SETTING_UP") else 0
+        if failed:
+            code, state = failed, "FAILED_SETUP"
+        elif not cancellation.has_come() and record(job, BEGIN, "RUNNING"):  # else it never began
             code, state = run(script, name, cancellation), "FAILED"
     except Exception:  # noqa: BLE001  no fault of this program leaves a job without an end
         code, state = 1, "FAILED_DRIVER"
