@@ -122,8 +122,9 @@ def load(sockets: Path) -> Any:
             from cvl_ci.engine import sky_server
 
             return sky_server
-        from cvl_ci.engine import sky_local, skylet_channel
+        from cvl_ci.engine import command_guard, sky_local, skylet_channel
 
+        command_guard.provide()
         skylet_channel.provide()
     except Exception as error:  # noqa: BLE001  the parent gets the error as text
         return error

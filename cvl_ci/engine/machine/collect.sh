@@ -1,12 +1,17 @@
 # cvl-ci on the machine, after the job: pack what changed since its start, and print each archive's name and size.
 # Arguments: lease, what is named outright (a regular expression, or nothing), then +EXPRESSION or -EXPRESSION in order.
+# Containers write as root, so all of it runs as root where the user may: one sudo takes less time than one for each step.
+owner="${CVL_CI_OWNER:-$(id -u):$(id -g)}"
+if [ "$EUID" != 0 ] && sudo -n true 2> /dev/null; then
+  again=(bash "$0") # a file, or the text that bash -c got
+  [ -z "${BASH_EXECUTION_STRING:-}" ] || again=(bash -c "$BASH_EXECUTION_STRING" "$0")
+  exec sudo -n env HOME="$HOME" CVL_CI_OWNER="$owner" "${again[@]}" "$@"
+fi
 lease="$1" outright="$2"
 shift 2
 state="$HOME/.cvl-ci/$lease" root="$HOME/sky_workdir"
-as_root=""
-sudo -n true 2> /dev/null && as_root="sudo -n"
 pack="$state/fetch"
-$as_root rm -rf "$pack"
+rm -rf "$pack"
 mkdir -p "$pack"
 [ -e "$state/job-began" ] || exit 0
 # An empty list of files means that there are none, so the list has to find room.
@@ -26,15 +31,15 @@ for rule in "$@"; do
   esac
 done
 
-# Containers write as root: list and read as root, hand over to the login user. ctime, not mtime: unpacked and
-# copied files keep old mtimes. Virtual environments, byte code and the repository we made ourselves are no outputs.
+# ctime, not mtime: unpacked and copied files keep old mtimes. Virtual environments, byte code and the repository we
+# made ourselves are no outputs.
 pack_changed() { # archive, folder, a file as old as the job's beginning, the test for what setup made
   local archive="$1" folder="$2" prune=() changed=(-cnewer "$3") venv
   [ -d "$folder" ] || return 0
   while IFS= read -r -d '' venv; do prune+=(-path "${venv%/pyvenv.cfg}" -prune -o); done \
-    < <(cd "$folder" && $as_root find . -name pyvenv.cfg -print0 2> /dev/null)
+    < <(cd "$folder" && find . -name pyvenv.cfg -print0 2> /dev/null)
   [ -z "$outright" ] || changed=("(" "${changed[@]}" -o "$4" "$state/began" -regex "\\./($outright)" ")")
-  (cd "$folder" && $as_root env LC_ALL=C find . -regextype posix-extended \
+  (cd "$folder" && LC_ALL=C find . -regextype posix-extended \
     -path ./.git -prune -o -name __pycache__ -prune -o "${prune[@]}" \
     \( -type f -o -type l \) "${changed[@]}" "${match[@]}" -print0 2> /dev/null) > "$pack/list"
   [ -s "$pack/list" ] || { rm -f "$pack/list"; return 0; } # nothing to bring
@@ -45,7 +50,7 @@ pack_changed() { # archive, folder, a file as old as the job's beginning, the te
     inner+=("--transform=s,^$(printf '%s' "$place" | sed 's/[][\\.*^$,]/\\&/g')/,/./,RHs")
   done
   # 1: a file changed while it was read, by a process the job left behind; what was read is kept.
-  $as_root tar --format=gnu "${inner[@]}" -C "$folder" --null --no-recursion -T "$pack/list" -cf "$archive" 2> "$pack/tar.err" \
+  tar --format=gnu "${inner[@]}" -C "$folder" --null --no-recursion -T "$pack/list" -cf "$archive" 2> "$pack/tar.err" \
     || [ $? -eq 1 ]
   local packed=$?
   [ "$packed" = 0 ] || head -c 300 "$pack/tar.err" >&2
@@ -63,8 +68,8 @@ for sample in "$state"/samples/*/; do # where it ran more than once
   pack_changed "$pack/$name.root.tar" "$sample/root" "$sample/began" -newer || second=1
   pack_changed "$pack/$name.work.tar" "$sample/work" "$sample/began" -newer || second=1
 done
-[ -z "$as_root" ] || $as_root chown -R "$(id -u):$(id -g)" "$pack"
 chmod -R u+rw "$pack"
+chown -R "$owner" "$pack"
 for archive in "$pack"/*.tar; do
   [ ! -f "$archive" ] || [ -L "$archive" ] || echo "archive ${archive##*/} $(($(wc -c < "$archive")))"
 done
