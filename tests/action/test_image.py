@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Iterator
 from statistics import median
 
@@ -97,6 +98,17 @@ def test_its_docker_command_is_new_enough_for_every_runner(job: Job) -> None:
     newest = version.get("DefaultAPIVersion") or version["ApiVersion"]
     assert tuple(map(int, newest.split("."))) >= (1, 44)
     assert job.inside("docker", "ps", "--quiet", "--filter", f"label={LABEL}=none") == ""
+
+
+def test_it_builds_what_needs_buildkit(job: Job, image: str) -> None:
+    """Docker's classic builder refuses `RUN --mount`."""
+    text = f"FROM {image}\\nRUN --mount=type=tmpfs,target=/most touch /most/one && echo /most/* > /seen\\n"
+    name = f"cvl-ci-buildkit-{secrets.token_hex(4)}"
+    try:
+        job.inside("sh", "-c", f"printf '{text}' | docker build --quiet --label {LABEL}=none --tag {name} -")
+        assert docker("run", "--rm", "--entrypoint", "cat", name, "/seen") == "/most/one"
+    finally:
+        docker("image", "rm", "--force", name)
 
 
 def test_an_edit_of_ours_changes_only_a_small_last_layer(image: str) -> None:
