@@ -154,7 +154,7 @@ def undo(
     with suppress(CvlError):
         records = QueueManifest(OUTPUTS).read()
     costs = StepCosts(step, publication, queued=queued, outputs=OUTPUTS)
-    dollars = costs.add_released(releases, saved) if saved is not None else {}
+    dollars = costs.add_released(releases, saved, records=records) if saved is not None else {}
     costs.add_untold(
         {name: record for name, record in records.items() if record.state in OVER},
         reason="the step was cut off",

@@ -22,7 +22,7 @@ from cvl_ci.model.lease_name import is_lease
 from cvl_ci.model.ledger import Cost, Ledger
 from cvl_ci.model.location import SANDBOX
 from cvl_ci.model.outcome import EXIT_CODES, Ending, MachineResult, Outcome
-from cvl_ci.model.queue import JobRecord
+from cvl_ci.model.queue import OVER, JobRecord, JobState
 from cvl_ci.model.release import Release
 from cvl_ci.model.resource import ResourceKind
 from cvl_ci.model.work_identity import WorkIdentity
@@ -43,6 +43,12 @@ if TYPE_CHECKING:
 MOST_LOG_BYTES = 1 << 20
 """The end of a failed leg's log in which its error is searched."""
 LONGEST_LINE = 4000
+_ENDINGS = {
+    JobState.SUCCEEDED: Ending.SUCCEEDED,
+    JobState.FAILED: Ending.FAILED,
+    JobState.SOFT_FAILED: Ending.FAILED,
+}
+"""The ends of jobs that ran. Those of the others depend on why they did not run."""
 
 
 class StepCosts:
@@ -77,9 +83,9 @@ class StepCosts:
                 write_cost(one.outcome, files, tools=self._tools())
 
     def add_untold(self, records: Mapping[str, JobRecord], *, reason: str, exit_code: int) -> None:
-        """Write that each leg without a summary never started: a report would otherwise miss it.
+        """Write the end of each leg without a summary: a report would otherwise miss it.
 
-        `records`: the ends of the jobs, as far as they have one; the others have this reason and exit code.
+        `records`: the ends of the jobs, as far as they have one; the others never started, with this reason and code.
         """
         with self._lock:
             known_legs = self._legs_with_summary()
@@ -88,10 +94,10 @@ class StepCosts:
                 lease = self._lease(job)
                 if leg in known_legs or record.is_reused:
                     continue
-                code = exit_code if record.exit_code is None else record.exit_code
-                ending = Ending.CANCELLED if code == EXIT_CODES[Ending.CANCELLED] else Ending.NEVER_STARTED
+                code = _code(record, otherwise=exit_code)
+                otherwise = Ending.CANCELLED if code == EXIT_CODES[Ending.CANCELLED] else Ending.NEVER_STARTED
                 outcome = Outcome(
-                    ending=ending,
+                    ending=_ENDINGS.get(record.state, otherwise),
                     reason=record.reason or reason,
                     exit_code=code,
                     work=self.works.get(job) or WorkIdentity(title=leg),
@@ -125,8 +131,14 @@ class StepCosts:
         """Upload all costs of this step as one artifact, once."""
         keep_costs(folder=self._folder, files=self._files(""), tools=self._tools())
 
-    def add_released(self, releases: Mapping[str, Release], saved: StepState) -> Mapping[str, float]:
-        """Write the cost of the leases that post released. Return their dollars."""
+    def add_released(
+        self, releases: Mapping[str, Release], saved: StepState, *, records: Mapping[str, JobRecord] | None = None
+    ) -> Mapping[str, float]:
+        """Write the cost of the leases that post released. Return their dollars.
+
+        `records`: the ends of the jobs before. The job that was cut off gets the cost of its machine. If all jobs of a
+        machine had ended, the first one gets it, with its own end.
+        """
         dollars = {}
         for lease, release in releases.items():
             job = saved.jobs.get(lease)
@@ -135,7 +147,8 @@ class StepCosts:
             state = StepState(lease=lease, work=job.work, spending=job.spending)
             outcome = outcome_from(state, release, name=lease, folder=self._folder / lease)
             dollars[lease] = outcome.cost.usd if outcome.cost and outcome.cost.billed else 0.0
-            write_cost(self._step.masks.cleaned(outcome), self._files(lease, leg=job.job), tools=self._tools())
+            name, outcome = _cut_off(job.job, outcome, lease=lease, records=records or {})
+            write_cost(self._step.masks.cleaned(outcome), self._files(lease, leg=name), tools=self._tools())
         return dollars
 
     def add_reaped(self, reaped: Reaped) -> None:
@@ -155,6 +168,28 @@ class StepCosts:
 
     def _tools(self) -> PublishPorts:
         return self._publication.ports()
+
+
+def _cut_off(first: str, outcome: Outcome, *, lease: str, records: Mapping[str, JobRecord]) -> tuple[str, Outcome]:
+    """Return the job that a killed step cut off on this machine, with its outcome. `first`: the machine's first job."""
+    jobs = {name: record for name, record in records.items() if record.lease == lease}
+    running = [name for name, record in jobs.items() if record.state not in OVER]
+    if running and running[0] != first:
+        return running[0], replace(outcome, work=WorkIdentity(title=running[0]))
+    record = None if running else jobs.get(first)
+    if record is None:
+        return first, outcome
+    is_proved = outcome.exit_code != NotProvedGone.exit_code
+    code = _code(record, otherwise=outcome.exit_code) if is_proved else outcome.exit_code
+    ending = _ENDINGS.get(record.state, outcome.ending)
+    return first, replace(outcome, ending=ending, reason=record.reason, exit_code=code)
+
+
+def _code(record: JobRecord, *, otherwise: int) -> int:
+    """Return the exit code of a job; that of its end does not depend on whether it is recorded."""
+    if record.state is JobState.SUCCEEDED:
+        return 0
+    return otherwise if record.exit_code is None else record.exit_code
 
 
 def _distinct(jobs: Sequence[EndedJob]) -> Sequence[EndedJob]:

@@ -1,6 +1,6 @@
 """End the commands of a worker that has died, by one process for all commands.
 
-SkyPilot 0.14.1 starts a Python program beside each command on a machine (sky/skylet/subprocess_daemon.py). Its start
+SkyPilot 0.14.1 starts a Python program next to each command on a machine (sky/skylet/subprocess_daemon.py). Its start
 takes about 60 ms of processor, and it looks at all processes once a second. A launch has dozens of commands, and a
 further job has four. Here one program knows them all. In the worker process; this file is the program too.
 """
@@ -32,28 +32,28 @@ class CommandGuard:
 
     def guard(self, pid: int, **options: bool) -> None:
         """Let the command end with this process. `pid`: of a command that leads a group of processes."""
-        began = began_at(pid)
-        if not began:
+        start = start_of(pid)
+        if not start:
             return  # it has ended
         try:
-            os.write(self._open(), f"{pid} {began}\n".encode("ascii"))  # so short a write is one piece
+            os.write(self._open(), f"{pid} {start}\n".encode("ascii"))  # so short a write is one piece
         except OSError:
             self._otherwise(pid, **options)
 
     def _open(self) -> int:
         with self._starting:
             if self._entrance < 0:
-                self._entrance = start()
+                self._entrance = open_program()
             return self._entrance
 
 
-def start() -> int:
+def open_program() -> int:
     """Start the program. Return the descriptor that takes its lines."""
     own, reader_writer = os.getpid(), os.pipe()
-    words = [sys.executable, "-I", __file__, str(own), began_at(own)]
+    words = [sys.executable, "-I", __file__, str(own), start_of(own)]
     quiet = subprocess.DEVNULL
     try:
-        # It returns when the program has left this process: SkyPilot ends the children of this process after each set-up.
+        # Its parent process ends at once. SkyPilot ends all children of this process after each set-up.
         subprocess.run(
             words, stdin=reader_writer[0], stdout=quiet, stderr=quiet, cwd="/", start_new_session=True, check=False
         )
@@ -76,7 +76,7 @@ def provide() -> None:
     subprocess_utils.kill_process_daemon = kill_process_daemon  # log_lib calls it by its module
 
 
-def began_at(pid: int) -> str:
+def start_of(pid: int) -> str:
     """Return when a process began, in ticks since boot; empty: it has ended. A number may serve a later process."""
     with contextlib.suppress(OSError), open(f"/proc/{pid}/stat", "rb") as file:
         state, *rest = file.read().rpartition(b")")[2].split()
@@ -86,11 +86,11 @@ def began_at(pid: int) -> str:
 
 def end(commands: Iterable[tuple[int, str]]) -> None:
     """End the groups of the commands that still run: SIGTERM first, and SIGKILL after the grace."""
-    left, until = set(commands), time.monotonic() + GRACE_SECONDS
+    alive, until = set(commands), time.monotonic() + GRACE_SECONDS
     number = signal.SIGTERM
-    while left := {(pid, began) for pid, began in left if began_at(pid) == began}:
+    while alive := {(pid, start) for pid, start in alive if start_of(pid) == start}:
         if number == signal.SIGTERM or time.monotonic() > until:
-            for pid, _ in left:
+            for pid, _ in alive:
                 with contextlib.suppress(OSError):
                     os.killpg(pid, number)
             if number == signal.SIGKILL:
@@ -103,17 +103,17 @@ def watch(worker: tuple[int, str]) -> None:
     """Read the commands from stdin, until it ends or the worker is gone. Then end those that still run."""
     commands: set[tuple[int, str]] = set()
     rest = b""
-    while began_at(worker[0]) == worker[1]:
+    while start_of(worker[0]) == worker[1]:
         if not select.select([0], [], [], LOOK_SECONDS)[0]:
             continue
         data = os.read(0, 1 << 12)
         if not data:
             break
         *lines, rest = (rest + data).split(b"\n")
-        commands = {(pid, began) for pid, began in commands if began_at(pid) == began}
+        commands = {(pid, start) for pid, start in commands if start_of(pid) == start}
         for line in lines:
-            pid, _, began = line.decode("ascii").partition(" ")
-            commands.add((int(pid), began))
+            pid, _, start = line.decode("ascii").partition(" ")
+            commands.add((int(pid), start))
     end(commands)
 
 

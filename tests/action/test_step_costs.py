@@ -16,8 +16,9 @@ from cvl_ci.commands.reap.reap import Reaped, Suspect
 from cvl_ci.model.billing import UnitPrice
 from cvl_ci.model.ledger import BilledTime, CostKind, Ledger, LedgerEntry, Life, Memory
 from cvl_ci.model.location import Location
-from cvl_ci.model.outcome import Outcome
+from cvl_ci.model.outcome import Ending, Outcome
 from cvl_ci.model.plan import RunPlan, WorkPlan
+from cvl_ci.model.queue import OVER, JobRecord, JobState, Queue, QueueJob
 from cvl_ci.model.resource import Resource, ResourceKind
 from cvl_ci.result.benchmark.leg import Leg
 from cvl_ci.result.matrix import source
@@ -120,6 +121,39 @@ def test_post_tells_the_cost_of_a_killed_job_from_what_main_saved(
     assert set(by_name) == {"build", "train"}
     assert (by_name["train"].key.example, by_name["train"].key.preset) == ("digits", "train")
     assert by_name["train"].cost.usd == pytest.approx(dollars["cvl-train"], abs=0.0001)
+    post.reporter.close()
+
+
+@pytest.mark.parametrize("last", [JobState.RUNNING, JobState.FAILED])
+def test_post_tells_a_finished_job_of_a_shared_machine_by_its_own_end(
+    environment: dict[str, str], artifacts: FakeArtifacts, last: JobState
+) -> None:
+    """Main was killed after the first job. What the machine cost is told once."""
+    records = {
+        "a": JobRecord(state=JobState.SUCCEEDED, lease="cvl-pack"),
+        "b": JobRecord(state=last, lease="cvl-pack", exit_code=3 if last is JobState.FAILED else None),
+        "c": JobRecord(),
+    }
+    queued = Queue(jobs=tuple(QueueJob(id=name, request={}, machine="pack", leg=f"leg {name}") for name in records))
+    step, costs = opened(environment)
+    costs.note("a", PLAN, "cvl-pack", spending(3.0, billed=True))
+    step.reporter.close()
+    saved = load(next(Path(environment["HOME"]).rglob("*.json")))
+    assert saved is not None
+    post = Step(environment, is_post=True)
+    costs = StepCosts(post, StepPublication(post), queued=queued)
+    release = replace(GONE, at=spending(3.0, billed=True).attempts[0].requested_at + 3600)
+    dollars = costs.add_released({"cvl-pack": release}, saved, records=records)
+    over = {name: record for name, record in records.items() if record.state in OVER}
+    costs.add_untold(over, reason="the step was cut off", exit_code=130)
+    costs.upload()
+    legs = {leg.name: leg for leg in legs_in(artifacts)}
+    ends = {name: (leg.ending, leg.exit_code) for name, leg in legs.items()}
+    b = (Ending.CANCELLED, 130) if last is JobState.RUNNING else (Ending.FAILED, 3)
+    assert ends == {"leg a": (Ending.SUCCEEDED, 0), "leg b": b, "leg c": (Ending.CANCELLED, 130)}
+    usd = {name: leg.cost.usd or 0.0 for name, leg in legs.items()}
+    assert sum(usd.values()) == pytest.approx(dollars["cvl-pack"], abs=0.0001) and dollars["cvl-pack"] > 0
+    assert usd["leg b" if last is JobState.RUNNING else "leg a"] == pytest.approx(dollars["cvl-pack"], abs=0.0001)
     post.reporter.close()
 
 

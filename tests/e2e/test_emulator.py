@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from botocore.exceptions import ClientError, ConnectionClosedError
@@ -435,6 +437,16 @@ def test_an_api_that_is_down_answers_503_or_nothing(cloud: Cloud) -> None:
     assert cloud.sandbox.status().up, "the sandbox itself goes on answering"
     cloud.sandbox.set_faults(Faults())
     assert cloud.ssh(machine, "echo untouched") == "untouched"
+
+
+def test_an_answer_to_head_has_no_body(cloud: Cloud) -> None:
+    """A client that goes on with the connection would read a body as the next answer."""
+    address = urlsplit(cloud.access.endpoint_url)
+    with socket.create_connection((address.hostname, address.port or 80), timeout=60) as line:
+        line.sendall(f"HEAD / HTTP/1.1\r\nHost: {address.netloc}\r\nConnection: close\r\n\r\n".encode())
+        answer = b"".join(iter(lambda: line.recv(1 << 16), b""))
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 ") and body == b""
 
 
 def test_a_lost_answer_leaves_the_machine_and_asking_again_makes_no_second_one(cloud: Cloud) -> None:

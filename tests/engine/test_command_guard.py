@@ -111,7 +111,7 @@ def test_a_command_that_ignores_sigterm_is_killed(monkeypatch: pytest.MonkeyPatc
     with subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE, start_new_session=True) as command:
         assert command.stdout is not None
         command.stdout.readline()
-        command_guard.end([(command.pid, command_guard.began_at(command.pid))])
+        command_guard.end([(command.pid, command_guard.start_of(command.pid))])
         assert command.wait(60) == -signal.SIGKILL
 
 
@@ -152,7 +152,8 @@ from cvl_ci.engine import command_guard
 
 command_guard.provide()
 command_guard.provide()
-texts = [f"echo {number}; ps -eo args | grep -c '[s]ubprocess_daemon.py --parent-pid {os.getpid()} '" for number in (1, 2)]
+count = f"ps -eo args | grep -c '[s]ubprocess_daemon.py --parent-pid {os.getpid()} '"
+texts = [f"echo {number}; {count}" for number in (1, 2)]
 said = [log_lib.run_with_log(text, os.devnull, require_outputs=True, shell=True)[1] for text in texts]
 subprocess_utils.kill_children_processes()
 said += [log_lib.run_with_log("sleep 0.3; " + texts[0], os.devnull, require_outputs=True, shell=True)[1]]

@@ -59,6 +59,12 @@ class Front:
         }
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        answer = self._answer(environ, start_response)
+        if environ["REQUEST_METHOD"] == "HEAD":  # moto and the refusals have a body for it too
+            return (b"" for _ in answer)
+        return answer
+
+    def _answer(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         path = str(environ["PATH_INFO"])
         if path.startswith(f"{PREFIX}/"):
             return _say(start_response, *self._control_answer(path.removeprefix(f"{PREFIX}/"), environ))
