@@ -25,7 +25,7 @@ LARGEST_BYTES = 10 << 30
 RESERVE_BYTES = 1 << 30
 """So much stays free on the runner's disk."""
 MOST_FILES, LARGEST_MANIFEST = 1000, 4 << 20
-LOOK_SECONDS, END_SECONDS = 10.0, 5.0
+LOOK_SECONDS, END_SECONDS = 3.0, 5.0
 KEPT = 1
 TORN_TRIES = 3
 """So often a checkpoint that does not come whole is tried."""
