@@ -42,6 +42,7 @@ EARLY = 2
 os.environ["MOTO_AMIS_PATH"] = str(Path(__file__).parent / "support" / "images.json")
 """moto's EC2 has one machine image, and not its own 1,300: they are made anew for each region of each test."""
 
+NO_DOCKER = Path(__file__).parent / "support" / "no_docker"
 OF_THE_USER = ("AWS_", "AZURE_", "GOOGLE_", "SKYPILOT_", "CVL_", "GITHUB_", "ACTIONS_", "INPUT_", "NO_COLOR")
 
 
@@ -133,6 +134,13 @@ def an_empty_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(home))
     for name in _to_forget(list(os.environ)):
         monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def no_docker(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The programs of a machine end its containers. Here, those would be the machines of other tests."""
+    if request.node.get_closest_marker("sandbox") is None:
+        monkeypatch.setenv("PATH", f"{NO_DOCKER}:{os.environ['PATH']}")
 
 
 def _to_forget(names: Sequence[str]) -> list[str]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import APART, TOGETHER, unit_of
+from cvl_ci.engine.machine import supervise
+from tests.conftest import APART, NO_DOCKER, TOGETHER, unit_of
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -31,3 +33,10 @@ def test_a_file_that_shares_a_fixture_stays_together() -> None:
     files = {path.relative_to(ROOT).as_posix(): path.read_text() for path in (ROOT / "tests").rglob("test_*.py")}
     sharing = {name for name, text in files.items() if name.startswith(APART) and 'scope="module"' in text}
     assert sharing == set(TOGETHER)
+
+
+def test_the_programs_of_a_machine_find_no_container_of_another_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At a time limit they end each container that is new since the job began: also a machine of the sandbox."""
+    monkeypatch.setattr(supervise, "_processes", lambda: ({}, {7: "dockerd"}))
+    assert shutil.which("docker") == str(NO_DOCKER / "docker")
+    assert supervise.containers() == (["docker"], set())

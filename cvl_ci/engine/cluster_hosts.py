@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import shlex
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sky import exceptions, global_user_state
+from sky import clouds, exceptions, global_user_state
 from sky.backends import backend_utils
 from sky.utils import command_runner
+
+from cvl_ci.engine import node_commands, script
+
+SET_UP_PAUSES = (1.0, 5.0)
+"""Seconds before each further try to end the set-up of a machine. A connection may break for a moment."""
 
 
 def runners_of(cluster: str) -> list[Any]:
@@ -31,6 +37,22 @@ def hosts_of(cluster: str, *, with_key: bool) -> Iterator[tuple[Any, str]]:
         elsewhere = ["-p", str(port)] if port != 22 else []
         way_in = shlex.join(["ssh", *options, *elsewhere, f"{login['ssh_user']}@{address}"])
         yield command_runner.SSHCommandRunner((address, port), **login, ssh_control_name=None), way_in
+
+
+def end_set_up(cluster: str) -> None:
+    """Remove the earlier end of machines with a timer. From now on, their heartbeat and their deadline count."""
+    handle = handle_of(cluster)
+    if not isinstance(handle.launched_resources.cloud, clouds.AWS):
+        return
+    for pause in (*SET_UP_PAUSES, None):
+        hosts = [host for host, _ in hosts_of(cluster, with_key=False)] if handle.docker_user else runners_of(cluster)
+        answers = node_commands.ask(hosts, script.end_set_up())
+        if pause is None:
+            node_commands.check(answers)
+        elif any(answer["code"] for answer in answers):
+            time.sleep(pause)
+        else:
+            return
 
 
 def handle_of(cluster: str) -> Any:

@@ -20,8 +20,7 @@ from cvl_ci.model.limits import RELEASE_MINUTES
 from cvl_ci.model.storage import Bucket
 from cvl_ci.ports import AttemptFailed, Attempting, LaunchRequest, MakingBucket, Progress, Watch
 
-DOWN_SECONDS = CLEAN_SECONDS = 120.0
-KEEP_SECONDS = 60.0
+DOWN_SECONDS, CLEAN_SECONDS, KEEP_SECONDS = 120.0, 120.0, 60.0
 
 
 class SkyPilotMachines:
@@ -75,6 +74,7 @@ class SkyPilotMachines:
                 money=self._end.money,
                 quoted=quoted_prices.of_offers(request.offers).values,
                 heartbeat=request.plan.limits.heartbeat_minutes,
+                set_up_minutes=request.plan.limits.set_up_minutes,
                 volumes=volumes.required(request.plan),
                 key=sharing.key_words(request),
                 opening=open_port.values_of(request.plan.service, labels=request.labels, lease=request.cluster),

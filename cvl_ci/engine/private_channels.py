@@ -12,7 +12,7 @@ import secrets
 import shlex
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -86,12 +86,14 @@ def private_folder() -> Path:
     return _folders[0]
 
 
-def give_a_key_of_its_own(cluster: str) -> None:
-    """Give the machines of this cluster a key pair that opens no other machine.
+def give_a_key_of_its_own(cluster: str, *, key: Mapping[str, str] | None = None) -> None:
+    """Give the machines of this cluster a key pair that opens no other machine: the caller's, or one by SkyPilot.
 
     The private half lies on each of them. SkyPilot stores keys by the user's hash, on disk and in its records. The path
     names the hash, so every other process finds the key by the path in the cluster's record.
     """
+    if key is not None:
+        use_key(cluster, **key)
     original = getattr(backend_utils.write_cluster_config, "original", backend_utils.write_cluster_config)
 
     def write_cluster_config(to_provision: Any, *arguments: Any, **options: Any) -> Any:

@@ -8,6 +8,7 @@ the worker process only.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from pathlib import Path
@@ -69,14 +70,17 @@ def guard_attempts(
     quoted: QuotedPrices | None = None,
     opening: Opening | None = None,
     watched: Callable[[], AbstractContextManager[None]] = nullcontext,
+    set_up_seconds: float = math.inf,
 ) -> ExitStack:
     """Guard every attempt of the launch that follows in this process.
 
     `watched`: entered when machines run. The returned context leaves it, as the next attempt does.
+    `set_up_seconds`: a machine of AWS that no runner has set up ends itself so long after its request.
 
     `send("attempting", ...)` returns when the place is on disk. It raises if that fails, and then nothing is requested.
     """
     watch = _Watch(send, cluster, fence, deadline, quoted or QuotedPrices(), opening)
+    watch.set_up_seconds = set_up_seconds
     _leave_ports_to_us()
     original = getattr(provisioner.bulk_provision, "original", provisioner.bulk_provision)
 
@@ -195,6 +199,7 @@ class _Watch:
         self._region_attempt: dict[str, Any] = {}
         self._open_attempt: dict[str, Any] | None = None
         self._machine_count = 0
+        self.set_up_seconds = math.inf
         self._zones: dict[str, str] = {}
 
     def region(self, cloud: Any, region: str, zones: list[str]) -> None:
@@ -227,7 +232,7 @@ class _Watch:
 
     def arm(self, params: Any) -> Any:
         """Return the request with the timer that ends its machine at the deadline of this launch."""
-        return user_data.armed(params, deadline=self._deadline.at)
+        return user_data.armed(params, deadline=self._deadline.at, set_up_seconds=self.set_up_seconds)
 
     def stop_at_fence(self) -> None:
         if self._fence.exists():

@@ -226,6 +226,12 @@ def keep(*, deadline: float, public_key: str | None) -> str:
     return f"bash -c {shlex.quote(_read('keep.sh'))} cvl-ci-keep {arguments}"
 
 
+def end_set_up() -> str:
+    """Return the command that removes a node's earlier end, which counts until a runner has set it up."""
+    file = "/var/lib/cvl-ci/set-up-end"
+    return f"[ ! -e {file} ] || sudo -n rm {file}"
+
+
 def _setup_commands(plan: RunPlan) -> list[str]:
     if plan.trials.base is not None:
         return []

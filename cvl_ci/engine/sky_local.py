@@ -8,6 +8,7 @@ tests/engine/test_contract.py fails loudly when a new version moves them.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -41,7 +42,7 @@ from cvl_ci.engine import (
 from cvl_ci.engine import deadline as deadlines
 from cvl_ci.engine import heartbeat as beating
 from cvl_ci.engine.adoption import adopt, ask_head, forget
-from cvl_ci.engine.cluster_hosts import handle_of, hosts_of, runners_of
+from cvl_ci.engine.cluster_hosts import end_set_up, handle_of, hosts_of, runners_of
 from cvl_ci.engine.deadline import Deadline
 from cvl_ci.engine.heartbeat import minutes_at
 from cvl_ci.engine.log_tail import tail_log
@@ -78,6 +79,7 @@ def launch(
     money: dict[str, Any],
     quoted: dict[str, Any],
     heartbeat: float,
+    set_up_minutes: float,
     avoid: list[dict[str, Any]],
     volumes: list[dict[str, Any]],
     opening: dict[str, Any] | None = None,
@@ -85,7 +87,7 @@ def launch(
 ) -> dict[str, Any]:
     """Provision and submit. `avoid`: refused requests, of which none is repeated. `volumes`: those that must exist.
 
-    `key`: the machines' key pair, where the caller has one.
+    `key`: the machines' key pair, where the caller has one. `set_up_minutes`: 0 for a machine without an earlier end.
     The parent records every attempt before the request to the provider. The fence is checked around each attempt.
     """
     end = deadlines.of(deadline, money)
@@ -98,6 +100,7 @@ def launch(
         quoted=prices,
         opening=opening_of(opening),
         watched=lambda: _watched(send, cluster=cluster, seconds=SET_UP_LOOK_SECONDS, missing_checks=SET_UP_CHECKS),
+        set_up_seconds=set_up_minutes * 60 or math.inf,
     )
     bucket_hooks.announce(send, task=task, fence=Path(fence))
     mount_packages.answer_dpkg()
@@ -105,9 +108,7 @@ def launch(
     skypilot_wheel.provide()
     job_driver.provide()
     _arm_by_the_clock(end, heartbeat=heartbeat)
-    private_channels.give_a_key_of_its_own(cluster)
-    if key is not None:
-        private_channels.use_key(cluster, **key)
+    private_channels.give_a_key_of_its_own(cluster, key=key)
     known_volumes.register(volumes)
     task_object = provision_hooks.task_of(task)
     provision_hooks.avoid(task_object, avoid)
@@ -118,12 +119,12 @@ def launch(
             )
     except exceptions.NoCloudAccessError as error:
         raise exceptions.NoCloudAccessError(_why_no_access(task_object)) from error
+    end_set_up(cluster)
     beat(send, cluster=cluster, deadline=end.at, heartbeat=heartbeat)
-    resources = handle.launched_resources
     return {
         "job_id": job_id,
-        **provision_hooks.describe(resources, prices),
-        "zone": resources.zone,
+        **provision_hooks.describe(handle.launched_resources, prices),
+        "zone": handle.launched_resources.zone,
         "num_nodes": handle.launched_nodes,
         "on_cloud": handle.cluster_name_on_cloud,
         "deadline": end.at,

@@ -64,6 +64,14 @@ class Limits:
     """The repository's budget of this month, with the part that its history knows; None: there is no such budget."""
 
     @property
+    def set_up_minutes(self) -> float:
+        """Return the minutes from a machine's request to its own end if its runner is lost meanwhile.
+
+        0: without a heartbeat, it ends at its deadline alone.
+        """
+        return self.provisioning_minutes + self.heartbeat_minutes if self.heartbeat_minutes else 0.0
+
+    @property
     def longest_minutes(self) -> float:
         """Return the minutes from the first machine's creation to its end, with no budget.
 

@@ -65,8 +65,8 @@ def test_a_person_finds_the_failed_job_s_machine_and_ends_it_when_done(alone: Te
     ends = int(machine.tags["cvl-ci-deadline"])
     assert machine.tags["cvl-ci-kept"] == str(ends)
     assert began + 30 * 60 < ends <= time.time() + 30 * 60, "counted from when its job had ended"
-    seen = ssh(f"{way_in} -i {key}", "cat sky_workdir/why /var/lib/cvl-ci/deadline")
-    assert seen.stdout.split() == ["here", str(ends)], seen.stderr
+    seen = ssh(f"{way_in} -i {key}", "cat sky_workdir/why /var/lib/cvl-ci/deadline; ls /var/lib/cvl-ci")
+    assert seen.stdout.split() == ["here", str(ends), "deadline", "timer"], "and no earlier end of a set-up"
     assert_kept_as_metered(ran.summary, alone.sandbox, case="kept after its failure, on demand")
     name = ran.summary["cluster"]
     assert f"cvl-ci down {name} --cloud sandbox" in ran.err

@@ -19,6 +19,7 @@ from cvl_ci.model.node_end import FailedMount, MountFault, NodeEnd
 from cvl_ci.model.outcome import Ending
 from cvl_ci.model.plan import FilePlan, RunPlan, WorkPlan
 from cvl_ci.result.conclusion import conclude
+from tests.conftest import NO_DOCKER
 
 PLAN = RunPlan(title="t", files=FilePlan(mounts=read("/data=s3://b-b/p")))
 CLEAN = "INFO  : vfs cache: cleaned: objects 1 (was 1) in use 0, to upload 0, uploading 0, total size 3"
@@ -110,7 +111,7 @@ class Node:
             cwd=self.home / "work",
             env={
                 "HOME": str(self.home),
-                "PATH": f"{self.home}/bin:/usr/bin:/bin",
+                "PATH": f"{self.home}/bin:{NO_DOCKER}:/usr/bin:/bin",
                 **script.environment(plan, lease="cvl-1-abc", deadline=time.time() + 7200),
             },
             capture_output=True,

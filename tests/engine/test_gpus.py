@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import time
 from pathlib import Path
@@ -42,7 +41,7 @@ def ran(
     return subprocess.run(
         ["bash", "--norc", "-i", str(node.home / "script")],
         cwd=node.workdir,
-        env={"HOME": str(node.home), "PATH": f"{programs}:{os.environ['PATH']}", **values},
+        env={"HOME": str(node.home), "PATH": f"{programs}:{node.path}", **values},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -175,7 +175,7 @@ now, timers = int(time.time()), []
 for late in (600, 1200):  # the second launch of a process: a recovery
     provision_hooks.guard_attempts(
         lambda kind, **more: None, cluster="c", fence=Path("/nowhere/at/all"), deadline=Deadline(now + late),
-        quoted=QuotedPrices(),
+        quoted=QuotedPrices(), set_up_seconds=300.0,
     )
     session = boto3.Session(aws_access_key_id="a", aws_secret_access_key="b")
     client = session.client("ec2", region_name="us-east-1")
@@ -184,7 +184,9 @@ for late in (600, 1200):  # the second launch of a process: a recovery
     message = email.message_from_bytes(base64.b64decode(sent[-1]["UserData"][0]))
     hook = next(message.walk()) if not message.is_multipart() else message.get_payload(0)
     text = hook.get_payload(decode=True).decode()
-    timers.append([f"original={now + late} " in text, sent[-1]["InstanceInitiatedShutdownBehavior"][0]])
+    set_up = int(text.partition("set_up_end=")[2].split()[0]) - now
+    is_early = 300 <= set_up < min(late, 360)
+    timers.append([f"original={now + late} " in text, is_early, sent[-1]["InstanceInitiatedShutdownBehavior"][0]])
 print(json.dumps(timers))
 """
 
@@ -194,7 +196,7 @@ def test_each_request_for_machines_carries_the_timer_of_its_own_launch(tmp_path:
     env = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"}
     done = sky_process.run(ARM, env=env)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert json.loads(done.stdout.splitlines()[-1]) == [[True, "terminate"], [True, "terminate"]]
+    assert json.loads(done.stdout.splitlines()[-1]) == [[True, True, "terminate"]] * 2
 
 
 PORTS = """

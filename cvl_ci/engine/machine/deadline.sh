@@ -1,11 +1,12 @@
 #!/bin/sh
 # cvl-ci: this machine ends itself at its deadline, without runner, credentials or SkyPilot. cloud-init runs this as root
 # at every boot, before anybody can log in. The file `deadline` moves it: seconds since the epoch, root's to write.
-original=@DEADLINE@ seconds=@SECONDS@
+# The file `set-up-end` is an earlier end, until the runner has set the machine up and removes it.
+original=@DEADLINE@ seconds=@SECONDS@ set_up_end=@SET_UP_END@
 state=/var/lib/cvl-ci
 mkdir -p "$state"
 chmod 755 "$state"
-[ -s "$state/deadline" ] || echo "$original" > "$state/deadline"
+[ -s "$state/deadline" ] || { echo "$set_up_end" > "$state/set-up-end" && echo "$original" > "$state/deadline"; }
 cat > "$state/timer" << TIMER
 #!/bin/sh
 original=$original seconds=$seconds state=$state
@@ -17,6 +18,8 @@ uptime() { cut -d. -f1 /proc/uptime; }
 while :; do
   deadline="$(cat "$state/deadline" 2> /dev/null)"
   case "$deadline" in '' | *[!0-9]*) deadline=$original ;; esac
+  early="$(cat "$state/set-up-end" 2> /dev/null)"
+  case "$early" in '' | *[!0-9]*) ;; *) deadline=$((early < deadline ? early : deadline)) ;; esac
   # The clock on the wall may be wrong, and the time since boot begins anew at a reboot: whichever comes first.
   by_clock=$((deadline - $(date +%s)))
   by_uptime=$(($(cat /run/cvl-ci-booted) + seconds + deadline - original - $(uptime)))
