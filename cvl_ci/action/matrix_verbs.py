@@ -172,7 +172,7 @@ def _of_this_attempt(request: MatrixVerbRequest, legs: Sequence[Leg]) -> reruns.
 
 
 def _earlier_legs(request: MatrixVerbRequest, reader: ArtifactReader, legs: Sequence[Leg]) -> BaselineRuns:
-    """Without it all is measured and nothing compared: red only where a regression is to fail."""
+    """Return the earlier runs. Without an answer the report compares nothing, and only fail_on_regression fails."""
     if request.inputs.history.history == NONE:
         return BaselineRuns()
     try:
@@ -234,7 +234,10 @@ def _publish(request: MatrixVerbRequest, result: Report) -> str:
 
 
 def _keep_report(request: MatrixVerbRequest, result: Report, files: Mapping[str, str]) -> str:
-    """Page, data and lines, as one artifact and in the workspace. Where the page is, in Markdown; empty: there only."""
+    """Store page, data and lines in the workspace and as one artifact.
+
+    Return the place of the page, in Markdown; empty without an artifact.
+    """
     step, publication = request.step, request.step.inputs.publication
     lines = "".join(f"{leg_file.line(leg)}\n" for row in result.rows for leg in row.legs)
     contents = {name: files[name] for name in (reporting.PAGE, reporting.DATA)} | {LINES: lines}
@@ -313,7 +316,7 @@ def _repository(request: MatrixVerbRequest) -> Repository:
 
 @contextmanager
 def _open_reader(request: MatrixVerbRequest) -> Iterator[ArtifactReader]:
-    """Raise CvlError without a token, and outside a workflow run."""
+    """Yield the reader of this run's artifacts. Raise CvlError without a token, and outside a workflow run."""
     with closing(Http(environ=request.environ, connections=AT_ONCE)) as http:
         token = action_variables.value(request.environ, "github_token")
         yield ArtifactReader(_repository(request), http=http, api=request.step.context.server.api, token=token)

@@ -129,5 +129,6 @@ def _row(row: Row, *, red: bool) -> Mapping[str, object]:
         "seconds": row.cost.seconds,
         "gpu_utilization": row.gpu_utilization,
         "seconds_before_job": row.seconds_before_job,
+        "recoveries": row.recoveries or None,
         "best": row.cost.is_best,
     }

@@ -85,7 +85,7 @@ class MachineResult:
     launch: Launch | None = None
     nodes: tuple[NodeEnd, ...] = ()
     recoveries: tuple[Recovery, ...] = ()
-    """The losses of earlier machines."""
+    """The losses and the returns of earlier machines, also those that no new machine followed."""
     states_after: tuple[MachineState, ...] = ()
     """The machines after the job, by rank; empty if they were not probed again."""
     service: ServiceResult | None = None

@@ -93,10 +93,10 @@ def comments(source: str) -> Iterator[str]:
             yield token.string.lstrip("# ")
 
 
-def pattern_count(source: str) -> int:
-    """Return how many patterns the docstrings and comments of a module break; length is not counted."""
+def broken_patterns(source: str) -> list[str]:
+    """Return a line for each pattern that the docstrings and comments of a module break; length is not counted."""
     text = [sentence for prose in (*docstrings(source), *comments(source)) for sentence in split(prose)]
-    return sum(bool(pattern.search(sentence)) for sentence in text for pattern in PATTERNS.values())
+    return [f"{name}: {one}" for one in text for name, pattern in PATTERNS.items() if pattern.search(one)]
 
 
 def dialect(source: str) -> list[str]:

@@ -125,6 +125,7 @@ def _by_itself(environment: Environment) -> list[str]:
 
 
 def _holds(environment: Environment, path: str, section: str) -> bool:
+    """Return whether this section of an ini file names a source of credentials."""
     read = configparser.RawConfigParser(default_section="")
     try:
         read.read(environment.expand(path), encoding="utf-8")

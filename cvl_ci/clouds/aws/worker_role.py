@@ -19,9 +19,11 @@ from cvl_ci.errors import CredentialsError, CvlError
 
 AUDIENCE = "sts.amazonaws.com"
 FRESH = timedelta(minutes=20)
+"""Stored keys with less time than this are replaced."""
 
 
 def keys(role: str, *, cache: Path, session: str, environ: Mapping[str, str], now: datetime) -> dict[str, Any]:
+    """Return the stored keys of the role, or store new ones. Raise CredentialsError."""
     stored = _stored(cache)
     if stored and stored.get("Role") == role and _lifetime(stored, now) > FRESH:
         return stored

@@ -90,9 +90,10 @@ class Azure:
         return ScopeAnswer(resources=shared(resources))
 
     def end(self, resource: Resource) -> None:
-        """Delete a resource.
+        """Delete a resource, where its group does not take it along.
 
-        A SkyPilot group takes its contents along; in the user's own group, delete detached disks only.
+        A SkyPilot group takes its contents along. In the user's own group, a disk or an address waits for the end of
+        its machine.
         """
         kind = _LIST_OF[resource.kind]
         with_its_group = kind != GROUPS and cluster_of(_group(resource.id))

@@ -29,6 +29,7 @@ _CPUS: Mapping[str, Mapping[int, int]] = {
     "K80": {1: 4, 2: 8, 4: 16, 8: 32, 16: 64},
     "T4": {1: 4, 2: 8, 4: 48},
 }
+"""As _USUAL_CPUS, for the GPUs that have numbers of their own."""
 _USUAL_CPUS = {1: 8, 2: 16, 4: 32, 8: 64, 16: 128}
 """The least vCPUs of the host that SkyPilot attaches a GPU to, by the number of GPUs."""
 

@@ -54,7 +54,10 @@ class Addresses:
 
 @dataclass(frozen=True, kw_only=True)
 class FetchedCatalogue:
-    """One cloud's file. `error`: why it was not fetched; the folder then keeps the file that it had."""
+    """One cloud's file. `error`: why it was not fetched; the folder then keeps the file that it had.
+
+    `day`: of its commit, or today where the commit is unknown. `is_unreachable`: the server gave no answer at all.
+    """
 
     cloud: str
     machines: int = 0
@@ -158,6 +161,7 @@ def _machines(content: bytes) -> int:
 
 
 def _alongside(session: Session, servers: Addresses, folder: Path, name: str) -> None:
+    """Fetch a file of ALONGSIDE. Without an answer, leave it to SkyPilot."""
     import requests
 
     try:

@@ -95,6 +95,8 @@ class LegMachines:
     """All texts of providers and of the reason about a failed start, for a search and not for display."""
     is_dearer: bool = False
     """A provider refused the first requested machine, and the run got a more expensive one."""
+    recoveries: int | None = None
+    """How many lost machines a new one replaced. None: the summary does not know it."""
     is_gone: bool = True
     kept_until: float = 0.0
     """The moment until which a person keeps the machines, in epoch seconds. 0: no person does."""

@@ -11,6 +11,7 @@ from contextlib import suppress
 from datetime import datetime
 
 from cvl_ci.model.detached import LONGEST_SECONDS
+from cvl_ci.model.loss import LossKind
 from cvl_ci.model.outcome import EXIT_NOT_PROVED_GONE, Ending, Measurements
 from cvl_ci.model.paired_comparison import Change, PairedComparison
 from cvl_ci.result.benchmark import machines
@@ -93,6 +94,7 @@ def line(leg: Leg) -> str:
         "on_demand_hourly_usd": leg.cost.on_demand_hourly_usd,
         "billed": leg.cost.billed,
         "is_dearer": leg.machines.is_dearer or None,
+        "recovery_count": leg.machines.recoveries,
         "released": {
             "gone": leg.machines.is_gone,
             **({"kept_until": leg.machines.kept_until} if leg.machines.kept_until else {}),
@@ -121,6 +123,7 @@ def _leg(document: Mapping[str, object]) -> Leg:
             is_gone=released.get("gone") is True,
             kept_until=_kept_until(document, released),
             is_dearer=document.get("is_dearer") is True or _is_dearer(attempts),
+            recoveries=_recoveries(document),
             requested_locations=tuple(dict.fromkeys(_place(attempt) for attempt in attempts)),
             errors="\n".join(_text(text, most=MOST_WORDS) for text in (document.get("reason"), *_errors(attempts))),
         ),
@@ -263,6 +266,22 @@ def _is_dearer(attempts: Sequence[Mapping[str, object]]) -> bool:
         return False
     first, last = _amount(attempts[0].get("hourly_usd")), _amount(attempts[-1].get("hourly_usd"))
     return first is not None and last is not None and last > first
+
+
+def _recoveries(document: Mapping[str, object]) -> int | None:
+    """Return how many losses of machines ended with a new one, or None if the summary does not know it.
+
+    Machines that cvl-ci gave back as broken were not lost. A summary without a launch may be that of post, which does
+    not know what happened before.
+    """
+    losses = document.get("recoveries")
+    if not isinstance(losses, list):
+        count = document.get("recovery_count")
+        return count if isinstance(count, int) and not isinstance(count, bool) and 0 <= count <= MOST_ATTEMPTS else None
+    if not losses and not _text(document.get("region")):
+        return None
+    known_losses = map(_mapping, losses[:MOST_ATTEMPTS])
+    return sum(one.get("lost") != LossKind.UNFIT.value and one.get("resumed_at") is not None for one in known_losses)
 
 
 def _errors(attempts: Sequence[Mapping[str, object]]) -> list[object]:

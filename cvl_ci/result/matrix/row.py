@@ -108,6 +108,12 @@ class Row:
         return _median([seconds for seconds in waits if seconds])
 
     @property
+    def recoveries(self) -> int | None:
+        """Return how many lost machines a new one replaced, in all runs. None: the summary of a run does not know."""
+        counts = [leg.machines.recoveries for leg in self.legs if leg.machines.recoveries is not None]
+        return sum(counts) if len(counts) == len(self.legs) else None
+
+    @property
     def is_sound(self) -> bool:
         """Return whether it measured everything expected, and nothing got worse."""
         lost = any(one.lost and one.gated for one in self.comparison.metrics)

@@ -239,11 +239,17 @@ def before_job(row: Row) -> str:
     return duration(row.seconds_before_job) if row.seconds_before_job is not None else ""
 
 
+def recoveries(row: Row) -> str:
+    """Return how many lost machines a new one replaced; empty for none, and where a summary does not know it."""
+    return str(row.recoveries or "")
+
+
 FIGURES: Mapping[str, Callable[[Row], str]] = {
     "time": run_time,
     "before the job": before_job,
     "GPU": gpu,
     "spot saved": saved,
+    "recoveries": recoveries,
 }
 """The further columns of the table, by their titles. report.json has fields of its own: commands/report.py."""
 

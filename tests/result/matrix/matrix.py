@@ -91,6 +91,10 @@ def failures(commit: str = HEAD, *, at: float = NIGHT) -> list[Leg]:
             exit_code=75,
             reason="The spot machine was taken away: terminated",
             metrics={},
+            recoveries=[
+                {"number": 1, "lost": "preempted", "resumed_at": "2026-09-21T14:05:00Z"},
+                {"number": 2, "lost": "preempted", "resumed_at": None},
+            ],
             **usual,
             **GPT,
             **ON_SPOT,

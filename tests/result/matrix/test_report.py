@@ -15,6 +15,7 @@ from markdown_it import MarkdownIt
 from cvl_ci.commands import report as reporting
 from cvl_ci.inputs.expected_legs import Expected
 from cvl_ci.local.run_files import assets
+from cvl_ci.model.loss import LossKind, Lost, Recovery
 from cvl_ci.result.benchmark import leg_file
 from cvl_ci.result.benchmark.leg import Leg
 from cvl_ci.result.benchmark.leg_file import read
@@ -26,9 +27,11 @@ from cvl_ci.result.matrix.report import Outdated, Report, ReportPolicy, report
 from cvl_ci.result.matrix.row import Row
 from cvl_ci.result.matrix.trends import costs, outliers, trend
 from cvl_ci.result.report import COMMENT_BYTES, SUMMARY_BYTES
+from cvl_ci.result.summary import to_json
 from tests import golden
 from tests.result.benchmark.legs import NIGHT, leg, never_started
 from tests.result.matrix.matrix import BASE, DAY, DIGITS, ON_AWS, ON_GCP, RULES, failures, history, night, runs
+from tests.result.outcomes import SUCCEEDED
 from tests.support.processor import within
 
 STRICT = ReportPolicy(fail_on_regression=True)
@@ -170,6 +173,69 @@ def test_the_use_of_the_gpus_has_a_column_where_a_driver_reports_it() -> None:
     assert "GPU" not in untold["report.html"].partition("<script")[0].partition("<tbody>")[0].rpartition("<thead>")[2]
     shares = {row["example"]: row["gpu_utilization"] for row in json.loads(told["report.json"])["rows"]}
     assert shares == {"digits_sgd": 71.6, "other": None}
+
+
+REPLACED = {"lost": "preempted", "resumed_at": "2026-09-21T14:05:00Z"}
+FOR_GOOD = {"lost": "node lost", "resumed_at": None}
+GIVEN_BACK = {"lost": "unfit", "resumed_at": "2026-09-21T14:05:00Z"}
+RECOVERIES: dict[str, tuple[list[dict[str, Any]], int | None]] = {
+    "two in one run": ([{"recoveries": [REPLACED, REPLACED]}], 2),
+    "those of all runs": ([{"recoveries": [REPLACED]}, {"recoveries": []}, {"recoveries": [REPLACED]}], 2),
+    "no new machine came": ([{"recoveries": [REPLACED, FOR_GOOD]}], 1),
+    "a broken machine was not lost": ([{"recoveries": [GIVEN_BACK, REPLACED]}], 1),
+    "none": ([{"recoveries": []}], 0),
+    "a summary without them": ([{}], None),
+    "one of two without them": ([{"recoveries": [REPLACED]}, {}], None),
+    "post wrote it": ([{"recoveries": [], "cloud": None, "region": None}], None),
+    "nonsense": ([{"recoveries": "many"}], None),
+    "nonsense in it": ([{"recoveries": [3, None, REPLACED]}], 1),
+    "a forged count": ([{"recovery_count": -1}], None),
+}
+
+
+@pytest.mark.parametrize("case", RECOVERIES)
+def test_the_recoveries_have_a_column_where_a_summary_names_one(case: str) -> None:
+    summaries, count = RECOVERIES[case]
+    legs = [leg(cluster=f"cvl-1-0000000{at}", **one) for at, one in enumerate(summaries)]
+    assert [read(leg_file.line(one).encode()).machines.recoveries for one in legs] == [
+        one.machines.recoveries for one in legs
+    ]
+    found = reported([*legs, leg(cluster="cvl-1-00000009", example="other", recoveries=[])])
+    [recovering] = [one for one in found.rows if one.key.example == "digits_sgd"]
+    assert recovering.recoveries == count
+    told = files(found)
+    head = next(line for line in told["summary.md"].splitlines() if line.startswith("| example"))
+    assert head.endswith("| recoveries |") == bool(count)
+    assert (f" | {count} |\n" in told["summary.md"]) == bool(count)
+    assert (f'data-name="recoveries">{count}</td>' in told["report.html"]) == bool(count)
+    assert {row["example"]: row["recoveries"] for row in json.loads(told["report.json"])["rows"]} == {
+        "digits_sgd": count or None,
+        "other": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("kind", "resumed_at", "count"),
+    [
+        (LossKind.PREEMPTED, NIGHT, 1),
+        (LossKind.NODE_LOST, NIGHT, 1),
+        (LossKind.PREEMPTED, None, 0),
+        (LossKind.UNFIT, NIGHT, 0),
+    ],
+)
+def test_a_recovery_is_counted_as_a_run_writes_it(kind: LossKind, resumed_at: float | None, count: int) -> None:
+    one = Recovery(
+        number=1,
+        lost=Lost(kind=kind, why="terminated"),
+        place="aws/us-east-1",
+        instance_type="g6.xlarge",
+        spot=True,
+        lost_at=NIGHT,
+        ran_seconds=60.0,
+        resumed_at=resumed_at,
+    )
+    written = replace(SUCCEEDED, machines=replace(SUCCEEDED.machines, recoveries=(one,)))
+    assert leg_file.of_summary(to_json(written)).machines.recoveries == count
 
 
 def test_repeated_runs_of_one_key_are_one_row() -> None:
