@@ -73,13 +73,17 @@ def of(
     """Return the queue of Python's own values. Raises RequestError with all mistakes.
 
     `overrides`: inputs that win over those of each job; `defaults`: inputs that count where a job has none.
+    `max_parallel` and `budget` win over those of the document.
     """
+    limits = {"max_parallel": max_parallel, "budget": budget}
+    if own := {name: value for name, value in limits.items() if value is not None}:
+        document = {**(document if isinstance(document, Mapping) else {"jobs": document}), **own}
     queued, mistakes = queue_file.read(document, overrides=overrides)
     if queued is None:
         raise RequestError(mistakes)
     common = by_own_name(defaults or {}, RUN_OPTIONS)
     jobs = tuple(replace(job, request={**common, **job.request}) for job in queued.jobs)
-    return replace(queued, jobs=jobs, max_parallel=max_parallel or queued.max_parallel, budget=budget or queued.budget)
+    return replace(queued, jobs=jobs)
 
 
 def refuse_committed_record(outputs: Path, *, folder: Path) -> None:
@@ -103,7 +107,7 @@ def run(queued: Queue, caller: QueueCaller) -> Mapping[str, JobRecord]:
 
 def run_planned(queued: Queue, plans: Mapping[str, RunPlan], caller: QueueCaller) -> Mapping[str, JobRecord]:
     """Run a queue whose plans are made. Raises CvlError before any job starts."""
-    refuse_committed_record(caller.outputs, folder=caller.folder)
+    refuse_committed_record(caller.outputs, folder=Path.cwd())
     _require_scripts(plans)
     catalogue = prices(caller.environ)
     quotes = {name: planning.quote(plan, catalogue).max_usd for name, plan in plans.items()}
