@@ -15,7 +15,7 @@ import pytest
 
 from cvl_ci.commands.plan.build_run import prepare
 from cvl_ci.commands.queue.manifest import QueueManifest
-from cvl_ci.errors import CredentialsError, NotProvedGone, RequestError
+from cvl_ci.errors import BudgetError, CredentialsError, NotProvedGone, RequestError
 from cvl_ci.model.node_end import NodeEnd
 from cvl_ci.model.outcome import Ending
 from cvl_ci.model.plan import RunPlan
@@ -363,6 +363,12 @@ def test_a_limit_that_cannot_be_meant_is_no_missing_limit(
 ) -> None:
     with pytest.raises(RequestError, match=next(iter(limit))):
         runner.queue([{"command": "true"}], **limit)
+    assert seen.plans == []
+
+
+def test_a_job_that_max_cost_cannot_pay_is_named(runner: SkyPilotRunner, seen: Seen) -> None:
+    with pytest.raises(BudgetError, match="job dear: max_cost"):
+        runner.queue([{"command": "true"}, {"id": "dear", "command": "true", "gpu": "A100:8", "max_cost": 0.01}])
     assert seen.plans == []
 
 
