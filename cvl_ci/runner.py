@@ -26,6 +26,7 @@ from cvl_ci.local.awaiting import awaited
 from cvl_ci.local.console.callback_reporter import CallbackReporter
 from cvl_ci.local.git.checkout import open_checkout
 from cvl_ci.local.interruption import Interruption, RunsUnderWay
+from cvl_ci.local.script_folder import SCRIPT_GPU, script_of
 from cvl_ci.model.location import Location
 from cvl_ci.model.offer import Quote
 from cvl_ci.model.outcome import Ending
@@ -48,9 +49,6 @@ if TYPE_CHECKING:
     from cvl_ci.commands.status import Overview
 
 Hear = Callable[[str], None]
-
-SCRIPT_GPU = "A100:1"
-"""The GPU of a script without one, as in the earlier runner. An example.yaml needs no such guess."""
 
 
 class SkyPilotRunner:
@@ -134,10 +132,12 @@ class SkyPilotRunner:
     ) -> RunResult:
         """Run an example by path or name, with one of its presets. `args` go to the preset's script.
 
-        `script`: run `python SCRIPT ARGS` in the folder instead of a preset.
+        `script`: run `python SCRIPT ARGS` in the folder instead of a preset. Without an example.yaml, it is train.py.
         """
         if script is None and preset is not None and preset.endswith(".py"):
             preset, script = None, preset
+        if script is None and preset is None:
+            script = script_of(self._checkout / example_dir)
         if script is not None and preset is not None:
             raise RequestError([InputProblem(field="script", value=script, problem="goes without a preset")])
         if script is None:
@@ -212,13 +212,13 @@ class SkyPilotRunner:
         return estimate.plan, estimate.quote
 
     def upload_models(
-        self, repo_id: str, *, storage: str, files: Sequence[str] = (), revision: str | None = None
+        self, repo_id: str, *, storage: str, files: str | Sequence[str] = (), revision: str | None = None
     ) -> UploadedModel:
         """Store a model of the Hugging Face hub, or a folder, in a bucket. A second call moves no byte.
 
         `storage`: `s3://bucket/prefix`. `files`: globs; default: all. The token is HF_TOKEN of the environment.
         """
-        keywords = {"repo_id": repo_id, "storage": storage, "revision": revision, "model_files": list(files)}
+        keywords = {"repo_id": repo_id, "storage": storage, "revision": revision, "model_files": files}
         masks = self._pool.masks()
         tell = self._reporter(masks).notice
         caller = models.ModelsCaller(folder=self._checkout, environ=self._environment, say=tell, tell=tell)

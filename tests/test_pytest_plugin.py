@@ -92,7 +92,7 @@ from cvl_ci.result.run_result import RunResult
 from tests.result.outcomes import GONE, SUCCEEDED
 
 # A project on a machine may install cvl-ci, whose plugin pytest then loads there too.
-MACHINE = {"ELSEWHERE": "1", "CVL_CI_LEASE": "cvl-3f9a1c", "PYTEST_PLUGINS": "cvl_ci.pytest"}
+MACHINE = {"ELSEWHERE": "1", "CVL_CI_LEASE": "cvl-3f9a1c", "PYTEST_PLUGINS": os.environ["PLUGINS_THERE"]}
 NO_FILES = replace(SUCCEEDED.files, fetched=(), directory="")
 
 class Local(cvl_ci.runner.SkyPilotRunner):
@@ -118,10 +118,16 @@ cvl_ci.runner.SkyPilotRunner = Local
 ROOT = Path(__file__).parents[1]
 
 
-def run(folder: Path, *words: str, tests: str = TESTS) -> subprocess.CompletedProcess[str]:
+def run(
+    folder: Path,
+    *words: str,
+    tests: str = TESTS,
+    ini: str = "addopts = --strict-markers",
+    plugins_there: str = "cvl_ci.pytest",
+) -> subprocess.CompletedProcess[str]:
     (folder / "test_gpu.py").write_text(tests)
     (folder / "conftest.py").write_text(CONFTEST)
-    (folder / "pytest.ini").write_text("[pytest]\naddopts = --strict-markers\n")
+    (folder / "pytest.ini").write_text(f"[pytest]\n{ini}\n")
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     program = [sys.executable, "-m", "pytest", "-p", "cvl_ci.pytest", "-rs", "-p", "no:cacheprovider", *words]
     env = {
@@ -130,6 +136,7 @@ def run(folder: Path, *words: str, tests: str = TESTS) -> subprocess.CompletedPr
         "PATH": path,
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
         "HF_TOKEN": TOKEN,
+        "PLUGINS_THERE": plugins_there,
     }
     return subprocess.run(program, cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=110)
 
@@ -142,6 +149,19 @@ def test_with_the_option_each_test_ends_as_it_ended_there(tmp_path: Path) -> Non
     assert "printed there" not in out, "that of a test that passed is not"
     assert "no such GPU" in out
     assert "never_started: no capacity" in out
+
+
+@pytest.mark.parametrize("ini", ["filterwarnings = error", "strict_markers = true"])
+def test_a_machine_without_the_plugin_knows_no_marker_and_runs_the_test(tmp_path: Path, ini: str) -> None:
+    out = run(tmp_path, "--cvl-gpu", "-k", "passes", ini=ini, plugins_there="").stdout
+    assert "1 passed" in out
+
+
+def test_the_plugin_has_one_name_by_itself_and_by_p() -> None:
+    """pytest refuses a module that it knows by another name."""
+    lines = (ROOT / "pyproject.toml").read_text(encoding="utf-8").splitlines()
+    (entry,) = lines[lines.index("[project.entry-points.pytest11]") + 1 :][1:2]
+    assert entry == '"cvl_ci.pytest" = "cvl_ci.pytest"'
 
 
 def test_a_machine_that_may_still_run_hides_behind_no_end_of_the_test(tmp_path: Path) -> None:

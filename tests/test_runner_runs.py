@@ -15,7 +15,7 @@ import pytest
 
 from cvl_ci.commands.plan.build_run import prepare
 from cvl_ci.commands.queue.manifest import QueueManifest
-from cvl_ci.errors import CredentialsError, NotProvedGone, RequestError
+from cvl_ci.errors import BudgetError, CredentialsError, NotProvedGone, RequestError
 from cvl_ci.model.node_end import NodeEnd
 from cvl_ci.model.outcome import Ending
 from cvl_ci.model.plan import RunPlan
@@ -28,6 +28,7 @@ from cvl_ci.result.run_result import RunResult
 from cvl_ci.runner import SkyPilotRunner
 from cvl_ci.wiring import directories
 from tests.support.fake_library import Seen, checkout, on_fakes
+from tests.support.git import git
 
 PATIENCE = 60.0
 """Seconds after which a test gives up. Each wait is for an event."""
@@ -95,6 +96,17 @@ def test_a_script_of_a_folder_runs_as_in_the_earlier_runner(runner: SkyPilotRunn
     assert dict(second.machines.needs.accelerators) == {"L4": 1}
     with pytest.raises(RequestError, match="goes without a preset"):
         runner.run_example(".", "train", script="train.py")
+    assert runner.run_example(".") == 0, "the earlier runner's default"
+    assert seen.plans[-1].work.run_commands == ("python train.py",)
+
+
+def test_a_path_stands_for_its_text_everywhere(runner: SkyPilotRunner, seen: Seen, tmp_path: Path) -> None:
+    folder = tmp_path / "work"
+    assert asyncio.run(runner.arun("true", workdir=folder)) == 0
+    assert runner.estimate("true", workdir=folder).max_usd
+    assert runner.queue([{"command": "true", "workdir": folder}]) == 0
+    assert runner.run("true", file_mounts={"/data": folder / "train.py"}) == 0
+    assert seen.plans[-1].work.task_extra["file_mounts"] == {"/data": f"{folder}/train.py"}
 
 
 def test_sys_exit_takes_the_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -343,6 +355,42 @@ def test_every_mistake_of_every_job_comes_before_the_first_start(runner: SkyPilo
         runner.queue([{"command": "true", "gpu": "L44:1"}, {"id": "b", "command": "true", "num_nodes": 0}])
     assert {mistake.field for mistake in raised.value.mistakes} == {"job 0: gpu", "job b: num_nodes"}
     assert seen.plans == []
+
+
+@pytest.mark.parametrize("limit", [{"budget": 0}, {"budget": -1}, {"budget": "3"}, {"max_parallel": -1}])
+def test_a_limit_that_cannot_be_meant_is_no_missing_limit(
+    runner: SkyPilotRunner, seen: Seen, limit: dict[str, Any]
+) -> None:
+    with pytest.raises(RequestError, match=next(iter(limit))):
+        runner.queue([{"command": "true"}], **limit)
+    assert seen.plans == []
+
+
+def test_a_job_that_max_cost_cannot_pay_is_named(runner: SkyPilotRunner, seen: Seen) -> None:
+    with pytest.raises(BudgetError, match="job dear: max_cost"):
+        runner.queue([{"command": "true"}, {"id": "dear", "command": "true", "gpu": "A100:8", "max_cost": 0.01}])
+    assert seen.plans == []
+
+
+def test_a_queue_takes_tuples_too(runner: SkyPilotRunner, seen: Seen) -> None:
+    jobs = ({"command": "true"}, {"command": "true"}, {"command": "true", "needs": (0, 1)})
+    assert runner.queue(jobs, max_parallel=1, budget=9) == 0
+    assert len(seen.plans) == 3
+
+
+def test_a_committed_record_is_refused_in_any_folder(
+    tmp_path: Path, seen: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder of the outputs is relative to the program's own, and not to the checkout."""
+    folder = checkout(tmp_path / "work")
+    monkeypatch.chdir(tmp_path)
+    runner = SkyPilotRunner(checkout="work", outputs="work/outputs", cloud="aws")
+    assert runner.queue([{"command": "true"}]) == 0
+    git(folder, "init", "-q")
+    git(folder, "add", "--force", "outputs")
+    git(folder, "commit", "-qm", "forged")
+    with pytest.raises(RequestError, match="is in git"):
+        runner.queue([{"command": "true"}])
 
 
 def test_a_failed_job_gives_the_queue_its_exit_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

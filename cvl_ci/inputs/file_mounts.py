@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 
 from cvl_ci.inputs.parsers import Wrong
 
@@ -13,7 +14,7 @@ def read(value: object) -> dict[str, object]:
     Text has one `REMOTE=LOCAL` a line.
     """
     if isinstance(value, Mapping):
-        pairs = [(str(remote), source) for remote, source in value.items()]
+        pairs = [(str(remote), _source(source)) for remote, source in value.items()]
     elif isinstance(value, str):
         pairs = [_pair(line) for line in value.splitlines() if line.strip()]
     elif isinstance(value, Sequence):
@@ -24,6 +25,10 @@ def read(value: object) -> dict[str, object]:
         if not remote.strip() or not (isinstance(source, Mapping) or (isinstance(source, str) and source.strip())):
             raise Wrong("has an empty path", display=f"{remote}={source}")
     return dict(pairs)
+
+
+def _source(value: object) -> object:
+    return str(value) if isinstance(value, PurePath) else value
 
 
 def _pair(entry: str) -> tuple[str, str]:

@@ -7,6 +7,7 @@ import math
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import PurePath
 
 from cvl_ci.inputs.patterns import MOST_PATTERNS, TooMany, patterns
 from cvl_ci.inputs.suggest import similar
@@ -53,6 +54,8 @@ SHORTEST_IDLE_SECONDS = 30.0
 
 
 def text(value: object) -> str:
+    if isinstance(value, PurePath):
+        value = str(value)
     if not isinstance(value, str):
         raise Wrong("is not text")
     if any(ord(letter) < 32 for letter in value):

@@ -22,7 +22,7 @@ def read(document: object, *, overrides: Mapping[str, object] | None = None) -> 
 
     `overrides`: inputs of each job that win over its own, such as the options of a command line.
     """
-    if isinstance(document, list):
+    if isinstance(document, (list, tuple)):
         document = {"jobs": document}
     reader = _Reader()
     if not isinstance(document, Mapping):
@@ -32,7 +32,7 @@ def read(document: object, *, overrides: Mapping[str, object] | None = None) -> 
     defaults = reader.mapping("defaults", document.get("defaults"))
     reader.unknown_keys("defaults.", defaults, queue_schema.RUN_KEYS)
     entries = document.get("jobs")
-    if not isinstance(entries, list) or not entries:
+    if not isinstance(entries, (list, tuple)) or not entries:
         reader.refuse("jobs", "" if entries is None else entries, "is not a list of at least one job")
         return None, reader.mistakes
     if len(entries) > queue_schema.MOST_JOBS:
@@ -103,7 +103,7 @@ class _Reader:
         name = entry.get("id")
         if name is None:
             return str(number)
-        if not isinstance(name, str) or not re.match(queue_schema.ID, name):
+        if not isinstance(name, str) or not re.fullmatch(queue_schema.ID, name):
             self.refuse(f"jobs[{number}].id", name, "is not an id: letters, digits, `_`, `.` and `-`")
             return str(number)
         return name
@@ -145,9 +145,9 @@ class _Reader:
         )
 
     def _references(self, field: str, value: object, ids: Sequence[str]) -> tuple[str, ...]:
-        """Return the ids that ids or numbers name. A text of digits is an id first, and a number of a job then."""
+        """Return the ids that ids or numbers name."""
         names = []
-        for reference in value if isinstance(value, list) else [] if value is None else [value]:
+        for reference in value if isinstance(value, (list, tuple)) else [] if value is None else [value]:
             if isinstance(reference, str) and reference in ids:
                 names.append(reference)
             elif isinstance(reference, int) and not isinstance(reference, bool) and 0 <= reference < len(ids):
@@ -194,7 +194,7 @@ class _Reader:
     def _machine(self, field: str, value: object) -> str | None:
         if value is None or value == queue_schema.OWN_MACHINE:
             return None
-        if isinstance(value, str) and re.match(queue_schema.ID, value):
+        if isinstance(value, str) and re.fullmatch(queue_schema.ID, value):
             return value
         self.refuse(field, value, "is neither `own` nor a key: letters, digits, `_`, `.` and `-`")
         return None

@@ -72,7 +72,8 @@ def exit_code(jobs: Mapping[str, JobRecord], *, fails_on_infrastructure: bool) -
         return failed[0].exit_code or 1
     if any(record.state is JobState.SKIPPED and record.exit_code for record in records):
         return BudgetError.exit_code
-    lost = [record for record in records if record.state is JobState.NOT_RUN]
-    if lost and all(record.state in {JobState.NOT_RUN, JobState.SKIPPED} for record in records):
+    # A job that was idle with `on_idle: neutral` is not a loss: its code is 0.
+    lost = [record for record in records if record.state is JobState.NOT_RUN and record.exit_code != 0]
+    if lost and all(record in lost or record.state is JobState.SKIPPED for record in records):
         return NOTHING_RAN
     return (lost[0].exit_code or CvlError.exit_code) if lost and fails_on_infrastructure else 0

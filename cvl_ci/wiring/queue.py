@@ -19,7 +19,7 @@ from cvl_ci.commands.queue import machines, run_queue
 from cvl_ci.commands.queue.manifest import FILE_NAME, QueueManifest
 from cvl_ci.commands.queue.queue_ports import QueuePorts
 from cvl_ci.commands.run.steps import refuse_unseen
-from cvl_ci.errors import CvlError, InputProblem, RequestError
+from cvl_ci.errors import BudgetError, CvlError, InputProblem, RequestError
 from cvl_ci.inputs.option import by_own_name
 from cvl_ci.inputs.reader import from_keywords
 from cvl_ci.inputs.table import RUN_OPTIONS
@@ -35,6 +35,7 @@ from cvl_ci.wiring.queue_runs import JobThreads, QueueCaller
 if TYPE_CHECKING:
     from cvl_ci.model.plan import RunPlan
     from cvl_ci.model.queue import JobRecord, Queue
+    from cvl_ci.ports import Prices
 
 
 def read(path: Path, *, overrides: Mapping[str, object]) -> Queue:
@@ -73,13 +74,17 @@ def of(
     """Return the queue of Python's own values. Raises RequestError with all mistakes.
 
     `overrides`: inputs that win over those of each job; `defaults`: inputs that count where a job has none.
+    `max_parallel` and `budget` win over those of the document.
     """
+    limits = {"max_parallel": max_parallel, "budget": budget}
+    if own := {name: value for name, value in limits.items() if value is not None}:
+        document = {**(document if isinstance(document, Mapping) else {"jobs": document}), **own}
     queued, mistakes = queue_file.read(document, overrides=overrides)
     if queued is None:
         raise RequestError(mistakes)
     common = by_own_name(defaults or {}, RUN_OPTIONS)
     jobs = tuple(replace(job, request={**common, **job.request}) for job in queued.jobs)
-    return replace(queued, jobs=jobs, max_parallel=max_parallel or queued.max_parallel, budget=budget or queued.budget)
+    return replace(queued, jobs=jobs)
 
 
 def refuse_committed_record(outputs: Path, *, folder: Path) -> None:
@@ -103,10 +108,10 @@ def run(queued: Queue, caller: QueueCaller) -> Mapping[str, JobRecord]:
 
 def run_planned(queued: Queue, plans: Mapping[str, RunPlan], caller: QueueCaller) -> Mapping[str, JobRecord]:
     """Run a queue whose plans are made. Raises CvlError before any job starts."""
-    refuse_committed_record(caller.outputs, folder=caller.folder)
+    refuse_committed_record(caller.outputs, folder=Path.cwd())
     _require_scripts(plans)
     catalogue = prices(caller.environ)
-    quotes = {name: planning.quote(plan, catalogue).max_usd for name, plan in plans.items()}
+    quotes = {name: _most_usd(name, plan, catalogue) for name, plan in plans.items()}
     queued = _within_month(queued, plans, caller)
     _require_prices(queued, quotes)
     for plan in plans.values():
@@ -161,6 +166,14 @@ def secrets_again(queued: Queue, folder: Path, environ: Mapping[str, str]) -> li
             plan = prepare(inputs, checkout=checkout, prices=prices(environ), through_server=through_server)
             secrets += secrets_of(plan.variables)
     return secrets
+
+
+def _most_usd(job: str, plan: RunPlan, catalogue: Prices) -> float | None:
+    """Return the most that a job can cost. Raises BudgetError with its name."""
+    try:
+        return planning.quote(plan, catalogue).max_usd
+    except BudgetError as error:
+        raise BudgetError(f"job {job}: {error.what}", money=error.money, next_step=error.next_step) from None
 
 
 def _require_scripts(plans: Mapping[str, RunPlan]) -> None:

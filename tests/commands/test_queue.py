@@ -135,6 +135,8 @@ def test_a_neutral_idle_job_is_not_red_and_its_dependents_do_not_run(
     end = Outcome(ending=Ending.IDLE, reason="", exit_code=exit_code, work=WorkIdentity(title="t"), machines=machines)
     record, cause = record_of_end(end, JobRecord(state=JobState.RUNNING), folder=tmp_path)
     assert (record.state, cause) == (state, None)
+    for fails in (False, True):
+        assert int(QueueResult({"a": record}, fails_on_infrastructure=fails)) == exit_code
 
 
 @pytest.mark.parametrize("end", [RuntimeError("a mistake"), NotProvedGone("no answer")])
@@ -195,6 +197,19 @@ def test_what_the_queue_tells_comes_in_order(tmp_path: Path) -> None:
     run(queue({"id": "a"}, {"id": "b", "needs": "a"}), FakeRuns(tmp_path), heard=heard)
     running = JobState.RUNNING
     assert heard.states == [("a", running), ("a", GOOD), ("b", running), ("b", GOOD)]
+
+
+def test_jobs_without_a_run_are_told_too(tmp_path: Path) -> None:
+    heard = Heard()
+    jobs = ({"id": "a"}, {"id": "b", "needs": "a"}, {"id": "dear"})
+    runs = FakeRuns(tmp_path, script={"a": [Ending.FAILED]})
+    run(queue(*jobs, budget=1.0), runs, prices={"a": 0.5, "dear": 9.0}, heard=heard)
+    assert Counter(heard.states) == {
+        ("a", JobState.RUNNING): 1,
+        ("a", FAILED): 1,
+        ("b", SKIPPED): 1,
+        ("dear", SKIPPED): 1,
+    }
 
 
 # ---- again --------------------------------------------------------------------------------------------------------

@@ -41,6 +41,9 @@ LINES = {
     "cvl-ci completion z": {"zsh"},
     "cvl-ci schema exa": {"example.yaml"},
     "cvl-ci run --command x --max-runtime ": set(),
+    "cvl-ci run --checkpoint-to r": {"runner"},
+    "cvl-ci queue models/tiny/ex": {"models/tiny/example.yaml"},
+    "cvl-ci queue F": set(),
 }
 
 

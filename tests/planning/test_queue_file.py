@@ -101,6 +101,11 @@ def test_each_mistake_is_named(field: str, document: object, problem: str) -> No
     assert problem in wrong(document)[field].problem
 
 
+def test_an_id_is_one_line() -> None:
+    """The folder of a job has its name."""
+    assert set(wrong({"jobs": [{"id": "a\n", "machine": "b\n"}]})) == {"jobs[0].id", "jobs[0].machine"}
+
+
 def test_a_near_word_is_named() -> None:
     assert wrong({"jobs": [{"id": "a", "needs": ["trian"]}, {"id": "train"}]})["jobs[0].needs"].near == ("train",)
 

@@ -294,7 +294,7 @@ class QueueRun:
         self.ports.changed(name, replace(record, is_gone=record.is_gone or is_in_use))
 
     def _record(self) -> None:
-        """Write all states. A job that has not begun keeps the entry of an earlier queue."""
+        """Write all states, and tell the skipped jobs. A job that has not begun keeps the entry of an earlier queue."""
         now = self.schedule.records
         states = {name: one for name, one in now.items() if one.state is not JobState.WAITING or one.attempts}
         total = {
@@ -304,6 +304,8 @@ class QueueRun:
             for name, one in states.items()
         }
         self.ports.manifest.write({**self.earlier, **total})
+        while self.schedule.without_run:
+            self._tell(self.schedule.without_run.pop(0))
 
     def _is_finished(self, earlier: JobRecord, digest: str) -> bool:
         if earlier.state is not JobState.SUCCEEDED or earlier.fingerprint != digest:

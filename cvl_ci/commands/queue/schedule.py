@@ -21,6 +21,8 @@ class Schedule:
         self._machines: dict[str, float] = {}
         """The shared machines that exist, with the dollars that each may cost."""
         self._settled: set[tuple[str, int]] = set()
+        self.without_run: list[str] = []
+        """The jobs that were skipped or cancelled before they began. The caller takes out those that it tells."""
 
     @property
     def records(self) -> Mapping[str, JobRecord]:
@@ -122,7 +124,11 @@ class Schedule:
         """End all that waits. Jobs under way end by themselves."""
         for name, record in self._records.items():
             if record.state is JobState.WAITING:
-                self._records[name] = replace(record, state=JobState.CANCELLED, reason="the queue was cancelled")
+                self._end_without_run(name, JobState.CANCELLED, "the queue was cancelled")
+
+    def _end_without_run(self, name: str, state: JobState, reason: str) -> None:
+        self._records[name] = replace(self._records[name], state=state, reason=reason)
+        self.without_run.append(name)
 
     def _is_ready(self, job: QueueJob) -> bool:
         states = {self._records[name].state for name in job.needs}
@@ -140,9 +146,8 @@ class Schedule:
         if not self.running and not may_change:
             rest = dollars(max(0.0, budget - self.cost - reserved))
             reason = f"it may cost {dollars(price)}, and the budget has {rest} left"
-            self._records[job.id] = replace(
-                self._records[job.id], state=JobState.SKIPPED, reason=reason, exit_code=BudgetError.exit_code
-            )
+            self._end_without_run(job.id, JobState.SKIPPED, reason)
+            self._records[job.id] = replace(self._records[job.id], exit_code=BudgetError.exit_code)
         return False
 
     def _reservation(self, job: QueueJob) -> float:
@@ -165,9 +170,7 @@ class Schedule:
                 bad = [name for name in job.needs if self._records[name].state in OVER - GOOD]
                 if bad:
                     reason = ", ".join(f"{name} {_ending(self._records[name].state)}" for name in bad)
-                    self._records[job.id] = replace(
-                        self._records[job.id], state=JobState.SKIPPED, reason=f"it needs {reason}"
-                    )
+                    self._end_without_run(job.id, JobState.SKIPPED, f"it needs {reason}")
                     has_changed = True
 
 

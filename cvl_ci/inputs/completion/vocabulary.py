@@ -26,6 +26,7 @@ _SOURCES = {
     "CLOUD": "clouds", "CLOUDS": "clouds", "GPU": "gpus", "GPUS": "gpus", "REGION": "regions",
     "RUNNER": "|".join(RUNNERS), "PHASE": "|".join(PHASES), "KILL": "|".join(KILLS),
     "EXAMPLE": EXAMPLES, "NAME": LEASES, "REF": REFS, "BRANCH": REFS,
+    "FILE|PRESET": FILES, "S3|runner": "s3://|runner",
     "FILE": FILES, "PATHS": FILES, "GLOB": FILES, "DIR": FOLDERS, "FOLDER": FOLDERS,
 }  # fmt: skip
 """By the name of the value in the help."""
@@ -129,7 +130,7 @@ def _metavar(action: argparse.Action) -> str:
 
 
 def _of_metavar(metavar: str) -> str:
-    return metavar if "|" in metavar else _SOURCES.get(metavar.removesuffix("..."), "")
+    return _SOURCES.get(metavar.removesuffix("..."), metavar if "|" in metavar else "")
 
 
 def _short(text: str) -> str:
