@@ -15,6 +15,8 @@ from cvl_ci.planning import graph, queue_schema
 
 Result = tuple[Queue | None, list[InputProblem]]
 _WORK = ("example", "command", "task")
+FILE_ENDS = (".json", ".log")
+"""No id ends so: the folder of a job has its id as its name, next to the queue's record and the logs of the jobs."""
 
 
 def read(document: object, *, overrides: Mapping[str, object] | None = None) -> Result:
@@ -102,6 +104,9 @@ class _Reader:
             return str(number)
         name = entry.get("id")
         if name is None:
+            return str(number)
+        if isinstance(name, str) and name.endswith(FILE_ENDS):
+            self.refuse(f"jobs[{number}].id", name, "ends like a file of the queue, such as its record queue.json")
             return str(number)
         if not isinstance(name, str) or not re.fullmatch(queue_schema.ID, name):
             self.refuse(f"jobs[{number}].id", name, "is not an id: letters, digits, `_`, `.` and `-`")

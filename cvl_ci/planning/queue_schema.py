@@ -14,7 +14,7 @@ Schema = Mapping[str, Any]
 
 NAME = "queue"
 """The word by which `cvl-ci schema` knows it: a queue file may have any name."""
-ID = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"
+ID = r"^(?!.*\.(?:json|log)$)[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"
 MOST_JOBS = 500
 MOST_RETRIES = 10
 LONGEST_LEG = 300

@@ -76,6 +76,8 @@ WRONG: list[tuple[str, object, str]] = [
     ("jobz", {"jobz": [], "jobs": [{"command": "x"}]}, "not a key"),
     ("jobs[0]", {"jobs": ["x"]}, "not a mapping"),
     ("jobs[0].id", {"jobs": [{"id": "a b", "command": "x"}]}, "not an id"),
+    ("jobs[0].id", {"jobs": [{"id": "queue.json", "command": "x"}]}, "a file of the queue"),
+    ("jobs[1].id", {"jobs": [{"id": "a", "command": "x"}, {"id": "a.log", "command": "x"}]}, "a file of the queue"),
     ("jobs[1].id", {"jobs": [{"id": "a"}, {"id": "a"}]}, "another job"),
     ("jobs[0].comand", {"jobs": [{"comand": "x"}]}, "not a key"),
     ("jobs[0].needs", {"jobs": [{"id": "a", "needs": ["trian"]}, {"id": "train"}]}, "not a job"),

@@ -95,6 +95,8 @@ class Report:
         return sum(leg.cost.billed and leg.cost.usd is None and bool(leg.machines.region) for leg in legs)
 
     def is_red(self, row: Row) -> bool:
+        if row.failures.worst is Failure.IDLE_NEUTRAL:
+            return False  # the run said so too
         if row.failures.worst is not None:
             return row.failures.worst not in INFRASTRUCTURE or self.policy.fail_on_infrastructure
         return self.policy.fail_on_regression and bool(row.comparison.worse)
@@ -121,7 +123,7 @@ class Report:
         """
         only_dropped = bool(self.dropped) and self.expected is not None and not self.expected.legs and not self.rows
         return (
-            all(row.failures.worst in INFRASTRUCTURE for row in self.rows)
+            all(row.failures.worst in INFRASTRUCTURE - {Failure.IDLE_NEUTRAL} for row in self.rows)
             and not self.nothing_to_do
             and not only_dropped
         )

@@ -9,6 +9,7 @@ from cvl_ci.result.benchmark.comparison import Comparison, change_of
 from cvl_ci.result.benchmark.direction import Direction
 from cvl_ci.result.benchmark.noise import Verdict
 from cvl_ci.result.benchmark.readings import finite
+from cvl_ci.result.matrix.failures import Failure
 from cvl_ci.result.matrix.report import Report
 from cvl_ci.result.matrix.row import Row
 from cvl_ci.result.units import dollars, duration, number
@@ -36,7 +37,8 @@ def headline(report: Report) -> str:
         return f"No leg had to run: {report.nothing_to_do}"
     count = len(report.rows)
     legs = f"{count} {'leg' if count == 1 else 'legs'}"
-    neutral = sum(row.failures.worst is not None for row in report.rows if not report.is_red(row))
+    idle = sum(row.failures.worst is Failure.IDLE_NEUTRAL for row in report.rows)
+    neutral = sum(row.failures.worst is not None for row in report.rows if not report.is_red(row)) - idle
     worse = sum(bool(row.comparison.worse) for row in report.rows)
     verdicts = [row.comparison.verdict for row in report.rows if row.failures.worst is None]
     calm = legs if report.exit_code else f"{legs}, none red"
@@ -46,6 +48,7 @@ def headline(report: Report) -> str:
         f"{worse} got worse" if worse else "",
         *(f"{verdicts.count(one)} {name}" for one, name in _NOT_FINE.items() if one in verdicts),
         f"{neutral} could not run" if neutral else "",
+        f"{idle} left their GPUs alone" if idle > 1 else "1 left its GPUs alone" if idle else "",
         f"{len(report.kept_legs)} with a kept machine" if report.kept_legs else "",
         f"{len(report.missing)} left no summary" if report.missing else "",
         f"{len(report.outdated)} left no summary in this attempt" if report.outdated else "",

@@ -122,6 +122,14 @@ def test_every_kind_of_failure_is_told_apart(kind: Failure) -> None:
     assert failure(leg(**CLASSES[kind])) is kind
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_neutral_idle_leg_is_neither_red_nor_lost(fails: bool) -> None:
+    """The run itself ended with 0."""
+    found = reported([leg(**CLASSES[Failure.IDLE_NEUTRAL])], policy=ReportPolicy(fail_on_infrastructure=fails))
+    assert (found.exit_code, found.red) == (0, ())
+    assert words.headline(found) == "Nothing was measured: 1 leg, none red, 1 left its GPUs alone"
+
+
 def test_a_budget_that_a_dearer_place_used_up_is_infrastructure_also_in_the_history() -> None:
     dearer = leg(**CLASSES[Failure.DEARER])
     assert Failure.DEARER in INFRASTRUCTURE
