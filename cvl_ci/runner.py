@@ -171,7 +171,7 @@ class SkyPilotRunner:
 
         `token`: the callers' password; default: a new one. The machine ends at `ttl`, or by `down(deployment.name)`.
         """
-        service = deploying.read_request(inputs, token=token, folder=self._checkout, environ=self._environment)
+        service = deploying.read_request(inputs, token=token, folder=self._checkout)
         words = {"example": str(example), "preset": preset, "cloud": "aws", **self._inputs, **service.run_inputs}
         return Deployment(result=self._run(words, stream_logs=False, service=service), token=service.token)
 

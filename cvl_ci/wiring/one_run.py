@@ -13,7 +13,7 @@ from cvl_ci.local.http_services import HttpServices
 from cvl_ci.local.staging import LocalStaging
 from cvl_ci.model.outcome import Phase
 from cvl_ci.wiring.access import require_credentials
-from cvl_ci.wiring.clouds import OpenClouds, prices
+from cvl_ci.wiring.clouds import OpenClouds, of_plan, prices
 from cvl_ci.wiring.directories import key_locks, open_records
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def _ports(plan: RunPlan, *, environ: Mapping[str, str], reporter: RunReporter, 
 
     require_credentials(environ, [location.cloud for location in plan.machines.locations])
     return RunPorts(
-        clouds=OpenClouds(environ, secrets=secrets, is_managed=plan.detach.is_managed),
+        clouds=OpenClouds(environ, **{**of_plan(plan), "secrets": secrets}),
         records=open_records(environ, reporter),
         staging=LocalStaging(),
         reporter=reporter,

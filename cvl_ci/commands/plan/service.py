@@ -16,6 +16,7 @@ from cvl_ci.inputs.reader import Spelling
 from cvl_ci.model.checkpoint_plan import CheckpointPlan
 from cvl_ci.model.location import SANDBOX
 from cvl_ci.model.plan import RunPlan
+from cvl_ci.model.secret import Secret
 from cvl_ci.model.service import READY_SECONDS, TTL_MINUTES, WORLD, ServicePlan, token_digest
 from cvl_ci.planning import answer_schema, safe_yaml
 from cvl_ci.planning import service as services
@@ -56,17 +57,22 @@ def with_service(
     token: str,
     spelling: Spelling = Spelling.FLAG,
     starts: bool = True,
+    through_server: bool = False,
 ) -> RunPlan:
     """Return the plan with its service. Raise RequestError with all mistakes.
 
-    `starts`: the plan will be carried out. A plan that is only shown may have several replicas.
+    `starts`: the plan will be carried out. A plan that is only shown may have several replicas. `through_server`: an
+    API server is given, whose controller starts several replicas.
     """
     mistakes = _impossible(plan, spelling)
     service: ServicePlan | None = None
     try:
         files = _files(plan, checkout)
         service = services.find_service(files, port=inputs.port, path=inputs.ready, requested_replicas=inputs.replicas)
-        mistakes += replicas.refusals(service.replicas, spelling) if starts else []
+        if through_server:
+            mistakes += replicas.mistakes_through_server(plan, inputs, service, spelling)
+        else:
+            mistakes += replicas.refusals(service.replicas, spelling) if starts else []
         mistakes += replicas.mixed(plan, spelling) if service.replicas else []
     except Wrong as wrong:
         name = plan.work.example or plan.title
@@ -89,6 +95,9 @@ def with_service(
     if inputs.ready_timeout is not None:
         probe = replace(probe, initial_delay_seconds=inputs.ready_timeout * 60)
     probe = replace(probe, initial_delay_seconds=min(probe.initial_delay_seconds, _ready_seconds(plan, inputs)))
+    plan, count = replicas.started(plan, service.replicas if through_server else None), service.replicas
+    if count is not None and through_server:
+        service = replace(service, replicas=replace(count, probe_token=Secret(new_token())))
     return replace(
         plan,
         service=replace(
