@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cvl_ci import wiring
-from cvl_ci.cli import deploy_steps
+from cvl_ci.cli import deploy_steps, deploy_update
 from cvl_ci.cli.stopping import Stopping, interruptible
 from cvl_ci.errors import InputProblem, RequestError
 from cvl_ci.inputs import verb_options
@@ -65,6 +65,8 @@ def deploy(
     if not steps.starts:
         console.tell("Nothing was started.")
         return 0
+    if parsed.update_name:
+        return deploy_update.update(parsed, plan, environ, console, owner=owner, token=token)
     terminal = console.terminal()
     outputs = Path("cvl-outputs") / owner.name
     log = outputs / f"{owner.name}.log"

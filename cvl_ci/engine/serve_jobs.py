@@ -96,6 +96,9 @@ class ReplicaLog:
     def __init__(self, machines: ReplicaMachines) -> None:
         self._machines = machines
 
+    def state(self, cluster: str) -> str:
+        return states(self._machines.look(cluster))
+
     def show(self, cluster: str, *, count: int, is_following: bool, line: Callable[[str], None]) -> None:
         if is_following:
             problem = "does not work for several replicas: run it again without --follow for the newest lines"

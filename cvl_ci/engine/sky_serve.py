@@ -25,7 +25,7 @@ from sky.utils.status_lib import ClusterStatus
 from cvl_ci.engine import provision_hooks, quoted_prices, server_records, sky_server
 from cvl_ci.engine.sky_server import warm
 
-__all__ = ["down", "exists", "launch", "look", "recorded", "replica_log", "warm"]
+__all__ = ["down", "exists", "launch", "look", "recorded", "replica_log", "update", "warm"]
 
 Send = Callable[..., None]
 DAYS = 31
@@ -41,23 +41,18 @@ _LABELS = "cvl-ci-"
 
 
 def launch(send: Send, *, task: dict[str, Any], cluster: str, fence: str, deadline: float, **_: Any) -> dict[str, Any]:
-    """Give the server the service, and return once its controller has it. It launches the replicas later.
+    """Give the server the service, and return once its controller has it. It launches the replicas later."""
+    return _given(send, task, cluster, fence, deadline, request=lambda checked: serve_sdk.up(checked, cluster))
 
-    A service of this name that runs gets a next version: its replicas are replaced one after the other.
-    """
-    task_object = provision_hooks.task_of(task)
-    is_update = bool(_services(cluster))  # a server that rejects the token says so here, before any request
-    serve_utils.validate_service_task(task_object, pool=False)
-    sdk.validate(dag_utils.convert_entrypoint_to_dag(task_object))
-    sky_server.stop_at(fence)
-    attempt = sky_server.requested(task_object)
-    send("attempting", attempt=attempt)
-    if is_update:
-        sdk.stream_and_get(serve_sdk.update(task_object, cluster, mode=serve_utils.UpdateMode.ROLLING))
-    else:
-        sdk.stream_and_get(serve_sdk.up(task_object, cluster))
-    sky_server.stop_at(fence)
-    return {**attempt, "job_id": 1, "accelerators": {}, "num_nodes": 1, "deadline": deadline}
+
+def update(send: Send, *, task: dict[str, Any], cluster: str, fence: str, deadline: float, **_: Any) -> dict[str, Any]:
+    """Give a service that runs its next version. The controller replaces the replicas one after the other."""
+    if not _services(cluster):
+        raise exceptions.ClusterDoesNotExist(f"The API server shows no service {cluster}.")
+    rolling = serve_utils.UpdateMode.ROLLING
+    return _given(
+        send, task, cluster, fence, deadline, request=lambda checked: serve_sdk.update(checked, cluster, rolling)
+    )
 
 
 def look(_send: Send, *, cluster: str) -> dict[str, Any]:
@@ -126,6 +121,28 @@ def down(_send: Send, *, cluster: str) -> bool:
     if _is_left_alone(living) and not list(_machines(cluster)):
         sdk.get(serve_sdk.down([cluster], purge=True))  # it only forgets the service: no machine of it is left
     return bool(found)
+
+
+def _given(
+    send: Send,
+    task: dict[str, Any],
+    cluster: str,
+    fence: str,
+    deadline: float,
+    *,
+    request: Callable[[Any], Any],
+) -> dict[str, Any]:
+    """Check the task, record the attempt, and send the request. SkyPilot's own checks come before any request."""
+    task_object = provision_hooks.task_of(task)
+    sdk.get(sdk.status([cluster]))  # a server that rejects the token says so here
+    serve_utils.validate_service_task(task_object, pool=False)
+    sdk.validate(dag_utils.convert_entrypoint_to_dag(task_object))
+    sky_server.stop_at(fence)
+    attempt = sky_server.requested(task_object)
+    send("attempting", attempt=attempt)
+    sdk.stream_and_get(request(task_object))
+    sky_server.stop_at(fence)
+    return {**attempt, "job_id": 1, "accelerators": {}, "num_nodes": 1, "deadline": deadline}
 
 
 def _services(name: str | None) -> list[dict[str, Any]]:

@@ -327,7 +327,8 @@ def main() -> int:
     ready, public_port, server_port, digest, *rest = sys.argv[1:]
     networks, files = (rest[:-3], rest[-2:]) if "--tls" in rest else (rest, [])
     if is_taken(int(server_port)):
-        sys.stdout.write(f"cvl-ci: port {server_port} of this machine is in use, so the server cannot have it\n")
+        why = f"port {server_port} of this machine is in use already, so the server cannot have it"
+        sys.stdout.write(f"cvl-ci: {why}\n")
         return IN_USE
     try:
         tls = encryption(*files) if files else None
