@@ -1,4 +1,4 @@
-"""Services with several replicas by a server's word: one that is not proved gone is left, and silence proves nothing."""
+"""Services of several replicas by a server's word: one that is not proved gone is left, and silence proves nothing."""
 
 from __future__ import annotations
 
