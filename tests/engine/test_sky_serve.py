@@ -1,4 +1,4 @@
-"""The worker's verbs about services of several replicas, on answers of a server in a dict. tests/e2e has the real one."""
+"""The worker's verbs about services of replicas, on answers of a server in a dict. tests/e2e has the real one."""
 
 from __future__ import annotations
 
