@@ -71,8 +71,8 @@ class ReplicaJobs(SkyPilotJobs):
             watch(Line(text=f"cvl-ci: replica {one['id']} is {one['state']}; its last lines:"))
             for text in self._log(lease, one["id"]):
                 watch(Line(text=text))
-                if found := _CODES.search(text):
-                    code = int(found[1])
+                if match := _CODES.search(text):
+                    code = int(match[1])
         if any(one["state"] == "FAILED_PROVISION" for one in replicas):
             raise EngineError(
                 "SkyPilot could not launch a replica. Its last lines are above.",

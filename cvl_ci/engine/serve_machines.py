@@ -58,20 +58,20 @@ class ReplicaMachines(SkyPilotMachines):
 
     def look(self, cluster: str) -> Mapping[str, Any]:
         """Return the service as its controller shows it: its state, its address and its replicas."""
-        answer = self._asked("look", cluster=cluster)
+        answer = self._answer("look", cluster=cluster)
         if not isinstance(answer, dict):
             raise EngineError("The API server's answer about the service was of another kind.")
         return answer
 
     def log_of(self, cluster: str, *, replica: int, count: int) -> list[str]:
         """Return the last lines of a replica's log."""
-        return [str(line) for line in self._asked("replica_log", cluster=cluster, replica=replica, count=count)]
+        return [str(line) for line in self._answer("replica_log", cluster=cluster, replica=replica, count=count)]
 
     def services_on_server(self, cluster: str | None) -> list[Mapping[str, Any]]:
         """Return all that the server has of a lease, or of all leases: services, their machines, requests for one."""
         return self._server_list("exists", cluster)
 
-    def _asked(self, verb: str, **words: Any) -> Any:
+    def _answer(self, verb: str, **words: Any) -> Any:
         try:
             return self._session.worker().call(verb, until=within(LOOK_SECONDS), **words)
         except Expired:

@@ -42,7 +42,7 @@ _LABELS = "cvl-ci-"
 
 def launch(send: Send, *, task: dict[str, Any], cluster: str, fence: str, deadline: float, **_: Any) -> dict[str, Any]:
     """Give the server the service, and return once its controller has it. It launches the replicas later."""
-    return _given(send, task, cluster, fence, deadline, request=lambda checked: serve_sdk.up(checked, cluster))
+    return _launched(send, task, cluster, fence, deadline, request=lambda checked: serve_sdk.up(checked, cluster))
 
 
 def update(send: Send, *, task: dict[str, Any], cluster: str, fence: str, deadline: float, **_: Any) -> dict[str, Any]:
@@ -50,17 +50,17 @@ def update(send: Send, *, task: dict[str, Any], cluster: str, fence: str, deadli
     if not _services(cluster):
         raise exceptions.ClusterDoesNotExist(f"The API server shows no service {cluster}.")
     rolling = serve_utils.UpdateMode.ROLLING
-    return _given(
+    return _launched(
         send, task, cluster, fence, deadline, request=lambda checked: serve_sdk.update(checked, cluster, rolling)
     )
 
 
 def look(_send: Send, *, cluster: str) -> dict[str, Any]:
     """Return the service as its controller shows it. `version`: its newest one. `endpoint`: host and port."""
-    found = _services(cluster)
-    if not found:
+    services = _services(cluster)
+    if not services:
         raise exceptions.ClusterDoesNotExist(f"The API server shows no service {cluster}.")
-    [service] = found
+    [service] = services
     replicas = [
         {"id": int(one["replica_id"]), "state": _word(one["status"]), "version": int(one["version"])}
         for one in service["replica_info"]
@@ -108,10 +108,10 @@ def down(_send: Send, *, cluster: str) -> bool:
     """
     if requests := [one["id"] for one in _requests(cluster) if one["is_certain"]]:
         sdk.get(sdk.api_cancel(requests, silent=True))
-    found = _services(cluster)
-    if found and not _is_left_alone(found):
+    services = _services(cluster)
+    if services and not _is_left_alone(services):
         sdk.get(serve_sdk.down([cluster]))
-    living, end = found, time.monotonic() + DOWN_SECONDS
+    living, end = services, time.monotonic() + DOWN_SECONDS
     while living and not _is_left_alone(living) and time.monotonic() < end:
         time.sleep(DOWN_PAUSE_SECONDS)
         living = _services(cluster)
@@ -120,10 +120,10 @@ def down(_send: Send, *, cluster: str) -> bool:
             sdk.get(sdk.down(machine["id"]))
     if _is_left_alone(living) and not list(_machines(cluster)):
         sdk.get(serve_sdk.down([cluster], purge=True))  # it only forgets the service: no machine of it is left
-    return bool(found)
+    return bool(services)
 
 
-def _given(
+def _launched(
     send: Send,
     task: dict[str, Any],
     cluster: str,

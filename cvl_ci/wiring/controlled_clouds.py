@@ -44,11 +44,11 @@ def opened(
     cloud = makers[kind](environ, endpoint, aws)
     if kind == MANAGED:
         cloud = replace(cloud, results=StoredResults(bucket, environment=environ))
-    others = {location.cloud for location in locations} - {kind}
-    if not others or not any(location.cloud == kind for location in locations):
+    further = {location.cloud for location in locations} - {kind}
+    if not further or not any(location.cloud == kind for location in locations):
         return cloud
     added = {kind: cloud.inventory}
-    added |= {other: makers[other](environ, endpoint, aws).inventory for other in others & makers.keys()}
+    added |= {other: makers[other](environ, endpoint, aws).inventory for other in further & makers.keys()}
     return replace(cloud, inventory=inventory.all_inventories(environ, added=added))
 
 

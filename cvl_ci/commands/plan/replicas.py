@@ -29,6 +29,7 @@ from cvl_ci.model.offer import Offer, Quote
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.model.replicas import CONTROLLER_CPUS, CONTROLLER_DISK_GB, CONTROLLER_MEMORY_GIB, ReplicaPlan
 from cvl_ci.model.resource_request import ResourceRequest, Spot
+from cvl_ci.model.secret import Secret
 from cvl_ci.model.service import ServicePlan
 from cvl_ci.ports import Prices
 from cvl_ci.result.units import dollars, duration
@@ -58,6 +59,17 @@ def refusals(replicas: ReplicaPlan | None, spelling: Spelling) -> list[InputProb
     return [InputProblem(field=spelling.of("replicas"), value=str(replicas), problem=problem)]
 
 
+def mistakes(
+    plan: RunPlan, inputs: DeployInputs, service: ServicePlan, *, spelling: Spelling, starts: bool, through_server: bool
+) -> list[InputProblem]:
+    """Return the mistakes of a request for several replicas. `starts`: the plan will be carried out."""
+    if through_server:
+        wrong = mistakes_through_server(plan, inputs, service, spelling)
+    else:
+        wrong = refusals(service.replicas, spelling) if starts else []
+    return wrong + (mixed(plan, spelling) if service.replicas else [])
+
+
 def mistakes_through_server(
     plan: RunPlan, inputs: DeployInputs, service: ServicePlan, spelling: Spelling
 ) -> list[InputProblem]:
@@ -81,12 +93,14 @@ def mistakes_through_server(
     ]
 
 
-def started(plan: RunPlan, count: ReplicaPlan | None) -> RunPlan:
-    """Return the plan of replicas that start: all their machines count, and its warnings tell the limits."""
+def started(plan: RunPlan, service: ServicePlan, *, probe_token: Secret) -> tuple[RunPlan, ServicePlan]:
+    """Return plan and service of replicas that start: all machines count, and the plan's warnings tell the limits."""
+    count = service.replicas
     if count is None:
-        return plan
+        return plan, service
     machines = replace(plan.machines, num_nodes=count.most)
-    return replace(plan, machines=machines, warnings=(*plan.warnings, NO_PROMISE))
+    plan = replace(plan, machines=machines, warnings=(*plan.warnings, NO_PROMISE))
+    return plan, replace(service, replicas=replace(count, probe_token=probe_token))
 
 
 def mixed(plan: RunPlan, spelling: Spelling) -> list[InputProblem]:

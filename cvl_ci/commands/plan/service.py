@@ -69,11 +69,9 @@ def with_service(
     try:
         files = _files(plan, checkout)
         service = services.find_service(files, port=inputs.port, path=inputs.ready, requested_replicas=inputs.replicas)
-        if through_server:
-            mistakes += replicas.mistakes_through_server(plan, inputs, service, spelling)
-        else:
-            mistakes += replicas.refusals(service.replicas, spelling) if starts else []
-        mistakes += replicas.mixed(plan, spelling) if service.replicas else []
+        mistakes += replicas.mistakes(
+            plan, inputs, service, spelling=spelling, starts=starts, through_server=through_server
+        )
     except Wrong as wrong:
         name = plan.work.example or plan.title
         mistakes.append(InputProblem(field="example", value=name, problem=wrong.problem, near=wrong.near))
@@ -95,9 +93,8 @@ def with_service(
     if inputs.ready_timeout is not None:
         probe = replace(probe, initial_delay_seconds=inputs.ready_timeout * 60)
     probe = replace(probe, initial_delay_seconds=min(probe.initial_delay_seconds, _ready_seconds(plan, inputs)))
-    plan, count = replicas.started(plan, service.replicas if through_server else None), service.replicas
-    if count is not None and through_server:
-        service = replace(service, replicas=replace(count, probe_token=Secret(new_token())))
+    if through_server:
+        plan, service = replicas.started(plan, service, probe_token=Secret(new_token()))
     return replace(
         plan,
         service=replace(
