@@ -42,7 +42,7 @@ _LABELS = "cvl-ci-"
 
 def launch(send: Send, *, task: dict[str, Any], cluster: str, fence: str, deadline: float, **_: Any) -> dict[str, Any]:
     """Give the server the service, and return once its controller has it. It launches the replicas later."""
-    return _launched(send, task, cluster, fence, deadline, request=lambda checked: serve_sdk.up(checked, cluster))
+    return _send_task(send, task, cluster, fence, deadline, request=lambda checked: serve_sdk.up(checked, cluster))
 
 
 def update(send: Send, *, task: dict[str, Any], cluster: str, fence: str, deadline: float, **_: Any) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def update(send: Send, *, task: dict[str, Any], cluster: str, fence: str, deadli
     if not _services(cluster):
         raise exceptions.ClusterDoesNotExist(f"The API server shows no service {cluster}.")
     rolling = serve_utils.UpdateMode.ROLLING
-    return _launched(
+    return _send_task(
         send, task, cluster, fence, deadline, request=lambda checked: serve_sdk.update(checked, cluster, rolling)
     )
 
@@ -123,7 +123,7 @@ def down(_send: Send, *, cluster: str) -> bool:
     return bool(services)
 
 
-def _launched(
+def _send_task(
     send: Send,
     task: dict[str, Any],
     cluster: str,
