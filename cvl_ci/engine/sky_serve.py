@@ -32,7 +32,7 @@ DAYS = 31
 """The longest life of a service, in whole days: 30 days are the longest ttl (inputs/parsers.py)."""
 MOST_REPLICAS = 100
 """The number of clusters of one service that are looked up in the server's records."""
-DOWN_SECONDS, DOWN_PAUSE_SECONDS = 100.0, 3.0
+DOWN_SECONDS, DOWN_PAUSE_SECONDS, REGISTER_SECONDS = 100.0, 3.0, 60.0
 NO_CONTROLLER = {"CONTROLLER_FAILED", "FAILED_CLEANUP"}
 """The states of a service that no process of the controller ends (serve_utils.py, `terminate_services`)."""
 REQUESTS = ("serve.up", "serve.update")
@@ -106,12 +106,14 @@ def down(_send: Send, *, cluster: str) -> bool:
     The controller goes first: while it lives, it replaces each replica that ends. A request under way is cancelled
     before that: it would make a service after this one is gone.
     """
-    if requests := [one["id"] for one in _requests(cluster) if one["is_certain"]]:
+    end = time.monotonic() + DOWN_SECONDS
+    requests = [one["id"] for one in _requests(cluster) if one["is_certain"]]
+    if requests:
         sdk.get(sdk.api_cancel(requests, silent=True))
-    services = _services(cluster)
+    services = _registered(cluster) if requests else _services(cluster)
     if services and not _is_left_alone(services):
         sdk.get(serve_sdk.down([cluster]))
-    living, end = services, time.monotonic() + DOWN_SECONDS
+    living = services
     while living and not _is_left_alone(living) and time.monotonic() < end:
         time.sleep(DOWN_PAUSE_SECONDS)
         living = _services(cluster)
@@ -143,6 +145,17 @@ def _send_task(
     sdk.stream_and_get(request(task_object))
     sky_server.stop_at(fence)
     return {**attempt, "job_id": 1, "accelerators": {}, "num_nodes": 1, "deadline": deadline}
+
+
+def _registered(name: str) -> list[dict[str, Any]]:
+    """Return the service of a cancelled request. Its controller may have begun, and registers the service later.
+
+    SkyPilot gives it 60 s for that (sky/serve/constants.py, SERVICE_REGISTER_TIMEOUT_SECONDS).
+    """
+    end = time.monotonic() + REGISTER_SECONDS
+    while not (services := _services(name)) and time.monotonic() < end:
+        time.sleep(DOWN_PAUSE_SECONDS)
+    return services
 
 
 def _services(name: str | None) -> list[dict[str, Any]]:

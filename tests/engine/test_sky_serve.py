@@ -36,6 +36,7 @@ class Server:
         monkeypatch.setattr(sky_serve, "serve_sdk", serve_sdk)
         monkeypatch.setattr(sky_serve, "DOWN_PAUSE_SECONDS", 0.0)
         monkeypatch.setattr(sky_serve, "DOWN_SECONDS", 0.2)
+        monkeypatch.setattr(sky_serve, "REGISTER_SECONDS", 0.2)
         monkeypatch.setattr(sky_serve.server_common, "get_server_url", lambda: "https://sky.example.com:46580")
         monkeypatch.setattr(server_records, "living", self._living)
 
@@ -117,6 +118,22 @@ def test_a_request_for_the_service_under_way_is_left_and_cancelled_but_no_one_el
     assert server.exists() == [("launch", "pending")] * 3, "a hidden one may be ours"
     server.down()
     assert server.did == ["own", "next"]
+
+
+def test_the_service_of_a_cancelled_request_is_ended_too_when_its_controller_registers_it(server: Server) -> None:
+    body = f'{{"service_name": "{LEASE}"}}'
+    own = SimpleNamespace(name="sky.serve.up", status="RUNNING", request_body=body, request_id="own")
+    server.requests, looks = [own], [0]
+    status = server._status
+
+    def later(names: list[str] | None) -> Any:
+        looks[0] += 1
+        server.services = [service("CONTROLLER_INIT")] if looks[0] >= 3 and ("end", LEASE) not in server.did else []
+        return status(names)
+
+    server.verbs.serve_sdk.status = later
+    assert server.down()
+    assert server.did == ["own", ("end", LEASE)]
 
 
 def test_down_ends_the_service_and_never_its_replicas_before_it(server: Server) -> None:
