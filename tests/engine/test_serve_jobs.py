@@ -88,8 +88,8 @@ def test_old_replicas_do_not_count_in_an_update() -> None:
     wait = Wait(Machines(["old READY", "old READY", "STARTING"], ["old READY", "READY", "READY"]))
     assert wait.end is None
     assert wait.progress == [
-        "replicas: 1 STARTING, 2 READY (old version)",
-        "replicas: 1 READY (old version), 2 READY",
+        "replicas: 2 READY (old version), 1 STARTING",
+        "replicas: 2 READY, 1 READY (old version)",
     ]
 
 
