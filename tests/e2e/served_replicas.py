@@ -40,6 +40,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
+    def log_message(self, *_):
+        pass
+
 print("loading the weights", flush=True)
 if VERSION == "broken":
     time.sleep(1)
@@ -88,6 +91,11 @@ def get(url: str, token: str = TOKEN, *, path: str = "/") -> tuple[int, dict[str
         return 0, {}
 
 
+def address_of(machine: str) -> str:
+    look = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
+    return docker("inspect", "--format", look, container_of(machine)).strip()
+
+
 class Caller:
     """A person who asks again and again, in a thread. `answers`: the version of each answer, or its failed status."""
 
@@ -134,7 +142,10 @@ def test_two_replicas_answer_outlive_the_loss_of_one_and_are_replaced_in_place_a
     assert (get(url, "")[0], get(url, "another-token-of-somebody-0123456789")[0]) == (401, 401)
     task = next(member.directory.glob(f"home/.sky/serve/{name.replace('-', '_')}/*.yaml*")).read_text()
     probe = yaml.safe_load(task)["service"]["readiness_probe"]["headers"]["Authorization"].removeprefix("Bearer ")
-    assert (get(url, probe, path="/health")[0], get(url, probe)[0]) == (200, 401), "the probe's token opens one path"
+    replica = f"http://{address_of(machines[0])}:8080"
+    opens = [get(place, probe, path=path)[0] for place, path in ((replica, "/health"), (replica, "/"), (url, "/"))]
+    assert opens == [200, 401, 401], "the token of the probe opens one path, for the controller alone"
+    assert get(replica)[0] == 200
     assert TOKEN not in task
 
     status = member.type("deploy", "--status", name)

@@ -158,7 +158,7 @@ def test_the_task_of_a_replica_has_its_end_its_proxy_and_no_token_of_the_callers
     assert f"{token_digest(TOKEN)},{token_digest(PROBE)},/health" in run
     assert TOKEN not in yaml.safe_dump(made) and PROBE not in run
     plain = replace(PLAN, service=replace(SERVICE, replicas=None), machines=replace(PLAN.machines, num_nodes=1))
-    assert "the service is over" not in cast("str", _script(plain))
+    assert "the service is over" not in _script(plain)
 
 
 def _script(plan: RunPlan) -> str:

@@ -37,7 +37,7 @@ class Server:
         monkeypatch.setattr(sky_serve, "DOWN_PAUSE_SECONDS", 0.0)
         monkeypatch.setattr(sky_serve, "DOWN_SECONDS", 0.2)
         monkeypatch.setattr(sky_serve, "REGISTER_SECONDS", 0.2)
-        monkeypatch.setattr(sky_serve.server_common, "get_server_url", lambda: "https://sky.example.com:46580")
+        monkeypatch.setattr(self.verbs.server_common, "get_server_url", lambda: "https://sky.example.com:46580")
         monkeypatch.setattr(server_records, "living", self._living)
 
     def exists(self, cluster: str | None = LEASE) -> list[tuple[str, str]]:
