@@ -17,7 +17,7 @@ from cvl_ci.model.checkpoint_plan import CheckpointPlan
 from cvl_ci.model.location import SANDBOX
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.model.secret import Secret
-from cvl_ci.model.service import READY_SECONDS, TTL_MINUTES, WORLD, ServicePlan, token_digest
+from cvl_ci.model.service import READY_SECONDS, TTL_MINUTES, WORLD, Probe, ServicePlan, token_digest
 from cvl_ci.planning import answer_schema, safe_yaml
 from cvl_ci.planning import service as services
 from cvl_ci.ports import Checkout
@@ -89,10 +89,7 @@ def with_service(
     mistakes += of_encryption
     if mistakes or service is None:
         raise RequestError(mistakes)
-    probe = service.probe
-    if inputs.ready_timeout is not None:
-        probe = replace(probe, initial_delay_seconds=inputs.ready_timeout * 60)
-    probe = replace(probe, initial_delay_seconds=min(probe.initial_delay_seconds, _ready_seconds(plan, inputs)))
+    probe = _probe(service, plan, inputs)
     if through_server:
         plan, service = replicas.started(plan, service, probe_token=Secret(new_token()))
     return replace(
@@ -120,6 +117,13 @@ def _schema(plan: RunPlan, checkout: Checkout, name: str) -> Mapping[str, object
     except OSError:
         raise Wrong(f"is no file of {plan.work.directory}") from None
     return answer_schema.read(content)
+
+
+def _probe(service: ServicePlan, plan: RunPlan, inputs: DeployInputs) -> Probe:
+    """Return the probe of the service with the longest time until its first answer."""
+    own = service.probe.initial_delay_seconds
+    seconds = own if inputs.ready_timeout is None else inputs.ready_timeout * 60
+    return replace(service.probe, initial_delay_seconds=min(seconds, _ready_seconds(plan, inputs)))
 
 
 def _ready_seconds(plan: RunPlan, inputs: DeployInputs) -> float:
