@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from importlib import resources
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -21,6 +25,7 @@ from cvl_ci.model.replicas import ReplicaPlan
 from cvl_ci.model.secret import Secret
 from cvl_ci.model.service import Probe, ServicePlan, token_digest
 from cvl_ci.ports import Event, JobEnd, LaunchRequest, Line, Progress
+from tests.e2e.cloud import eventually
 from tests.support.fakes import FakeClock
 
 LEASE, TOKEN, PROBE = "cvl-1a-0123abcd", "the-token-of-the-callers-0123", "the-token-of-the-probe-0123"
@@ -176,3 +181,25 @@ def test_skypilot_s_own_checks_accept_the_task(tmp_path: Path) -> None:
     again = sky.Task.from_yaml_config(yaml.safe_load(yaml.safe_dump(made.to_yaml_config())))
     assert again.service is not None and again.service.readiness_headers == {"Authorization": f"Bearer {PROBE}"}
     assert again.service.min_replicas == 2
+
+
+def test_a_replica_after_the_end_of_its_service_fails_before_anything_else(tmp_path: Path) -> None:
+    text, environment = _script(PLAN), {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "CVL_CI_DEADLINE": "1"}
+    done = subprocess.run(["bash", "-c", text], env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (124, "cvl-ci: the service is over, so this replica ends\n")
+    assert not (tmp_path / ".cvl-ci").exists()
+
+
+def test_a_replica_powers_itself_off_after_its_deadline(tmp_path: Path) -> None:
+    programs, told = tmp_path / "bin", tmp_path / "told"
+    programs.mkdir()
+    for name, body in (("sleep", "exec /bin/sleep 0.1"), ("sudo", f'printf "%s" "$*" > {told}; kill -9 "$PPID"')):
+        (programs / name).write_text(f"#!/bin/sh\n{body}\n")
+        (programs / name).chmod(0o755)
+    text = resources.files("cvl_ci.engine").joinpath("machine/replica.sh").read_text().replace("@SECONDS@", "0")
+    path = f"{programs}:{os.environ['PATH']}"
+    environment = {"PATH": path, "CVL_CI_DEADLINE": str(int(time.time()) + 2)}
+    done = subprocess.run(["bash", "-c", f"{text}\necho goes on"], env=environment, capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (0, b"goes on\n"), "the job does not wait for its timer"
+    assert eventually(told.exists)
+    assert told.read_text() == "-n systemctl poweroff --force"
