@@ -1,4 +1,4 @@
-"""The verb `deploy`: one server on one machine under one lease, with a token, a URL and an end."""
+"""The verb `deploy`: one server under one lease, with a token, a URL and an end."""
 
 from __future__ import annotations
 
