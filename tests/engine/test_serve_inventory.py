@@ -5,13 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+import pytest
+
+from cvl_ci.engine.managed_machines import ManagedMachines
 from cvl_ci.engine.serve_inventory import ReplicaInventory
 from cvl_ci.engine.serve_machines import ReplicaMachines
 from cvl_ci.errors import EngineError
 from cvl_ci.model.lease_name import LABEL_DEADLINE, LABEL_LEASE
-from cvl_ci.model.location import REPLICATED, Location
+from cvl_ci.model.location import MANAGED, REPLICATED, Location
 from cvl_ci.model.resource import in_removal_order
 from cvl_ci.ports import ResourceKind
+from cvl_ci.wiring.clouds import OpenClouds
+from cvl_ci.wiring.sweep import all_places
 
 LEASE = "cvl-1a-0123abcd"
 THERE = Location(cloud=REPLICATED, region="us-east-1")
@@ -76,3 +81,24 @@ def test_removing_a_service_ends_it_by_the_name_of_its_lease() -> None:
     one = inventory(server)
     one.remove(one.find(lease=LEASE, locations=[THERE]).read()[0])
     assert server.down_of == [LEASE]
+
+
+def test_a_sweep_with_a_server_asks_for_its_jobs_and_for_its_services(monkeypatch: pytest.MonkeyPatch) -> None:
+    environ = {"SKYPILOT_API_SERVER_ENDPOINT": "https://sky.example.com", "HOME": "/nonexistent"}
+    places = [place for place in all_places(environ) if place.cloud in {MANAGED, REPLICATED}]
+    assert {place.cloud for place in places} == {MANAGED, REPLICATED}
+    monkeypatch.setattr(ManagedMachines, "jobs_on_server", lambda *_: [])
+    monkeypatch.setattr(ReplicaMachines, "services_on_server", lambda *_: [SERVICE])
+    with OpenClouds(environ, by_record=True).open(places, user_id="u", watch=print) as cloud:
+        answer = cloud.inventory.find(lease=None, locations=places)
+    [service], silent = answer.read()
+    assert (service.provider, silent) == (REPLICATED, ())
+    assert {check.provider for check in answer.asked} == {MANAGED, REPLICATED}
+
+
+def test_the_record_of_a_service_leads_to_its_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    environ = {"SKYPILOT_API_SERVER_ENDPOINT": "https://sky.example.com", "HOME": "/nonexistent"}
+    monkeypatch.setattr(ReplicaMachines, "services_on_server", lambda *_: [])
+    with OpenClouds(environ, by_record=True).open([THERE], user_id="u", watch=print) as cloud:
+        [check] = cloud.inventory.find(lease=LEASE, locations=[THERE]).asked
+    assert (check.provider, check.clean, cloud.through) == (REPLICATED, True, REPLICATED)
