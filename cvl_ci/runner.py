@@ -167,11 +167,11 @@ class SkyPilotRunner:
         return await awaited(lambda stop: self._run(request, stream_logs=stream_logs, interruption=stop))
 
     def deploy(self, example: str | Path, preset: str = "serve", *, token: str = "", **inputs: object) -> Deployment:
-        """Start an example's server on one machine, and return its URL and token, or how it failed.
+        """Start an example's server, and return its URL and token, or how it failed. Replicas need an API server.
 
         `token`: the callers' password; default: a new one. The machine ends at `ttl`, or by `down(deployment.name)`.
         """
-        service = deploying.read_request(inputs, token=token, folder=self._checkout, environ=self._environment)
+        service = deploying.read_request(inputs, token=token, folder=self._checkout)
         words = {"example": str(example), "preset": preset, "cloud": "aws", **self._inputs, **service.run_inputs}
         return Deployment(result=self._run(words, stream_logs=False, service=service), token=service.token)
 

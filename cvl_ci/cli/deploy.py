@@ -1,4 +1,4 @@
-"""The verb `deploy`: one server on one machine under one lease, with a token, a URL and an end."""
+"""The verb `deploy`: one server under one lease, with a token, a URL and an end."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cvl_ci import wiring
-from cvl_ci.cli import deploy_steps
+from cvl_ci.cli import deploy_steps, deploy_update
 from cvl_ci.cli.stopping import Stopping, interruptible
 from cvl_ci.errors import InputProblem, RequestError
 from cvl_ci.inputs import verb_options
@@ -41,10 +41,8 @@ def deploy(
     from cvl_ci.local.git.checkout import open_checkout
     from cvl_ci.local.interruption import Interruption
     from cvl_ci.planning.service import SERVE
-    from cvl_ci.wiring import deploying
 
     inputs, steps = _inputs(parsed, console), deploy_steps.read(parsed)
-    deploying.refuse_server(environ)
     if steps.smokes_alone:
         return deploy_steps.smoke(inputs, steps, environ, console)
     token = _token(environ)
@@ -55,7 +53,9 @@ def deploy(
     plan = prepare(parsed, environ, console)
     checkout = open_checkout(Path.cwd(), at=str(parsed.workdir or "."))
     is_shown = parsed.dry_run or parsed.yaml
-    plan = services.with_service(plan, inputs, checkout, token=token, starts=steps.starts and not is_shown)
+    through_server = wiring.goes_through_server(environ, by_inputs=False)
+    starts = steps.starts and not is_shown
+    plan = services.with_service(plan, inputs, checkout, token=token, starts=starts, through_server=through_server)
     console.masks.add(*(plan.service.secrets if plan.service is not None else ()))
     with interruptible():
         plan = deploy_steps.prepare(plan, steps, checkout, environ, console, owner=owner)
@@ -65,6 +65,8 @@ def deploy(
     if not steps.starts:
         console.tell("Nothing was started.")
         return 0
+    if parsed.update_name:
+        return deploy_update.update(parsed, plan, environ, console, owner=owner, token=token)
     terminal = console.terminal()
     outputs = Path("cvl-outputs") / owner.name
     log = outputs / f"{owner.name}.log"
@@ -96,6 +98,9 @@ def _show(plan: RunPlan, prices: Prices, console: Console, *, as_yaml: bool) -> 
     from cvl_ci.engine import task
     from cvl_ci.inputs.reader import Spelling
 
+    if as_yaml and plan.has_replicas:
+        problem = "goes without an API server: cvl-ci gives the server this task itself, with its end and its tokens"
+        raise RequestError([InputProblem(field="--yaml", value="true", problem=problem)])
     if as_yaml:
         if mistakes := replicas.mixed(plan, Spelling.FLAG):
             raise RequestError(mistakes)

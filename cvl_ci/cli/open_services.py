@@ -15,6 +15,7 @@ from cvl_ci.local.console.streams import Console
 
 if TYPE_CHECKING:
     from cvl_ci.commands.status import OpenLease, OpenService, Overview
+    from cvl_ci.ports import Clouds
 
 
 def show(parsed: argparse.Namespace, environ: Mapping[str, str], console: Console) -> int:
@@ -31,7 +32,7 @@ def show(parsed: argparse.Namespace, environ: Mapping[str, str], console: Consol
         return _show_log(_named("--logs", parsed.log_name, services, environ, console), parsed, environ, console)
     if parsed.service_name:
         lease = _named("--status", parsed.service_name, services, environ, console)
-        return _ask(lease, overview, console, chain=deploy_steps.chain_of(parsed.tls_cert or ""))
+        return _ask(lease, overview, environ, console, chain=deploy_steps.chain_of(parsed.tls_cert or ""))
     _say(list(services.values()), overview, console)
     if not services:
         console.say("No service is open, by the records of this computer and the clouds that were asked.")
@@ -70,16 +71,19 @@ def _require_answers(overview: Overview) -> None:
         raise error
 
 
-def _ask(lease: OpenLease, overview: Overview, console: Console, *, chain: str) -> int:
-    """Ask the machine itself: its name may still lead to an older one, or nowhere yet.
+def _ask(lease: OpenLease, overview: Overview, environ: Mapping[str, str], console: Console, *, chain: str) -> int:
+    """Ask the machine itself: its name may still lead to an older one, or nowhere yet. Show its replicas, if any.
 
     `chain`: the certificates to trust; empty: those of this computer.
     """
+    from cvl_ci.commands.deploy import service_log
     from cvl_ci.local.http_services import HttpServices
     from cvl_ci.ports import ServiceRequest
 
     _say([lease], overview, console)
     _require_answers(overview)
+    if replicas := service_log.state(lease, user_id=_user_id(environ), clouds=_clouds(environ)):
+        console.say(f"  replicas: {replicas}")
     service = lease.service
     if service is None:
         raise ValueError(f"{lease.name} is no service")
@@ -113,6 +117,16 @@ def _dns(service: OpenService) -> list[str]:
     return [*lines, now]
 
 
+def _user_id(environ: Mapping[str, str]) -> str:
+    from cvl_ci.model.owner import Owner
+
+    return Owner(repository=environ.get("GITHUB_REPOSITORY") or str(Path.cwd()), run="logs").user_id
+
+
+def _clouds(environ: Mapping[str, str]) -> Clouds:
+    return wiring.OpenClouds(environ, to_look=True)
+
+
 def _is_unknown(problem: str) -> bool:
     """Return whether this computer does not trust the certificate of a service."""
     return "CERTIFICATE_VERIFY_FAILED" in problem
@@ -120,15 +134,13 @@ def _is_unknown(problem: str) -> bool:
 
 def _show_log(lease: OpenLease, parsed: argparse.Namespace, environ: Mapping[str, str], console: Console) -> int:
     from cvl_ci.commands.deploy import service_log
-    from cvl_ci.model.owner import Owner
     from cvl_ci.result.masked_lines import MaskedLines
 
     masked = MaskedLines(console.masks)
-    repository = environ.get("GITHUB_REPOSITORY") or str(Path.cwd())
     service_log.show(
         lease,
-        user_id=Owner(repository=repository, run="logs").user_id,
-        clouds=wiring.OpenClouds(environ, to_look=True),
+        user_id=_user_id(environ),
+        clouds=_clouds(environ),
         line=lambda text: console.show([masked.hide(text)]),
         is_following=bool(parsed.follow),
     )

@@ -24,6 +24,9 @@ class SkyPilotMachineLog:
     def __init__(self, session: Session) -> None:
         self._session = session
 
+    def state(self, cluster: str) -> str:
+        return ""
+
     def show(self, cluster: str, *, count: int, is_following: bool, line: Callable[[str], None]) -> None:
         answer = _ShownLog(line, lines=math.inf if is_following else count)
         end = within(math.inf if is_following else LOG_SECONDS)

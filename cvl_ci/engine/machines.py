@@ -63,7 +63,7 @@ class SkyPilotMachines:
         self._end = self._deadline(request)
         try:
             answer = self._session.worker().call(
-                "launch",
+                "update" if request.is_update else "launch",
                 on_line=hear,
                 on_event=lambda event: self._provisioning(event, watch),
                 until=lambda: self._until(request, allowed),

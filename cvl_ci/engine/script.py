@@ -12,7 +12,7 @@ from cvl_ci.inputs.patterns import patterns
 from cvl_ci.model.limits import RELEASE_MINUTES
 from cvl_ci.model.node_end import MOST_LEFT
 from cvl_ci.model.plan import RunPlan
-from cvl_ci.model.service import ServicePlan
+from cvl_ci.model.service import ServicePlan, token_digest
 from cvl_ci.planning.trials import order
 
 FAIL_FAST = "set -eo pipefail\n"
@@ -104,11 +104,12 @@ def run(plan: RunPlan, *, lease: str, with_setup: bool = False) -> str:
     if plan.trials.has_samples:
         commands = [_read("samples.sh"), *trials.text(plan, order(plan, seed=lease), command=command)]
     storing = detached.during(plan, end=end(lease=lease), collect=_packing(plan, lease=lease))
-    is_further = with_setup and not plan.detach.is_managed
+    is_further = with_setup and not plan.has_controller
     # No process hears of the time before a managed job, so its program begins before all that may fail.
     first = [own_identity.text(plan), detached.before(plan), storing] if plan.detach.is_managed else []
     return "\n".join(
         [
+            *_replica(plan),
             *_hide_key(plan),
             *birth(plan),
             prelude(JOB_STREAM),
@@ -244,8 +245,20 @@ def _service(plan: RunPlan) -> list[str]:
     if service is None:
         return []
     stored = f"cat > \"$cvl_ci_state/proxy.py\" << '{_END_OF_FILE}'\n{_read('proxy.py')}{_END_OF_FILE}"
-    words = shlex.join([str(service.public_port), str(service.port), service.token_digest, *service.allow])
+    words = shlex.join([str(service.public_port), str(service.port), _digests(service), *service.allow])
     return [stored, f"cvl_ci_proxy=({words})", *_encryption(service), _read("service.sh")]
+
+
+def _digests(service: ServicePlan) -> str:
+    """Return the digest of the token, and for replicas that of their probe's token with its path."""
+    probe = service.replicas.probe_token if service.replicas else None
+    own = [token_digest(probe.reveal()), service.probe.path] if probe else []
+    return ",".join([service.token_digest, *own])
+
+
+def _replica(plan: RunPlan) -> list[str]:
+    """Return the text that ends a replica after its service, and the machine by a timer of its own."""
+    return [_read("replica.sh").replace("@SECONDS@", str(int(RELEASE_MINUTES * 60)))] if plan.has_replicas else []
 
 
 def secrets_of_service(service: ServicePlan | None) -> dict[str, str]:

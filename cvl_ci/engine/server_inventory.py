@@ -16,7 +16,7 @@ from cvl_ci.engine.machines import SkyPilotMachines
 from cvl_ci.errors import CredentialsError, CvlError, EngineError
 from cvl_ci.model.lease_name import LABEL_LEASE
 from cvl_ci.model.ledger import Life, Memory
-from cvl_ci.model.location import MANAGED, Location
+from cvl_ci.model.location import MANAGED, REPLICATED, Location
 from cvl_ci.model.release import ProviderCheck
 from cvl_ci.ports import Inventory, InventoryResult, Resource, ResourceKind
 
@@ -32,6 +32,11 @@ ADDRESS = "SKYPILOT_API_SERVER_ENDPOINT"
 def is_managed(locations: Sequence[Location]) -> bool:
     """Return whether a lease is of a managed job, by its record."""
     return any(location.cloud == MANAGED for location in locations)
+
+
+def has_replicas(locations: Sequence[Location]) -> bool:
+    """Return whether a lease is of a service with several replicas, by its record."""
+    return any(location.cloud == REPLICATED for location in locations)
 
 
 def goes_through(locations: Sequence[Location], environ: Mapping[str, str], *, by_record: bool) -> bool:

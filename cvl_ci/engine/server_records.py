@@ -11,7 +11,7 @@ import io
 import json
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,8 +69,22 @@ def recorded(cluster: str, described: Described, *, days: int = 2) -> list[dict[
     The history keeps the last place of a launch. Its machines certainly came up only after their event. `days`: how
     long ago its last use may be.
     """
-    machines = [_machine(record, described) for record in _history(cluster, days=days)]
+    return recorded_of([cluster], described, days=days)
+
+
+def recorded_of(clusters: Sequence[str], described: Described, *, days: int) -> list[dict[str, Any]]:
+    """Return the same for several names."""
+    machines = [_machine(record, described) for record in _history(*clusters, days=days)]
     return [machine for machine in machines if machine is not None]
+
+
+def living(clusters: Sequence[str], *, days: int) -> list[str]:
+    """Return those of the clusters whose latest launch the server's own records have not ended."""
+    ends_by_name: dict[str, list[float | None]] = {}
+    for record in _history(*clusters, days=days):
+        if intervals := record.get("usage_intervals") or []:
+            ends_by_name.setdefault(record["name"], []).append(intervals[-1][1])
+    return [name for name, moments in ends_by_name.items() if None in moments]
 
 
 def ends(cluster: str, *, days: int) -> list[float | None]:
@@ -79,9 +93,9 @@ def ends(cluster: str, *, days: int) -> list[float | None]:
     return [intervals[-1][1] for intervals in records if intervals]
 
 
-def _history(cluster: str, *, days: int) -> list[dict[str, Any]]:
-    records = _answer("/cost_report", payloads.CostReportBody(days=days, cluster_names=[cluster]))
-    return [record for record in records[:MOST_RECORDS] if record.get("name") == cluster]
+def _history(*clusters: str, days: int) -> list[dict[str, Any]]:
+    records = _answer("/cost_report", payloads.CostReportBody(days=days, cluster_names=list(clusters)))
+    return [record for record in records[:MOST_RECORDS] if record.get("name") in clusters]
 
 
 def _machine(record: dict[str, Any], described: Described) -> dict[str, Any] | None:

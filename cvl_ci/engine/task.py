@@ -71,6 +71,7 @@ def render(plan: RunPlan, *, offers: Sequence[Offer] = ()) -> str:
     It holds plain commands and no value of a secret. Its paths start at the repository's root. A service's task is
     for `sky serve up`.
     """
+    plan = replicas.of_one_replica(plan)
     config = task_config(
         plan,
         name=_name(plan.title),

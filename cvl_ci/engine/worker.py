@@ -119,6 +119,10 @@ def load(sockets: Path) -> Any:
                 from cvl_ci.engine import sky_managed
 
                 return sky_managed
+            if os.environ.get("CVL_CI_REPLICAS"):
+                from cvl_ci.engine import sky_serve
+
+                return sky_serve
             from cvl_ci.engine import sky_server
 
             return sky_server

@@ -137,8 +137,8 @@ class DeployInputs:
     )
     replicas: int | None = option(
         read_replicas,
-        help="How many machines serve it. More than 1 is a plan only: cvl-ci shows its price and the task for "
-        "`sky serve`, and starts nothing.",
+        help="How many machines serve it. More than 1 needs a team's SkyPilot API server, whose controller starts "
+        "them. Without one, cvl-ci shows the price and the task for `sky serve`, and starts nothing.",
         metavar="COUNT",
         example="2",
         default="that of its `service:`, else 1",

@@ -99,6 +99,15 @@ class OpenServiceInputs:
         entry_points=CLI,
         verbs=("deploy",),
     )
+    update_name: str = option(
+        parsers.text,
+        value="",
+        help="Replace the replicas of this service in place, one after the other. CVL_CI_DEPLOY_TOKEN is its token.",
+        metavar="NAME",
+        flag_name="update",
+        entry_points=CLI,
+        verbs=("deploy",),
+    )
     down_name: str = option(
         parsers.text,
         value="",

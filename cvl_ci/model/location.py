@@ -8,6 +8,8 @@ SANDBOX = "sandbox"
 """The cloud that bills nothing: an emulated AWS on the local Docker Engine."""
 MANAGED = "managed-jobs"
 """The place of a managed job: a SkyPilot API server, whose controller launches the machines and ends them."""
+REPLICATED = "sky-serve"
+"""The place of a service with several replicas: a SkyPilot API server, whose controller launches them and ends them."""
 
 
 @dataclass(frozen=True, kw_only=True)

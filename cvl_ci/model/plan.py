@@ -159,6 +159,17 @@ class RunPlan:
     warnings: tuple[str, ...] = ()
 
     @property
+    def has_replicas(self) -> bool:
+        """Return whether an API server starts it as a service with several replicas."""
+        replicas = self.service.replicas if self.service is not None else None
+        return replicas is not None and replicas.is_started
+
+    @property
+    def has_controller(self) -> bool:
+        """Return whether a controller of an API server launches its machines, and chooses them without a word."""
+        return self.detach.is_managed or self.has_replicas
+
+    @property
     def identity(self) -> WorkIdentity:
         """Return the names by which another run is compared with this one."""
         return WorkIdentity(

@@ -7,11 +7,13 @@ which the number of machines has no known limit is refused.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from cvl_ci.inputs.deploy_inputs import MOST_REPLICAS
 from cvl_ci.inputs.parsers import Wrong
 from cvl_ci.inputs.suggest import similar
+from cvl_ci.model.plan import RunPlan
 from cvl_ci.model.replicas import ReplicaPlan
 from cvl_ci.model.service import ServicePlan
 
@@ -54,6 +56,25 @@ def section_of(service: ServicePlan) -> dict[str, object]:
         **(service.replicas.policy if service.replicas else {"replicas": 1, **service.balancing}),
         "ports": service.port,
     }
+
+
+def started_section(service: ServicePlan) -> dict[str, object]:
+    """Return the section for replicas with the proxy of cvl-ci: its port, and the token of the probe alone."""
+    section = section_of(service)
+    token = service.replicas.probe_token if service.replicas else None
+    if token is None:
+        raise ValueError("these replicas have no token for their probe")
+    probe = {**_mapping(section["readiness_probe"]), "headers": {"Authorization": f"Bearer {token.reveal()}"}}
+    return {**section, "readiness_probe": probe, "ports": service.public_port}
+
+
+def of_one_replica(plan: RunPlan) -> RunPlan:
+    """Return the plan of one replica, which is one machine. The nodes of a plan with replicas are all of them."""
+    return replace(plan, machines=replace(plan.machines, num_nodes=1)) if plan.has_replicas else plan
+
+
+def _mapping(value: object) -> dict[str, object]:
+    return dict(value) if isinstance(value, Mapping) else {}
 
 
 def _plain(seconds: float) -> float:

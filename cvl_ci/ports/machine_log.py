@@ -16,3 +16,6 @@ class MachineLog(Protocol):
         seconds. Raises EngineError for a machine that this computer has no way into, that does not answer, or that has
         no job.
         """
+
+    def state(self, cluster: str) -> str:
+        """Return the replicas of a service in words; empty for machines of cvl-ci's own. Raises EngineError."""

@@ -33,6 +33,8 @@ class LaunchRequest:
     """The cost of this run's earlier machines. max_cost pays for the rest only."""
     avoid: tuple[Attempt, ...] = ()
     """Refused requests of earlier launches. None of them is repeated."""
+    is_update: bool = False
+    """Whether it is the next version of a service with several replicas, which runs."""
 
 
 class Machines(Protocol):

@@ -21,17 +21,15 @@ from cvl_ci.engine.detached_results import StoredResults
 from cvl_ci.engine.jobs import SkyPilotJobs
 from cvl_ci.engine.machine_log import SkyPilotMachineLog
 from cvl_ci.engine.machines import SkyPilotMachines
-from cvl_ci.engine.managed_inventory import ManagedInventory
-from cvl_ci.engine.managed_machines import VARIABLE as MANAGED_VARIABLE
-from cvl_ci.engine.managed_machines import ManagedMachines
 from cvl_ci.engine.session import Session
 from cvl_ci.engine.sharing import SkyPilotSharing
 from cvl_ci.errors import EngineError, InputProblem, RequestError
 from cvl_ci.local.clock import SystemClock
 from cvl_ci.model.lease_name import LABEL_KEPT
-from cvl_ci.model.location import MANAGED, SANDBOX, Location
+from cvl_ci.model.location import MANAGED, REPLICATED, SANDBOX, Location
 from cvl_ci.ports import BucketContents, Cloud, Inventory, Progress, Watch
 from cvl_ci.sandbox import MachineType, Sandbox, SkyAccess, is_started_by_run
+from cvl_ci.wiring import controlled_clouds
 from cvl_ci.wiring.access import renews_role, set_up
 from cvl_ci.wiring.directories import sandbox_directory
 
@@ -49,10 +47,11 @@ class OfPlan(TypedDict):
 
     secrets: Collection[str]
     is_managed: bool
+    has_replicas: bool
 
 
 def of_plan(plan: RunPlan) -> OfPlan:
-    return OfPlan(secrets=plan.variables.secrets, is_managed=plan.detach.is_managed)
+    return OfPlan(secrets=plan.variables.secrets, is_managed=plan.detach.is_managed, has_replicas=plan.has_replicas)
 
 
 class OpenClouds:
@@ -61,7 +60,7 @@ class OpenClouds:
     `keep_sandbox`: a sandbox that this run started stays up. `to_end`: look for leftovers only. It starts no sandbox,
     and stops a sandbox whose run has gone. `by_record`: there is no new run. `secrets`: names of the job's own secrets.
     Our programs do not get these, unless a cloud needs them. `to_look`: start and stop nothing.
-    `is_managed`: the new run is a managed job.
+    `is_managed`: the new run is a managed job. `has_replicas`: it is a service with several replicas.
     """
 
     def __init__(
@@ -74,8 +73,9 @@ class OpenClouds:
         by_record: bool = False,
         to_look: bool = False,
         is_managed: bool = False,
+        has_replicas: bool = False,
     ) -> None:
-        self._is_managed = is_managed
+        self._is_managed, self._has_replicas = is_managed, has_replicas
         self._by_record = by_record or to_end or to_look
         self._to_look = to_look
         self._own_environ = environ
@@ -94,7 +94,9 @@ class OpenClouds:
 
     def _opened(self, locations: Sequence[Location], user_id: str) -> Cloud:
         if self._is_managed or served.is_managed(locations):
-            return self._managed_cloud(locations, user_id)
+            return self._controlled_cloud(MANAGED, locations, user_id)
+        if self._has_replicas or served.has_replicas(locations):
+            return self._controlled_cloud(REPLICATED, locations, user_id)
         through = served.goes_through(locations, self._environ, by_record=self._by_record)
         return self._server_cloud(user_id) if through else self._real(locations, user_id)
 
@@ -201,23 +203,16 @@ class OpenClouds:
         inventory = served.ServedInventory(machines, endpoint=endpoint, aws=self._aws_with_own_keys())
         return Cloud(machines=machines, jobs=SkyPilotJobs(session), inventory=inventory, through=served.CLOUD)
 
-    def _managed_cloud(self, locations: Sequence[Location], user_id: str) -> Cloud:
-        """Return the managed jobs of the server, next to clouds of the same question that cvl-ci asks itself."""
-        from cvl_ci import clouds as inventory
-
-        endpoint = served.address(self._environ)
+    def _controlled_cloud(self, kind: str, locations: Sequence[Location], user_id: str) -> Cloud:
+        """Return the managed jobs of the server, or its services with several replicas."""
         environ = _for_skypilot(self._environ, user_id)
-        session = Session(environment={**environ, MANAGED_VARIABLE: "1"}, clock=SystemClock())
-        jobs = ManagedMachines(session)
-        managed = ManagedInventory(jobs, endpoint=endpoint, aws=self._aws_with_own_keys())
-        clouds = {location.cloud for location in locations}
-        is_mixed = MANAGED in clouds and len(clouds) > 1
-        return Cloud(
-            machines=jobs,
-            jobs=SkyPilotJobs(session),
-            inventory=inventory.all_inventories(environ, added={MANAGED: managed}) if is_mixed else managed,
-            results=StoredResults(partial(_bucket, environ), environment=environ),
-            through=MANAGED,
+        return controlled_clouds.opened(
+            kind,
+            locations,
+            environ=environ,
+            endpoint=served.address(self._environ),
+            aws=self._aws_with_own_keys(),
+            bucket=partial(_bucket, environ),
         )
 
     def _aws_with_own_keys(self) -> Inventory | None:

@@ -37,7 +37,10 @@ class DeployRequest:
         """
         masks.add(self.token, *tls.secret_of(self.inputs))
         checkout, keyword = open_checkout(self.folder.resolve(), at="."), Spelling.KEYWORD
-        plan = services.with_service(plan, self.inputs, checkout, token=self.token, spelling=keyword)
+        through_server = goes_through_server(environ, by_inputs=False)
+        plan = services.with_service(
+            plan, self.inputs, checkout, token=self.token, spelling=keyword, through_server=through_server
+        )
         masks.add(*(plan.service.secrets if plan.service is not None else ()))
         if self.rollout.registry is None:
             return plan
@@ -46,18 +49,8 @@ class DeployRequest:
         )
 
 
-def refuse_server(environ: Mapping[str, str]) -> None:
-    """Raise RequestError if a new run here would go through a SkyPilot API server."""
-    if goes_through_server(environ, by_inputs=False):
-        problem = "is set: deploy opens a port by itself, which an API server does not offer"
-        raise RequestError([InputProblem(field="SKYPILOT_API_SERVER_ENDPOINT", value="***", problem=problem)])
-
-
-def read_request(
-    keywords: Mapping[str, object], *, token: str, folder: Path, environ: Mapping[str, str]
-) -> DeployRequest:
+def read_request(keywords: Mapping[str, object], *, token: str, folder: Path) -> DeployRequest:
     """Return the request of `SkyPilotRunner.deploy`. Raise RequestError with all mistakes."""
-    refuse_server(environ)
     mistakes: list[InputProblem] = []
     names = {option.name for option in DEPLOY_OPTIONS}
     inputs = read_group(DeployInputs, keywords, spelling=Spelling.KEYWORD, mistakes=mistakes)

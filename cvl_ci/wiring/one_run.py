@@ -13,7 +13,7 @@ from cvl_ci.local.http_services import HttpServices
 from cvl_ci.local.staging import LocalStaging
 from cvl_ci.model.outcome import Phase
 from cvl_ci.wiring.access import require_credentials
-from cvl_ci.wiring.clouds import OpenClouds, prices
+from cvl_ci.wiring.clouds import OpenClouds, of_plan, prices
 from cvl_ci.wiring.directories import key_locks, open_records
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def carry_out(
     from cvl_ci.wiring.images import sandbox_environment
 
     environ = sandbox_environment(plan, environ)
-    tools = _ports(plan, environ=environ, reporter=reporter, secrets=plan.variables.secrets)
+    tools = ports_of(plan, environ=environ, reporter=reporter, secrets=plan.variables.secrets)
     tools = replace(tools, token=token)
     with interruption:
         return running.run(plan, owner=owner, outputs=outputs, tools=tools)
@@ -69,18 +69,21 @@ def carry_out_in_turn(
     """
     from cvl_ci.commands.run.in_turn import run_in_turn
 
-    tools = _ports(first.plan, environ=environ, reporter=first.reporter, secrets=secrets)
+    tools = ports_of(first.plan, environ=environ, reporter=first.reporter, secrets=secrets)
     with interruption:
         return run_in_turn(first, turns, owner=owner, limits=limits, tools=tools)
 
 
-def _ports(plan: RunPlan, *, environ: Mapping[str, str], reporter: RunReporter, secrets: Collection[str]) -> RunPorts:
+def ports_of(plan: RunPlan, *, environ: Mapping[str, str], reporter: RunReporter, secrets: Collection[str]) -> RunPorts:
+    """Return the ports of a run. `secrets`: the names of its secrets."""
     from cvl_ci.commands.run.state import RunPorts
     from cvl_ci.wiring.models import models_of_run
 
     require_credentials(environ, [location.cloud for location in plan.machines.locations])
+    options = of_plan(plan)
+    options["secrets"] = secrets
     return RunPorts(
-        clouds=OpenClouds(environ, secrets=secrets, is_managed=plan.detach.is_managed),
+        clouds=OpenClouds(environ, **options),
         records=open_records(environ, reporter),
         staging=LocalStaging(),
         reporter=reporter,

@@ -10,7 +10,7 @@ from cvl_ci.engine.server_inventory import ADDRESS
 from cvl_ci.errors import CredentialsError
 from cvl_ci.inputs import action_variables
 from cvl_ci.local.clock import SystemClock
-from cvl_ci.model.location import MANAGED, Location
+from cvl_ci.model.location import MANAGED, REPLICATED, Location
 from cvl_ci.ports import RunReporter
 from cvl_ci.wiring.access import set_up
 from cvl_ci.wiring.clouds import OpenClouds, prices
@@ -78,10 +78,10 @@ def clouds_named(cloud: str) -> list[str]:
 
 
 def all_places(environ: Mapping[str, str]) -> tuple[Location, ...]:
-    """Return all places with credentials: the clouds, and the managed jobs of an API server."""
+    """Return all places with credentials: the clouds, and the managed jobs and services of an API server."""
     if not environ.get(ADDRESS):
         return all_set_up(environ)
-    return (*set_up(environ), Location(cloud=MANAGED))
+    return (*set_up(environ), Location(cloud=MANAGED), Location(cloud=REPLICATED))
 
 
 def all_set_up(environ: Mapping[str, str]) -> tuple[Location, ...]:

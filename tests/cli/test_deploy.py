@@ -106,7 +106,7 @@ def test_the_library_hides_the_key_of_a_certificate(checkout: Path) -> None:
     runner = SkyPilotRunner(checkout=checkout, environment={"HOME": str(checkout)}, cloud="sandbox")
     plan, _ = runner.plan_example("hello", "serve")
     words = {"tls_cert": own.cert, "tls_key": own.key, "domain": certificates.NAME}
-    request = deploying.read_request(words, token="", folder=checkout, environ={"HOME": str(checkout)})
+    request = deploying.read_request(words, token="", folder=checkout)
     served = request.added_to(plan, masks, {}, print)
     assert served.service is not None and served.service.domain == certificates.NAME
     secret = own.key.splitlines()[1]
@@ -154,7 +154,7 @@ def test_the_library_hides_a_key_that_it_cannot_read(checkout: Path) -> None:
     runner = SkyPilotRunner(checkout=checkout, environment={"HOME": str(checkout)}, cloud="sandbox")
     plan, _ = runner.plan_example("hello", "serve")
     words = {"tls_cert": certificates.pair().cert, "tls_key": key}
-    request = deploying.read_request(words, token="", folder=checkout, environ={"HOME": str(checkout)})
+    request = deploying.read_request(words, token="", folder=checkout)
     with pytest.raises(RequestError) as caught:
         request.added_to(plan, masks, {}, print)
     assert key[:40] not in str(caught.value) and masks.hide(f"a {key} b") == "a *** b"
@@ -182,17 +182,18 @@ def test_the_list_is_empty_and_an_unknown_name_is_a_mistake(capsys: pytest.Captu
     assert code == 64 and "is not an open service" in text
 
 
-def test_an_api_server_is_refused_by_both_doors_before_anything_is_read(
+def test_an_api_server_is_refused_for_one_machine_by_both_doors_and_the_message_names_the_way(
     checkout: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = {"SKYPILOT_API_SERVER_ENDPOINT": "http://user:password@sky.example"}
     runner = SkyPilotRunner(checkout=checkout, environment={"HOME": str(checkout), **server})
     with pytest.raises(RequestError, match="an API server does not offer") as caught:
-        runner.deploy("not_there", cloud="sandbox")
-    assert "password" not in str(caught.value)
+        runner.deploy("hello", cloud="aws")
+    assert "password" not in str(caught.value) and "replicas 2 or more" in str(caught.value)
     monkeypatch.setenv(*next(iter(server.items())))
-    code, text = typed(capsys, "not_there", "--cloud", "sandbox", "--dry-run")
+    code, text = typed(capsys, "hello", "--cloud", "aws", "--dry-run")
     assert code == 64 and "an API server does not offer" in text and "password" not in text
+    assert "--replicas 2 or more" in text
 
 
 def test_a_runner_s_bucket_of_checkpoints_means_nothing_for_its_services(checkout: Path) -> None:

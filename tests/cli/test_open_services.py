@@ -23,7 +23,7 @@ from cvl_ci.local import http_services
 from cvl_ci.local.clock import SystemClock
 from cvl_ci.local.lease_records import FileRecords
 from cvl_ci.model.lease_name import service_labels
-from cvl_ci.model.location import Location
+from cvl_ci.model.location import REPLICATED, Location
 from cvl_ci.ports import Cloud, LeaseRecord, Watch
 from tests.local.test_http_services import TOKEN, free_port, proxy_process, server
 from tests.support import certificates
@@ -63,6 +63,9 @@ class Log:
 
     def __init__(self, *lines: str) -> None:
         self.lines, self.questions = lines, list[tuple[str, int, bool]]()
+
+    def state(self, cluster: str) -> str:
+        return "1 PROVISIONING, 1 READY" if cluster == NAME else ""
 
     def show(self, cluster: str, *, count: int, is_following: bool, line: Callable[[str], None]) -> None:
         self.questions.append((cluster, count, is_following))
@@ -327,3 +330,17 @@ def test_each_mistake_is_one_error(  # noqa: PLR0917  the columns of a table
     ended, out, err = typed(capsys, *words)
     assert (ended, out) == (code, "") and problem in " ".join(err.split())
     assert "billed" in err
+
+
+def test_the_replicas_of_a_service_are_shown_before_its_answer(
+    records: FileRecords, machine: Callable[..., Clouds], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    machine()
+    own_port = free_port()
+    with proxy_process(tmp_path, own_port) as (_, port), server(own_port):
+        place = Location(cloud=REPLICATED)
+        labels = service_labels("127.0.0.1", port)
+        records.write(replace(RECORD, labels=labels, locations=(place,), regions=(f"{REPLICATED}/us-east-1",)))
+        code, out, err = typed(capsys, "--status", NAME)
+    assert code == 0, out + err
+    assert "replicas: 1 PROVISIONING, 1 READY" in out and "asks for the token" in out

@@ -1,4 +1,4 @@
-"""A service with several replicas: its plan, its price and its task are shown, and none of its machines is started."""
+"""A service with several replicas: its plan, its price and its task, and what an API server of a team starts."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from cvl_ci.errors import RequestError
 from cvl_ci.inputs.deploy_inputs import DeployInputs
 from cvl_ci.inputs.reader import Spelling
 from cvl_ci.local.git.checkout import open_checkout
+from cvl_ci.model.limits import Limits
 from cvl_ci.model.location import Location
 from cvl_ci.model.plan import MachinePlan, RunPlan, WorkPlan
 from tests.support.field import plant
@@ -90,6 +91,7 @@ def test_several_replicas_are_refused_before_anything_starts(
     text = capsys.readouterr().err
     assert "replaces each one that ends" in text and "Nothing was started" in text
     assert "--replicas 1" in text and "--dry-run" in text and "--yaml" in text
+    assert "With an API server it starts" in text
 
 
 def test_the_task_of_sky_serve_is_yaml_and_tells_that_it_has_no_end(capsys: pytest.CaptureFixture[str]) -> None:
@@ -121,3 +123,54 @@ def test_every_entry_point_refuses_in_its_own_words(checkout: Path, spelling: Sp
             plan, DeployInputs(replicas=3), open_checkout(checkout, at="."), token=TOKEN, spelling=spelling
         )
     assert replicas.REASON in str(refused.value) and spelling.of("replicas") in str(refused.value)
+
+
+def planned(checkout: Path, *, spelling: Spelling = Spelling.FLAG, **inputs: object) -> RunPlan:
+    plan = RunPlan(
+        title="scaled serve",
+        work=WorkPlan(example="scaled", directory="examples/scaled", run_commands=("bash serve.sh",)),
+        machines=MachinePlan(locations=(Location(cloud="aws"),)),
+        limits=Limits(max_runtime_minutes=60),
+    )
+    deploy_inputs = DeployInputs(**inputs)  # type: ignore[arg-type]
+    opened = open_checkout(checkout, at=".")
+    return service.with_service(plan, deploy_inputs, opened, token=TOKEN, spelling=spelling, through_server=True)
+
+
+def test_with_an_api_server_all_replicas_count_and_the_plan_tells_the_limits(checkout: Path) -> None:
+    plan = planned(checkout)
+    assert plan.has_replicas and plan.has_controller and plan.machines.num_nodes == 3
+    assert replicas.NO_PROMISE in plan.warnings
+    one = planned(checkout, replicas=2)
+    assert one.machines.num_nodes == 2 and one.service is not None and one.service.replicas is not None
+    assert one.service.replicas.probe_token != plan.service.replicas.probe_token  # type: ignore[union-attr]
+    assert TOKEN not in repr(one) and one.service.replicas.probe_token.reveal() not in repr(one)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "problem"),
+    [
+        ({"tls_cert": "cert.pem"}, "takes plain HTTP"),
+        ({"allow": ("203.0.113.7/32",)}, "belongs to the server"),
+        ({"replicas": 1}, "replicas 2 or more"),
+    ],
+)
+def test_what_does_not_work_with_an_api_server_is_refused(
+    checkout: Path, inputs: dict[str, object], problem: str
+) -> None:
+    with pytest.raises(RequestError) as refused:
+        planned(checkout, spelling=Spelling.KEYWORD, **inputs)
+    assert problem in str(refused.value)
+
+
+def test_the_plan_of_an_api_server_has_the_token_and_the_end(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SKYPILOT_API_SERVER_ENDPOINT", "http://sky.example")
+    assert typed("scaled", "--dry-run", "--ttl", "2h") == 0
+    text = capsys.readouterr().out
+    assert "1 to 3 replicas" in text and "up to 6" in text and "with the token" in text
+    assert "its end is fixed at its launch" in text and "The controller belongs to the API server" in text
+    assert "starts none" not in text
+    assert typed("scaled", "--yaml") == 64
+    assert "goes without an API server" in capsys.readouterr().err

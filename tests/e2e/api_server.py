@@ -47,15 +47,19 @@ A controller looks at a job only while 8.8.8.8 or 1.1.1.1 answers, and the compu
 
 
 @contextlib.contextmanager
-def api_server(access: SkyAccess, log: Path, *, port: int, runs_jobs: bool = False) -> Iterator[tuple[str, str]]:
-    """Yield address and token. `runs_jobs`: the controllers of managed jobs run in the server itself."""
+def api_server(
+    access: SkyAccess, log: Path, *, port: int, runs_jobs: bool = False, runs_services: bool = False
+) -> Iterator[tuple[str, str]]:
+    """Yield address and token. `runs_jobs`, `runs_services`: those controllers run in the server itself."""
     config = access.home / ".sky/config.yaml"
     before = config.read_text(encoding="utf-8")
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "SKYPILOT_"))}
     environment = {**kept, **access.environment, "PATH": path, "ENABLE_SERVICE_ACCOUNTS": "true"}
-    if runs_jobs:
-        config.write_text(f"{before}jobs: {{controller: {{consolidation_mode: true}}}}\n", encoding="utf-8")
+    if runs_jobs or runs_services:
+        kinds = [kind for kind, is_run in (("jobs", runs_jobs), ("serve", runs_services)) if is_run]
+        own = "".join(f"{kind}: {{controller: {{consolidation_mode: true}}}}\n" for kind in kinds)
+        config.write_text(f"{before}{own}", encoding="utf-8")
         # A controller asks the server at this port for its machines.
         environment |= {"SKYPILOT_API_SERVER_LOCAL_PORT": str(port), **FEW_CONTROLLERS}
         environment["PYTHONPATH"] = str(reachable(log.with_suffix(".site"), f"http://127.0.0.1:{port}/api/health"))
@@ -104,7 +108,8 @@ def end_controllers(home: Path) -> None:
     """End the controllers, which have sessions of their own. A sandbox that was reset has no list of them."""
     for found in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            is_one = b"sky.jobs.controller" in (found / "cmdline").read_bytes()
+            words = (found / "cmdline").read_bytes()
+            is_one = b"sky.jobs.controller" in words or b"sky.serve.service" in words or b"spawn_main" in words
             if is_one and f"HOME={home}".encode() in (found / "environ").read_bytes().split(b"\0"):
                 os.kill(int(found.name), 9)
     (home / CONTROLLERS).unlink(missing_ok=True)

@@ -363,3 +363,25 @@ def test_a_port_in_use_ends_the_proxy_with_its_own_code(tmp_path: Path) -> None:
         done = subprocess.run([sys.executable, "-I", PROXY, *words], capture_output=True, text=True, check=False)
     assert done.returncode == 98 and f"port {port} of this machine is in use already" in done.stdout
     assert not (tmp_path / "ready").exists()
+
+
+def test_the_token_of_a_probe_opens_one_path_for_a_get(tmp_path: Path) -> None:
+    probe, port = "a-token-of-the-probe-alone-0123456789", free_port()
+    digests = f"{token_digest(TOKEN)},{token_digest(probe)},/health"
+    listener = program.Proxy(0, port, digests, ["0.0.0.0/0"])
+    threading.Thread(target=listener.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{listener.server_address[1]}"
+
+    def status(token: str, path: str, body: bytes = b"") -> int:
+        return HttpServices().ask(ServiceRequest(url=url, path=path, token=token, body=body)).status
+
+    try:
+        with server(port):
+            assert [status(TOKEN, path) for path in ("/health", "/")] == [200, 200]
+            assert status(probe, "/health") == 200
+            others = ("/", "/health/", "/health?a=1", "/v1/models", "//health")
+            assert [status(probe, path) for path in others] == [401] * len(others)
+            assert (status(probe, "/health", b"{}"), status("", "/health")) == (401, 401)
+    finally:
+        listener.shutdown()
+        listener.server_close()

@@ -1,4 +1,4 @@
-"""Show the log of a service from its live machine. It starts, changes and ends nothing."""
+"""Show the log and the replicas of a live service. It starts, changes and ends nothing."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from cvl_ci.commands.status import OpenLease
 from cvl_ci.errors import EngineError
-from cvl_ci.model.location import Location
+from cvl_ci.model.location import REPLICATED, Location
 from cvl_ci.ports import Clouds, Event
 
 LINES = 200
@@ -30,6 +30,15 @@ def show(
                 next_step=f"End it with proof: cvl-ci deploy --down {lease.name}",
             )
         cloud.log.show(lease.name, count=LINES, is_following=is_following, line=line)
+
+
+def state(lease: OpenLease, *, user_id: str, clouds: Clouds) -> str:
+    """Return the replicas of a service in words; empty for one machine. Raise CvlError."""
+    locations = [Location.parse(place) for place in lease.places]
+    if not any(location.cloud == REPLICATED for location in locations):
+        return ""
+    with clouds.open(locations, user_id=user_id, watch=_unwatched) as cloud:
+        return "" if cloud.log is None else cloud.log.state(lease.name)
 
 
 def _unwatched(event: Event) -> None:

@@ -39,9 +39,9 @@ def _quote(plan: RunPlan, prices: Prices) -> Quote:
     if not offers:
         return _unpriced(plan, prices)
     dearest = bounds.most_expensive(plan, offers)
-    # The controller of a managed job takes any of them without a word, so the dearest one bounds its time.
-    reference = dearest if plan.detach.is_managed else offers[0]
-    hourly = bounds.most_hourly_usd(plan, dearest) if plan.detach.is_managed else bounds.hourly_usd(plan, offers[0])
+    # A controller takes any of them without a word, so the dearest one bounds its time.
+    reference = dearest if plan.has_controller else offers[0]
+    hourly = bounds.most_hourly_usd(plan, dearest) if plan.has_controller else bounds.hourly_usd(plan, offers[0])
     minutes = plan.limits.deadline_minutes(hourly_usd=hourly)
     _check_budget(plan, reference, minutes)
     warnings = [_ends_early(plan, minutes)] if minutes < plan.limits.longest_minutes else []
@@ -61,7 +61,7 @@ def _quote(plan: RunPlan, prices: Prices) -> Quote:
 
 def _deadline_minutes(plan: RunPlan, offers: Sequence[Offer]) -> float:
     """Return the minutes of the lease. A machine of cvl-ci's own gets an earlier end by its price, once it is known."""
-    if plan.detach.is_managed:
+    if plan.has_controller:
         hourly = bounds.most_hourly_usd(plan, bounds.most_expensive(plan, offers))
         return plan.limits.deadline_minutes(hourly_usd=hourly)
     return max(plan.limits.deadline_minutes(hourly_usd=bounds.hourly_usd(plan, offer)) for offer in offers)

@@ -148,7 +148,7 @@ def _service(plan: RunPlan) -> list[str]:
     if service is None:
         return []
     if service.replicas is not None:
-        return replicas.facts(service)
+        return replicas.facts(service, longest_minutes=plan.limits.longest_minutes)
     networks = "any address" if service.allow == WORLD else ", ".join(service.allow)
     return [
         f"{service.kind.value} on port {service.port}",

@@ -1,4 +1,4 @@
-"""Price a service with several replicas, and refuse to start it: no end could be held for its machines.
+"""Price a service with several replicas. An API server of a team starts it; without one, cvl-ci refuses to.
 
 The reasons are facts of SkyPilot 0.14.1, by its source:
 
@@ -9,14 +9,19 @@ The reasons are facts of SkyPilot 0.14.1, by its source:
 - Once a version has answered, failures of further replicas do not stop the controller
   (sky/serve/autoscalers.py, `generate_scaling_decisions`).
 - The controller needs credentials that launch machines. The role of cvl-ci's machines may only end them.
+
+So through an API server too, a replica that fails after the end of the service is replaced again and again, until the
+service is taken down. Only a failure before the first answer of a version stops the controller.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from cvl_ci.commands.plan import bounds
 from cvl_ci.errors import InputProblem
+from cvl_ci.inputs.deploy_inputs import DeployInputs
 from cvl_ci.inputs.reader import Spelling
 from cvl_ci.model.budget import Fleet
 from cvl_ci.model.location import SANDBOX
@@ -24,13 +29,23 @@ from cvl_ci.model.offer import Offer, Quote
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.model.replicas import CONTROLLER_CPUS, CONTROLLER_DISK_GB, CONTROLLER_MEMORY_GIB, ReplicaPlan
 from cvl_ci.model.resource_request import ResourceRequest, Spot
+from cvl_ci.model.secret import Secret
 from cvl_ci.model.service import ServicePlan
 from cvl_ci.ports import Prices
 from cvl_ci.result.units import dollars, duration
 
 REASON = (
-    "needs the controller of `sky serve`, which launches the replicas and replaces each one that ends; their end "
-    "cannot be guaranteed, so cvl-ci starts none of them"
+    "needs the controller of `sky serve`, which launches the replicas and replaces each one that ends; without a "
+    "SkyPilot API server their end cannot be guaranteed, so cvl-ci starts none of them"
+)
+WITH_SERVER = (
+    "With an API server it starts: set SKYPILOT_API_SERVER_ENDPOINT and SKYPILOT_SERVICE_ACCOUNT_TOKEN of your team"
+)
+NO_PROMISE = (
+    "SkyPilot's controller, and not cvl-ci, launches and ends the replicas. It belongs to the API server, and no "
+    "figure here includes its cost. After the end of the service each replica ends within minutes. But the controller "
+    "launches others, each for some minutes, until `cvl-ci deploy --down NAME` or `cvl-ci reap` ends the service. "
+    "So let `reap` run on a schedule, with the server's address."
 )
 
 
@@ -40,7 +55,52 @@ def refusals(replicas: ReplicaPlan | None, spelling: Spelling) -> list[InputProb
         return []
     remedy = f"give {spelling.of('replicas')} 1 for one machine"
     task = ", or --dry-run for its price and --yaml for the task of `sky serve`" if spelling is Spelling.FLAG else ""
-    return [InputProblem(field=spelling.of("replicas"), value=str(replicas), problem=f"{REASON}; {remedy}{task}")]
+    problem = f"{REASON}. {WITH_SERVER}. Else {remedy}{task}"
+    return [InputProblem(field=spelling.of("replicas"), value=str(replicas), problem=problem)]
+
+
+def mistakes(
+    plan: RunPlan, inputs: DeployInputs, service: ServicePlan, *, spelling: Spelling, starts: bool, through_server: bool
+) -> list[InputProblem]:
+    """Return the mistakes of a request for several replicas. `starts`: the plan will be carried out."""
+    if through_server:
+        wrong = mistakes_through_server(plan, inputs, service, spelling)
+    else:
+        wrong = refusals(service.replicas, spelling) if starts else []
+    return wrong + (mixed(plan, spelling) if service.replicas else [])
+
+
+def mistakes_through_server(
+    plan: RunPlan, inputs: DeployInputs, service: ServicePlan, spelling: Spelling
+) -> list[InputProblem]:
+    """Return the inputs that do not work with an API server."""
+    if service.replicas is None:
+        problem = (
+            "is set: deploy opens a port by itself, which an API server does not offer. Unset it for one machine, or "
+            f"give {spelling.of('replicas')} 2 or more, which the server's controller starts"
+        )
+        return [InputProblem(field="SKYPILOT_API_SERVER_ENDPOINT", value="***", problem=problem)]
+    wrong = {
+        "tls_cert": (bool(inputs.tls_cert), "the load balancer of `sky serve` takes plain HTTP from cvl-ci"),
+        "allow": (inputs.allow is not None, "the callers reach the load balancer, which belongs to the server"),
+        "ssh_public_key": (plan.machines.public_key is not None, "no person uses the machines of a controller"),
+        "cloud": (plan.machines.is_on_sandbox, "no API server knows the sandbox: name aws"),
+    }
+    return [
+        InputProblem(field=spelling.of(name), value="", problem=f"goes without several replicas: {why}")
+        for name, (is_given, why) in wrong.items()
+        if is_given
+    ]
+
+
+def started(plan: RunPlan, service: ServicePlan, *, probe_token: Secret) -> tuple[RunPlan, ServicePlan]:
+    """Return plan and service of replicas that start: all machines count, and the plan's warnings tell the limits."""
+    count = service.replicas
+    if count is None:
+        return plan, service
+    machines = replace(plan.machines, num_nodes=count.most)
+    plan = replace(plan, machines=machines, warnings=(*plan.warnings, NO_PROMISE))
+    return plan, replace(service, replicas=replace(count, probe_token=probe_token))
 
 
 def mixed(plan: RunPlan, spelling: Spelling) -> list[InputProblem]:
@@ -51,14 +111,20 @@ def mixed(plan: RunPlan, spelling: Spelling) -> list[InputProblem]:
     return [InputProblem(field=spelling.of("spot"), value=Spot.FALLBACK.value, problem=problem)]
 
 
-def facts(service: ServicePlan) -> list[str]:
-    """Return the facts of a service that `sky serve` would start, as its task has them."""
+def facts(service: ServicePlan, *, longest_minutes: float) -> list[str]:
+    """Return the facts of a service that `sky serve` starts, or would start, as its task has them.
+
+    `longest_minutes`: from its launch to its end.
+    """
+    is_started = service.replicas is not None and service.replicas.is_started
+    port = service.public_port if is_started else service.port
     return [
         f"{service.kind.value} on port {service.port}, {service.replicas} replicas",
-        f"port {service.port} of each replica is open for any address, without a token",
+        f"port {port} of each replica is open for any address, {'with the' if is_started else 'without a'} token",
         *(["the certificate is not used"] if service.tls else []),
         *service.sources,
         f"ready within {duration(service.probe.initial_delay_seconds)}",
+        *([f"its end is fixed at its launch: {duration(longest_minutes * 60)} later at most"] if is_started else []),
     ]
 
 
@@ -67,6 +133,11 @@ def lines(plan: RunPlan, quote: Quote, prices: Prices) -> list[str]:
     count = plan.service.replicas if plan.service else None
     if count is None:
         return []
+    if count.is_started:
+        return [
+            f"  The figures are of {count.most} replicas. During an update there are up to {count.most_in_update}.",
+            "  The controller belongs to the API server: its cost is in no figure.",
+        ]
     return [
         f"  The figures above are of one replica. Here are {count}, up to {count.most_in_update} during an update.",
         *_price(plan, count, quote.offers, prices),

@@ -16,7 +16,8 @@ from cvl_ci.inputs.reader import Spelling
 from cvl_ci.model.checkpoint_plan import CheckpointPlan
 from cvl_ci.model.location import SANDBOX
 from cvl_ci.model.plan import RunPlan
-from cvl_ci.model.service import READY_SECONDS, TTL_MINUTES, WORLD, ServicePlan, token_digest
+from cvl_ci.model.secret import Secret
+from cvl_ci.model.service import READY_SECONDS, TTL_MINUTES, WORLD, Probe, ServicePlan, token_digest
 from cvl_ci.planning import answer_schema, safe_yaml
 from cvl_ci.planning import service as services
 from cvl_ci.ports import Checkout
@@ -56,18 +57,21 @@ def with_service(
     token: str,
     spelling: Spelling = Spelling.FLAG,
     starts: bool = True,
+    through_server: bool = False,
 ) -> RunPlan:
     """Return the plan with its service. Raise RequestError with all mistakes.
 
-    `starts`: the plan will be carried out. A plan that is only shown may have several replicas.
+    `starts`: the plan will be carried out. A plan that is only shown may have several replicas. `through_server`: an
+    API server is given, whose controller starts several replicas.
     """
     mistakes = _impossible(plan, spelling)
     service: ServicePlan | None = None
     try:
         files = _files(plan, checkout)
         service = services.find_service(files, port=inputs.port, path=inputs.ready, requested_replicas=inputs.replicas)
-        mistakes += replicas.refusals(service.replicas, spelling) if starts else []
-        mistakes += replicas.mixed(plan, spelling) if service.replicas else []
+        mistakes += replicas.mistakes(
+            plan, inputs, service, spelling=spelling, starts=starts, through_server=through_server
+        )
     except Wrong as wrong:
         name = plan.work.example or plan.title
         mistakes.append(InputProblem(field="example", value=name, problem=wrong.problem, near=wrong.near))
@@ -85,10 +89,9 @@ def with_service(
     mistakes += of_encryption
     if mistakes or service is None:
         raise RequestError(mistakes)
-    probe = service.probe
-    if inputs.ready_timeout is not None:
-        probe = replace(probe, initial_delay_seconds=inputs.ready_timeout * 60)
-    probe = replace(probe, initial_delay_seconds=min(probe.initial_delay_seconds, _ready_seconds(plan, inputs)))
+    probe = _probe(service, plan, inputs)
+    if through_server:
+        plan, service = replicas.started(plan, service, probe_token=Secret(new_token()))
     return replace(
         plan,
         service=replace(
@@ -114,6 +117,13 @@ def _schema(plan: RunPlan, checkout: Checkout, name: str) -> Mapping[str, object
     except OSError:
         raise Wrong(f"is no file of {plan.work.directory}") from None
     return answer_schema.read(content)
+
+
+def _probe(service: ServicePlan, plan: RunPlan, inputs: DeployInputs) -> Probe:
+    """Return the probe of the service with the longest time until its first answer."""
+    own = service.probe.initial_delay_seconds
+    seconds = own if inputs.ready_timeout is None else inputs.ready_timeout * 60
+    return replace(service.probe, initial_delay_seconds=min(seconds, _ready_seconds(plan, inputs)))
 
 
 def _ready_seconds(plan: RunPlan, inputs: DeployInputs) -> float:

@@ -20,11 +20,11 @@ from cvl_ci.result.units import moment
 
 
 def labels_from_birth(state: RunState, *, deadline: float) -> dict[str, str]:
-    """Return the labels of a managed job's machines, which no later process can label; none for other runs."""
+    """Return the labels of machines that a controller launches, which no later process can label; else none."""
     place = state.plan.detach.place
-    if place is None or not state.plan.detach.is_managed:
+    if not state.plan.has_controller:
         return {}
-    return {LABEL_KEPT: str(int(deadline)), LABEL_DETACHED: place.bucket}
+    return {LABEL_KEPT: str(int(deadline)), **({LABEL_DETACHED: place.bucket} if place else {})}
 
 
 def follow_until_it_runs(state: RunState, cloud: Cloud, *, until: float) -> bool:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from urllib.parse import urlsplit
 
 from cvl_ci.commands.run import keep_alive, spending
 from cvl_ci.commands.run.state import RunState
-from cvl_ci.errors import EngineError
+from cvl_ci.errors import EngineError, explain_while_running
 from cvl_ci.lease import Lease
 from cvl_ci.model.lease_name import service_labels, service_url
 from cvl_ci.model.limits import RELEASE_MINUTES
@@ -99,7 +100,7 @@ def wait_and_smoke(state: RunState, cloud: Cloud, *, deadline: float) -> None:
         )
     _refuse_open_door(services, replace(to, path=probe.path, token=""))
     seconds = max(0.0, clock.now() - launch.created_at)
-    state.service = ServiceResult(url=to.url, ready_seconds=seconds, address=address)
+    state.service = ServiceResult(url=to.url, ready_seconds=seconds, address=to.address)
     if service.smokes:
         smoke = smoke_requests(service, to=to, services=services, clock=clock)
         state.service = replace(state.service, smoke=smoke)
@@ -116,12 +117,14 @@ def _request(address: str, service: ServicePlan, *, token: str) -> ServiceReques
     except ValueError as error:
         raise EngineError(f"The machine has no address for a service: {error}.") from error
     chain = service.tls.chain if service.tls is not None else ""
-    return ServiceRequest(url=url, token=token, address=address, chain=chain)
+    return ServiceRequest(url=url, token=token, address=address.partition(":")[0], chain=chain)
 
 
 def _labels(address: str, service: ServicePlan) -> dict[str, str]:
+    """Return the labels. `address`: of the machine, or host and port of a load balancer before several replicas."""
     is_encrypted = service.tls is not None
-    return service_labels(address, service.public_port, is_encrypted=is_encrypted, domain=service.domain)
+    host, _, port = address.partition(":")
+    return service_labels(host, int(port or service.public_port), is_encrypted=is_encrypted, domain=service.domain)
 
 
 def _refuse_open_door(services: Services, request: ServiceRequest) -> None:
@@ -209,6 +212,8 @@ def keep_service(state: RunState, lease: Lease) -> Release | None:
         return None
     if result.smoke is not None and result.smoke.mismatch:
         return None
+    if state.plan.has_replicas:
+        return _leave_to_server(state, lease, result)
     return keep_alive.keep(
         lease,
         plan=state.plan,
@@ -219,6 +224,17 @@ def keep_service(state: RunState, lease: Lease) -> Release | None:
         minutes=service.ttl_minutes,
         labels=_labels(result.address, service),
     )
+
+
+def _leave_to_server(state: RunState, lease: Lease, result: ServiceResult) -> Release | None:
+    """Leave the service to the server's controller, until the deadline of its task. None, with a warning: it ends."""
+    service = state.plan.service
+    try:
+        labels = _labels(urlsplit(result.url).netloc, service) if service is not None else {}
+        return lease.keep(until=lease.record.deadline, public_key=None, labels=labels)
+    except Exception as error:  # noqa: BLE001  after any error: a service that the server does not show is never kept
+        state.facts.warnings.append(f"The API server does not show the service. {explain_while_running(error)}")
+        return None
 
 
 def conclusion(state: RunState, *, of_job: Conclusion) -> Conclusion:

@@ -89,6 +89,8 @@ class Stages:
         state.note_launch(launch)
         if state.plan.detach.is_managed:
             return StageEnd.MANAGED  # its machine does not exist yet
+        if state.plan.has_replicas:
+            return StageEnd.SERVING  # nor do these
         state.tools.reporter.show_launch(launch)
         return StageEnd.SERVING if state.plan.service else StageEnd.RUNNING
 

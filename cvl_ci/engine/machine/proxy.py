@@ -2,10 +2,11 @@
 
 A program of its own for the machine's Python:
 `proxy.py READY PUBLIC-PORT SERVER-PORT DIGEST NETWORK... [--tls CHAIN KEY]`. With a certificate it takes HTTPS alone.
-It knows the SHA-256 of the token, and not the token. It accepts `Authorization: Bearer TOKEN`, and for browsers the
-same token as the password of Basic. It removes that header, so the server never sees it. Each connection carries one
-request: a shared proxy on the way cannot pass a second person's request through the first person's connection. A
-WebSocket is the one exception, once the server has accepted it.
+It knows the SHA-256 of the token, and not the token. `DIGEST,DIGEST2,PATH` takes a second token for a GET of that path
+alone: the probe of a controller. It accepts `Authorization: Bearer TOKEN`, and for browsers the same token as the
+password of Basic. It removes that header, so the server never sees it. Each connection carries one request: a shared
+proxy on the way cannot pass a second person's request through the first person's connection. A WebSocket is the one
+exception, once the server has accepted it.
 """
 
 from __future__ import annotations
@@ -57,11 +58,12 @@ class Proxy(socketserver.ThreadingTCPServer):
     def __init__(
         self, public_port: int, server_port: int, digest: str, networks: list[str], tls: ssl.SSLContext | None = None
     ) -> None:
-        self.server_port, self.digest, self.tls = server_port, digest, tls
+        self.server_port, self.tls = server_port, tls
+        self.digest, self.probe_digest, path = (*digest.split(",", 2), "", "")[:3]
+        self.probe_line = f"GET {path} HTTP/".encode()
         self.networks = [ipaddress.ip_network(network) for network in networks]
-        self.slots = threading.BoundedSemaphore(MOST_CONNECTIONS)
+        self.slots, self.lock = threading.BoundedSemaphore(MOST_CONNECTIONS), threading.Lock()
         self.strangers: dict[socket.socket, None] = {}
-        self.lock = threading.Lock()
         super().__init__(("", public_port), Connection)
 
     def verify_request(self, request: object, client_address: object) -> bool:
@@ -166,7 +168,7 @@ class Connection(socketserver.BaseRequestHandler):
             self.refuse("400 Bad Request", "the request could not be read")
             return
         lines = head.split(b"\r\n")
-        if not self.may_enter(lines[1:]):
+        if not self.may_enter(lines):
             self.refuse("401 Unauthorized", "the token of this deployment is needed", ask=True)
             return
         self.server.know(self.raw)
@@ -232,7 +234,7 @@ class Connection(socketserver.BaseRequestHandler):
         return False
 
     def may_enter(self, lines: list[bytes]) -> bool:
-        values = [line.partition(b":")[2].strip() for line in lines if name(line) == b"authorization"]
+        values = [line.partition(b":")[2].strip() for line in lines[1:] if name(line) == b"authorization"]
         if len(values) != 1:
             return False
         kind, _, credentials = values[0].partition(b" ")
@@ -242,7 +244,9 @@ class Connection(socketserver.BaseRequestHandler):
                 token = base64.b64decode(token, validate=True).partition(b":")[2]
         elif kind.lower() != b"bearer":
             return False
-        return hmac.compare_digest(hashlib.sha256(token).hexdigest(), self.server.digest)
+        digest, own = hashlib.sha256(token).hexdigest(), self.server
+        is_probe = lines[0].startswith(own.probe_line) and hmac.compare_digest(digest, own.probe_digest)
+        return is_probe or hmac.compare_digest(digest, own.digest)
 
     def refuse(self, status: str, why: str, *, ask: bool = False) -> None:
         body = f"cvl-ci: {why}\n"
@@ -307,10 +311,6 @@ def is_taken(port: int) -> bool:
     return False
 
 
-def tell(text: str) -> None:
-    os.write(1, f"cvl-ci: {text}\n".encode())
-
-
 def encryption(chain: str, key: str) -> ssl.SSLContext:
     """Return TLS with the certificate in these files, and no version before 1.2. Raise OSError, ValueError."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -327,21 +327,21 @@ def main() -> int:
     ready, public_port, server_port, digest, *rest = sys.argv[1:]
     networks, files = (rest[:-3], rest[-2:]) if "--tls" in rest else (rest, [])
     if is_taken(int(server_port)):
-        tell(f"port {server_port} of this machine is in use already, so the server cannot have it")
+        why = f"port {server_port} of this machine is in use already, so the server cannot have it"
+        sys.stdout.write(f"cvl-ci: {why}\n")
         return IN_USE
     try:
         tls = encryption(*files) if files else None
     except (OSError, ValueError) as error:
-        tell(f"the proxy cannot use the certificate of this service: {error}")
+        sys.stdout.write(f"cvl-ci: the proxy cannot use the certificate of this service: {error}\n")
         return 1
     try:
         proxy = Proxy(int(public_port), int(server_port), digest, networks, tls)
     except OSError as error:
-        tell(f"the proxy cannot have port {public_port} of this machine: {error}")
+        sys.stdout.write(f"cvl-ci: the proxy cannot have port {public_port} of this machine: {error}\n")
         return IN_USE
     with open(f"{ready}.tmp", "w", encoding="ascii") as file:
-        file.write(str(os.getpid()))
-    os.replace(f"{ready}.tmp", ready)
+        os.replace(file.name, ready)
     proxy.serve_forever()
     return 0
 

@@ -1,0 +1,142 @@
+"""Replace the replicas of a service in place, one after the other. It stays under its lease, also after a failure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from cvl_ci.commands.plan import quote as planning
+from cvl_ci.commands.plan import quote_text
+from cvl_ci.commands.run import serving, steps
+from cvl_ci.commands.run.state import RunPorts, RunState, Timeline
+from cvl_ci.errors import CvlError, EngineError, InputProblem, RequestError, explain_while_running
+from cvl_ci.model.lease_name import (
+    LABEL_DEADLINE,
+    LABEL_DOMAIN,
+    LABEL_KEPT,
+    LABEL_SERVICE,
+    service_address,
+    service_url,
+)
+from cvl_ci.model.location import REPLICATED
+from cvl_ci.model.outcome import EXIT_CODES, Ending
+from cvl_ci.model.owner import Owner
+from cvl_ci.model.plan import RunPlan
+from cvl_ci.model.service import ServiceResult
+from cvl_ci.ports import LaunchRequest, LeaseRecord, Records, ServiceRequest, Services
+from cvl_ci.result.conclusion import Conclusion
+
+
+@dataclass(frozen=True, kw_only=True)
+class Updated:
+    """Result. `problem`: why the new version does not answer; empty: it does. `until`: the latest end of a replica."""
+
+    name: str
+    until: float
+    exit_code: int = 0
+    problem: str = ""
+    service: ServiceResult | None = None
+    warnings: tuple[str, ...] = ()
+
+
+def open_record(name: str, *, records: Records, services: Services, token: str, field: str) -> LeaseRecord:
+    """Return the record of a service with several replicas that takes this token. Raise RequestError for another."""
+    record = records.read(name)
+    if record is None or record.released_at is not None:
+        problem = "is not an open service by the records of this computer"
+        raise RequestError([InputProblem(field=field, value=name, problem=problem)])
+    if not any(location.cloud == REPLICATED for location in record.locations):
+        problem = "has one machine, and no replicas that could replace each other: deploy a new one"
+        raise RequestError([InputProblem(field=field, value=name, problem=problem)])
+    answer = services.ask(
+        ServiceRequest(url=service_url(record.labels), address=service_address(record.labels), token=token)
+    )
+    if answer.status == 401 and answer.is_from_proxy:
+        problem = "is not the token of this service: callers would lose it in the middle of the update"
+        raise RequestError([InputProblem(field="CVL_CI_DEPLOY_TOKEN", value="***", problem=problem)])
+    return record
+
+
+def update(plan: RunPlan, record: LeaseRecord, *, owner: Owner, outputs: Path, tools: RunPorts) -> Updated:
+    """Give the service its next version, and wait until that answers. Raise CvlError before anything changes."""
+    steps.refuse_unseen(plan)
+    quoted, clock = planning.quote(plan, tools.prices), tools.clock
+    tools.reporter.show_quote(plan, quote_text.in_one_line(plan, quoted))
+    for warning in (*plan.warnings, *quoted.warnings):
+        tools.reporter.warning(warning)
+    state = RunState(
+        plan=plan,
+        quote=quoted,
+        owner=owner,
+        outputs=outputs,
+        tools=tools,
+        timeline=Timeline(clock=clock, started=clock.monotonic()),
+    )
+    deadline = clock.now() + quoted.deadline_minutes * 60
+    # The replicas of the new version have its deadline as labels from their birth, the old ones keep theirs.
+    moments = {LABEL_DEADLINE: str(int(deadline)), LABEL_KEPT: str(int(deadline))}
+    until = max(deadline, record.deadline)
+    with (
+        tools.clouds.open(record.locations, user_id=owner.user_id, watch=state.watch) as cloud,
+        tools.staging.staged(plan.files.staged, commits=plan.files.commits) as staged,
+    ):
+        state.cloud = cloud
+        tools.records.write(replace(record, deadline=until, labels={**record.labels, **moments}))
+        request = LaunchRequest(
+            plan=plan,
+            cluster=record.name,
+            labels={**_labels_of_machines(record), **moments},
+            staged=staged,
+            deadline=deadline,
+            fence=_own_fence(tools.records, record.name),
+            likely=quoted.offers[0] if quoted.offers else None,
+            offers=quoted.offers,
+            is_update=True,
+        )
+        try:
+            state.note_launch(cloud.machines.launch(request, watch=state.watch))
+            serving.wait_and_smoke(state, cloud, deadline=deadline)
+        except CvlError as error:
+            state.facts.failure = error
+        except KeyboardInterrupt:
+            state.facts.cancelled = True
+    return _result(state, record.name, until)
+
+
+def _result(state: RunState, name: str, until: float) -> Updated:
+    facts = state.facts
+    if facts.cancelled:
+        problem = "you stopped cvl-ci, and the server goes on with the update"
+        return Updated(name=name, until=until, exit_code=EXIT_CODES[Ending.CANCELLED], problem=problem)
+    if facts.failure is not None:
+        problem = explain_while_running(facts.failure)
+        return Updated(name=name, until=until, exit_code=facts.failure.exit_code, problem=problem)
+    conclusion = serving.conclusion(state, of_job=_UNKNOWN)
+    is_good = state.service is not None and conclusion.exit_code == 0
+    return Updated(
+        name=name,
+        until=until,
+        exit_code=conclusion.exit_code,
+        problem="" if is_good else conclusion.reason,
+        service=state.service,
+        warnings=tuple(facts.warnings),
+    )
+
+
+_UNKNOWN = Conclusion(
+    ending=Ending.NEVER_STARTED, reason="The new version did not answer.", exit_code=EngineError.exit_code
+)
+
+
+def _labels_of_machines(record: LeaseRecord) -> dict[str, str]:
+    """Return the labels of the record that machines have too: not the address, which no machine has."""
+    address = {LABEL_SERVICE, LABEL_DOMAIN}
+    return {name: value for name, value in record.labels.items() if name not in address}
+
+
+def _own_fence(records: Records, name: str) -> Path:
+    """Return a fence that stays open. That of the lease is shut since its service answered.
+
+    The server refuses an update of a service that was taken down meanwhile.
+    """
+    return records.fence(name).with_suffix(".update")

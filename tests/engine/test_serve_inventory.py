@@ -1,0 +1,104 @@
+"""Services of several replicas by a server's word: one that is not proved gone is left, and silence proves nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import pytest
+
+from cvl_ci.engine.managed_machines import ManagedMachines
+from cvl_ci.engine.serve_inventory import ReplicaInventory
+from cvl_ci.engine.serve_machines import ReplicaMachines
+from cvl_ci.errors import EngineError
+from cvl_ci.model.lease_name import LABEL_DEADLINE, LABEL_LEASE
+from cvl_ci.model.location import MANAGED, REPLICATED, Location
+from cvl_ci.model.resource import in_removal_order
+from cvl_ci.ports import ResourceKind
+from cvl_ci.wiring.clouds import OpenClouds
+from cvl_ci.wiring.sweep import all_places
+
+LEASE = "cvl-1a-0123abcd"
+THERE = Location(cloud=REPLICATED, region="us-east-1")
+SERVICE = {"kind": "service", "id": LEASE, "name": LEASE, "state": "ready", "labels": {LABEL_DEADLINE: "99"}}
+MACHINE = {"kind": "cluster", "id": f"{LEASE}-1", "name": LEASE, "state": "alive", "labels": {}}
+
+
+@dataclass
+class Server:
+    left: list[dict[str, Any]] = field(default_factory=list)
+    broken: bool = False
+    down_of: list[str] = field(default_factory=list)
+
+    def services_on_server(self, _cluster: str | None) -> list[dict[str, Any]]:
+        if self.broken:
+            raise EngineError("It did not answer within 120 s.")
+        return self.left
+
+    def down(self, cluster: str) -> None:
+        self.down_of.append(cluster)
+
+
+def inventory(server: Server) -> ReplicaInventory:
+    return ReplicaInventory(cast("ReplicaMachines", server), endpoint="https://sky.example.com:46580/team")
+
+
+def test_a_lease_without_a_service_is_clean_and_the_proof_names_the_host_alone() -> None:
+    answer = inventory(Server()).find(lease=LEASE, locations=[THERE])
+    [check] = answer.asked
+    assert (check.clean, check.provider, check.region, answer.unproved) == (True, REPLICATED, "sky.example.com", ())
+
+
+def test_a_service_is_left_may_launch_more_machines_and_goes_before_them() -> None:
+    answer = inventory(Server(left=[MACHINE, SERVICE])).find(lease=LEASE, locations=[THERE])
+    resources, silent = answer.read()
+    assert not silent
+    assert answer.asked[0].leftovers == (f"cluster {LEASE}-1 (alive)", f"service controller {LEASE} (ready)")
+    [controller], [machine] = in_removal_order(resources)
+    assert (controller.kind, machine.kind) == (ResourceKind.SERVICE_CONTROLLER, ResourceKind.CLUSTER)
+    assert controller.kind.creates_others and controller.is_leftover
+
+
+def test_a_server_that_does_not_answer_proves_nothing() -> None:
+    answer = inventory(Server(broken=True)).find(lease=LEASE, locations=[THERE])
+    assert not answer.asked[0].clean
+    assert answer.read()[1]
+
+
+def test_a_lease_of_another_place_is_unproved() -> None:
+    answer = inventory(Server()).find(lease=LEASE, locations=[Location(cloud="aws")])
+    assert (answer.asked, answer.unproved) == ((), ("aws",))
+
+
+def test_a_question_without_a_name_shows_the_services_of_leases_with_their_labels() -> None:
+    others = {**SERVICE, "id": "shop", "name": "shop"}
+    [service], _ = inventory(Server(left=[SERVICE, others])).find(lease=None, locations=[THERE]).read()
+    assert service.labels == {LABEL_DEADLINE: "99", LABEL_LEASE: LEASE}
+
+
+def test_removing_a_service_ends_it_by_the_name_of_its_lease() -> None:
+    server = Server(left=[SERVICE])
+    one = inventory(server)
+    one.remove(one.find(lease=LEASE, locations=[THERE]).read()[0])
+    assert server.down_of == [LEASE]
+
+
+def test_a_sweep_with_a_server_asks_for_its_jobs_and_for_its_services(monkeypatch: pytest.MonkeyPatch) -> None:
+    environ = {"SKYPILOT_API_SERVER_ENDPOINT": "https://sky.example.com", "HOME": "/nonexistent"}
+    places = [place for place in all_places(environ) if place.cloud in {MANAGED, REPLICATED}]
+    assert {place.cloud for place in places} == {MANAGED, REPLICATED}
+    monkeypatch.setattr(ManagedMachines, "jobs_on_server", lambda *_: [])
+    monkeypatch.setattr(ReplicaMachines, "services_on_server", lambda *_: [SERVICE])
+    with OpenClouds(environ, by_record=True).open(places, user_id="u", watch=print) as cloud:
+        answer = cloud.inventory.find(lease=None, locations=places)
+    [service], silent = answer.read()
+    assert (service.provider, silent) == (REPLICATED, ())
+    assert {check.provider for check in answer.asked} == {MANAGED, REPLICATED}
+
+
+def test_the_record_of_a_service_leads_to_its_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    environ = {"SKYPILOT_API_SERVER_ENDPOINT": "https://sky.example.com", "HOME": "/nonexistent"}
+    monkeypatch.setattr(ReplicaMachines, "services_on_server", lambda *_: [])
+    with OpenClouds(environ, by_record=True).open([THERE], user_id="u", watch=print) as cloud:
+        [check] = cloud.inventory.find(lease=LEASE, locations=[THERE]).asked
+    assert (check.provider, check.clean, cloud.through) == (REPLICATED, True, REPLICATED)
