@@ -18,7 +18,7 @@ import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
-from tests.support import aws_descriptions
+from tests.support import aws_descriptions, shared
 from tests.support.places import PLACES
 from tests.support.programs import BARE_PYTHON
 
@@ -87,6 +87,7 @@ def pytest_runtest_protocol() -> Generator[None, bool | None, bool | None]:
 def pytest_unconfigure() -> None:
     PLACES.remove()
     BARE_PYTHON.remove()
+    shared.remove()
 
 
 class Units(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types here
