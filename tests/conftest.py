@@ -18,8 +18,9 @@ import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
-from tests.support import aws_descriptions
+from tests.support import aws_descriptions, shared
 from tests.support.places import PLACES
+from tests.support.programs import BARE_PYTHON
 
 COST = ("sandbox", "flood", "peers", "sky")
 """Markers of tests that take long, the longest first: a mistake in the rest is seen before they begin."""
@@ -41,6 +42,8 @@ EARLY = 2
 
 os.environ["MOTO_AMIS_PATH"] = str(Path(__file__).parent / "support" / "images.json")
 """moto's EC2 has one machine image, and not its own 1,300: they are made anew for each region of each test."""
+
+BARE_PYTHON.provide()
 
 NO_DOCKER = Path(__file__).parent / "support" / "no_docker"
 OF_THE_USER = ("AWS_", "AZURE_", "GOOGLE_", "SKYPILOT_", "CVL_", "GITHUB_", "ACTIONS_", "INPUT_", "NO_COLOR")
@@ -84,6 +87,8 @@ def pytest_runtest_protocol() -> Generator[None, bool | None, bool | None]:
 
 def pytest_unconfigure() -> None:
     PLACES.remove()
+    BARE_PYTHON.remove()
+    shared.remove()
 
 
 class Units(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types here

@@ -5,10 +5,13 @@ from __future__ import annotations
 import ast
 import builtins
 import warnings
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 BUILTIN = {name for name, value in vars(builtins).items() if isinstance(value, type) and issubclass(value, Exception)}
+_BLOCKS = ("body", "orelse", "handlers", "finalbody", "cases")
+"""The fields that hold statements, or what holds them."""
 
 
 def classes() -> dict[str, set[str]]:
@@ -22,8 +25,7 @@ def classes() -> dict[str, set[str]]:
         found = [
             (node.name, {_last(base) for base in node.bases}, path.relative_to(root).as_posix())
             for path in sorted(root.rglob("*.py"))
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-            if isinstance(node, ast.ClassDef)
+            for node in _classes_in(path.read_text(encoding="utf-8"))
         ]
     errors: dict[str, set[str]] = {}
     while True:
@@ -33,6 +35,17 @@ def classes() -> dict[str, set[str]]:
             return errors
         for name, path in new:
             errors.setdefault(name, set()).add(path)
+
+
+def _classes_in(text: str) -> Iterator[ast.ClassDef]:
+    """Return each class, wherever it is defined. Expressions, which are most of a file, hold none."""
+    waiting: list[ast.AST] = [ast.parse(text)] if "class" in text else []
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.ClassDef):
+            yield node
+        for name in _BLOCKS:
+            waiting.extend(getattr(node, name, ()))
 
 
 def _last(base: ast.expr) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -184,6 +185,8 @@ def test_a_torn_checkpoint_is_left_out_and_a_bucket_that_is_not_there_begins_no_
 def test_the_program_ends_with_the_job_s_shell(s3: Any, machines: Machines) -> None:
     """A job's shell may be killed, without a chance to say so."""
     node = Node(machines.folder / "killed")
+    (node.home / ".sky").mkdir()
+    (node.home / ".sky/python_path").write_text(sys.executable)  # a process of its own, with boto3
     values = script.environment(plan(), lease=LEASE, deadline=time.time() + 3600)
     text = script.run(plan(), lease=LEASE).replace("cvl_ci_sync\n", "cvl_ci_sync\nkill -9 $$\n")
     node.run(text, {**values, **machines.variables})

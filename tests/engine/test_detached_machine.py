@@ -28,7 +28,7 @@ from cvl_ci.model.secret import Secret
 from cvl_ci.result.conclusion import conclude
 from tests.engine.test_detached_results import DETACHED
 from tests.engine.test_script import LEASE, Node
-from tests.support import s3
+from tests.support import probed, s3
 
 PLACE = BucketAddress(bucket=s3.BUCKET, prefix="ci")
 OF_RUN = BucketAddress(bucket=s3.BUCKET, prefix=f"ci/{LEASE}")
@@ -110,7 +110,7 @@ class Machine(Node):
         }.items():
             assert old in text
             text = text.replace(old, new)
-        return text
+        return probed.briefly(text)
 
     def wait_for_its_end(self) -> None:
         until = time.monotonic() + 120

@@ -26,7 +26,7 @@ def plan(*, setup: str = "", gpus: dict[str, float] | None = None) -> RunPlan:
 
 @pytest.fixture
 def node(tmp_path: Path) -> Node:
-    return Node(tmp_path / "node")
+    return Node(tmp_path / "node", probed_whole=True)
 
 
 def give(node: Node, answer: str, *, code: int = 0) -> None:

@@ -16,6 +16,7 @@ from cvl_ci.engine import beginning, node_commands, script
 from cvl_ci.engine.log_follower import Following
 from cvl_ci.model.limits import Limits
 from cvl_ci.model.plan import RunPlan, WorkPlan
+from tests.support import probed
 
 LEASE = "cvl-1-abc"
 
@@ -63,8 +64,9 @@ class Node:
     The engine of this computer is not asked: a busy one takes seconds, and a job's time limit counts from before that.
     """
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, *, probed_whole: bool = False) -> None:
         self.home = home
+        self._probed_whole = probed_whole
         self.workdir = home / "sky_workdir"
         self.workdir.mkdir(parents=True)
         self.state = home / ".cvl-ci" / LEASE
@@ -77,7 +79,7 @@ class Node:
     def run(self, text: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
         environment = {"HOME": str(self.home), "PATH": self.path, **env}
         return subprocess.run(
-            ["bash", "-c", text],
+            ["bash", "-c", text if self._probed_whole else probed.briefly(text)],
             cwd=self.workdir,
             env=environment,
             capture_output=True,

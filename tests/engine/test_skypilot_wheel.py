@@ -12,9 +12,14 @@ from types import ModuleType
 
 import pytest
 
-from cvl_ci.engine.skypilot_wheel import provide
-
 NAME = f"skypilot-{metadata.version('skypilot')}-py3-none-any.whl"
+
+
+def provide(folder: Path) -> None:
+    """Import it now: it imports SkyPilot, and each process of the tests loads this file."""
+    from cvl_ci.engine import skypilot_wheel
+
+    skypilot_wheel.provide(folder)
 
 
 @pytest.fixture(scope="module")

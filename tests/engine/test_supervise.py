@@ -21,6 +21,7 @@ from cvl_ci.engine.sky_errors import read_end, read_sums
 from cvl_ci.engine.whole_log import LogSum
 from cvl_ci.model.plan import PairedBase
 from tests.engine.test_script import LEASE, Node, plan
+from tests.support import probed
 
 FOREVER = str(900_000_000 + os.getpid())
 """Seconds that a process of these tests sleeps. No test that runs at the same time has the same number."""
@@ -72,6 +73,7 @@ class QuickNode(Node):
     def file(self, text: str) -> str:
         for word, quick in self._quick.items():
             text = text.replace(word, quick)
+        text = probed.briefly(text)
         path = self.home / "script"
         path.write_text(text)
         return str(path)

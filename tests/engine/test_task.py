@@ -22,7 +22,7 @@ from cvl_ci.model.resource_request import Alternative, ResourceRequest, Spot
 from cvl_ci.model.secret import Secret
 from cvl_ci.model.service import ServicePlan, TlsPlan
 from cvl_ci.model.staged_files import CommitCopy, StagedFile
-from tests.support import sky_process
+from tests.support import probed, sky_process
 
 PLAN = RunPlan(
     title="digits-sgd train",
@@ -362,7 +362,7 @@ def test_what_is_rendered_does_what_the_machine_does(
     env = {**script.environment(plan, lease="cvl-1-abc", deadline=time.time() + 3600), "PATH": os.environ["PATH"]}
     done = [
         subprocess.run(
-            ["bash", "-c", text],
+            ["bash", "-c", probed.briefly(text)],
             cwd=tmp_path,
             env={**env, "HOME": str(tmp_path)},
             capture_output=True,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import functools
+import gc
 import importlib
 import json
 import os
@@ -117,9 +118,12 @@ def _server(module: str) -> socket.socket:
 
 def serve(module: str, requests: socket.socket) -> None:
     """Fork a program for each request, until the other side is gone."""
+    gc.disable()  # what is loaded stays
     loaded = importlib.import_module(module)
     for name in getattr(loaded, "PRELOADED", ()):
         importlib.import_module(name)
+    gc.freeze()  # so no program looks at it again, and all share its memory
+    gc.enable()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while True:
         content, files, _, _ = socket.recv_fds(requests, LONGEST, 3)

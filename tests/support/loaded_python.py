@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import functools
+import gc
 import importlib
 import marshal
 import os
@@ -81,12 +82,15 @@ def _stop(server: subprocess.Popen[bytes], folder: Path) -> None:
 
 def serve(place: str) -> None:
     """Fork a program for each caller, until stdin ends."""
+    gc.disable()  # what is loaded stays
     for name in _libraries():
         try:
             importlib.import_module(name)
         except ImportError:  # a module that only another one can make
             continue
     _make_a_client()
+    gc.freeze()  # so no program looks at it again, and all share its memory
+    gc.enable()
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listening:
         listening.bind(place)
         listening.listen(64)

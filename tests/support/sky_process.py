@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import functools
+import gc
 import importlib
 import json
 import os
@@ -17,6 +18,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
+
+from tests.support import shared
 
 FRESH = ("sky", "__main__", "boto3", "botocore", "google", "kubernetes", "azure", "oci", "runpod", "nebius")
 """Packages that each program imports itself: they may read the environment while they are imported."""
@@ -56,11 +59,13 @@ def _end(server: subprocess.Popen[str]) -> None:
 
 def serve() -> None:
     """Answer each line of stdin with one line, until stdin ends."""
+    gc.disable()  # it stays: to look at it again and again takes a quarter of an import
     for name in _libraries():
         try:
             importlib.import_module(name)
         except ImportError:  # a module that only another one can make
             continue
+    gc.freeze()  # no program looks at what it has from here, nor makes its own copy of it
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     for line in sys.stdin:
@@ -69,11 +74,16 @@ def serve() -> None:
 
 
 def _libraries() -> list[str]:
-    """Return the modules that SkyPilot imports. Another process imports it to learn them."""
+    """Return the modules that SkyPilot imports."""
+    names: list[str] = json.loads(shared.once("sky-modules", _modules))
+    return [name for name in names if name.split(".")[0] not in FRESH]
+
+
+def _modules() -> str:
+    """Another process imports SkyPilot to learn them."""
     words = [sys.executable, "-c", "import json, sys, sky, sky.check; print(json.dumps(list(sys.modules)))"]
     done = subprocess.run(words, stdout=subprocess.PIPE, check=True, text=True)
-    names: list[str] = json.loads(done.stdout.splitlines()[-1])
-    return [name for name in names if name.split(".")[0] not in FRESH]
+    return done.stdout.splitlines()[-1]
 
 
 def _forked(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -106,6 +116,7 @@ def _become(request: Mapping[str, Any], text: IO[bytes], out: IO[bytes], err: IO
     os.environ.clear()
     os.environ.update(request["env"])
     code = 0
+    gc.enable()
     try:
         exec(compile(request["code"], "<program>", "exec"), {"__name__": "__main__"})
     except BaseException:  # noqa: BLE001  the program's end, as Python prints it
