@@ -271,15 +271,18 @@ class Sandbox:
         """
         network, somewhere = spec.networks[0], f"{spec.endpoint_url}/_sandbox/"
         words = ("run", "--rm", "--label", f"{LABEL}={self._id}", "--network", network.name, "--entrypoint", "curl")
+        # A network that has just come up may have no route yet.
+        again = ("--retry", "60", "--retry-delay", "1", "--retry-all-errors", "--retry-max-time", PROBE_SECONDS)
+        options = ("--silent", "--show-error", "--max-time", PROBE_SECONDS, *again, "--output", "/dev/null")
         try:
-            self._docker.run(
-                *words, spec.image, "--silent", "--max-time", PROBE_SECONDS, "--output", "/dev/null", somewhere
-            )
-        except DockerFailed:
+            self._docker.run(*words, spec.image, *options, somewhere, timeout=3 * float(PROBE_SECONDS))
+        except DockerFailed as failure:
             self._stop()
+            if not failure.output.startswith("curl: "):
+                raise  # Docker did not carry out the question
             raise SandboxError(
-                f"The sandbox's machines did not reach its API at {spec.endpoint_url} in {PROBE_SECONDS} s: "
-                "usually a firewall stops them.",
+                f"The sandbox's machines did not reach its API at {spec.endpoint_url} in {PROBE_SECONDS} s "
+                f"({failure.output}). Usually a firewall stops them.",
                 next_step=f"Let them in, for example: sudo ufw allow in from {network.cidr}",
             ) from None
 

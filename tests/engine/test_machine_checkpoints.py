@@ -430,6 +430,30 @@ def test_a_bucket_that_is_away_stops_nothing_and_the_next_round_stores_the_check
     assert not any((tmp_path / "held").iterdir())
 
 
+@pytest.mark.parametrize(("seconds", "starts"), [(7.0, [30, 60, 90]), (28.0, [30, 63, 96])])
+def test_rounds_begin_an_interval_apart_however_long_one_takes(
+    tmp_path: Path, seconds: float, starts: list[int]
+) -> None:
+    """The job has five seconds between two rounds in any case."""
+    store, clock, said, seen = Memory(), Clock(), list[str](), list[int]()
+    one = node(store, tmp_path, clock, 0, said)
+    one.request = one.request._replace(nodes=1, interval=30.0)
+    begin = clock.now
+
+    def beat(_: float) -> None:
+        seen.append(int(clock.now - begin))
+        clock.sleep(seconds)
+
+    def pause() -> None:
+        clock.sleep(0.5)
+        write(tmp_path / "job", {"last.ckpt": f"{clock.now}".encode()})
+
+    one._sleep = beat
+    events = rounds.Watch(is_over=lambda: len(seen) == 3, has_notice=lambda: False, pause=pause)
+    rounds.until_over(one, events, clock=clock)
+    assert all(abs(found - wanted) <= 1 for found, wanted in zip(seen, starts, strict=False)), seen
+
+
 def test_a_checkpoint_that_the_job_is_writing_is_stored_soon_and_not_an_interval_later(tmp_path: Path) -> None:
     store, clock, said = Memory(), Clock(), list[str]()
     one = node(store, tmp_path, clock, 0, said)

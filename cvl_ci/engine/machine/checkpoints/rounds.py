@@ -152,9 +152,10 @@ def until_over(rounds: Rounds, watch: Watch, *, clock: Callable[[], float] = tim
         watch.pause()
         if watch.has_notice() and not was_noticed:
             was_noticed = rounds.round(NOTICE) and not rounds.is_behind
-        elif clock() >= following:
+        elif (start := clock()) >= following:
             is_done = rounds.round() and not rounds.is_behind
-            following = clock() + (interval if is_done else min(interval, RETRY_SECONDS))
+            # Counted from the start of a round: a loss repeats no more than an interval and the time of one round.
+            following = max(clock() + min(interval, RETRY_SECONDS), start + interval if is_done else 0.0)
         elif rounds.request.nodes > 1 and clock() >= answering:
             rounds.answer_others()
             answering = clock() + ABSENT_SECONDS
