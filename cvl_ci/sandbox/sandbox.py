@@ -271,15 +271,14 @@ class Sandbox:
         """
         network, somewhere = spec.networks[0], f"{spec.endpoint_url}/_sandbox/"
         words = ("run", "--rm", "--label", f"{LABEL}={self._id}", "--network", network.name, "--entrypoint", "curl")
-        # A network that has just come up may have no route yet.
-        again = ("--retry", "60", "--retry-delay", "1", "--retry-all-errors", "--retry-max-time", PROBE_SECONDS)
-        options = ("--silent", "--show-error", "--max-time", PROBE_SECONDS, *again, "--output", "/dev/null")
+        again = ("--retry", "9", "--retry-all-errors", "--retry-max-time", PROBE_SECONDS)  # a new network may lack a route
+        options = ("--silent", "--show-error", "--max-time", PROBE_SECONDS, *again, "--output", "/dev/null", somewhere)
         try:
-            self._docker.run(*words, spec.image, *options, somewhere, timeout=3 * float(PROBE_SECONDS))
+            self._docker.run(*words, spec.image, *options, timeout=3 * float(PROBE_SECONDS))
         except DockerFailed as failure:
             self._stop()
-            if not failure.output.startswith("curl: "):
-                raise  # Docker did not carry out the question
+            if not failure.output.startswith("curl: "):  # Docker did not carry out the question
+                raise
             raise SandboxError(
                 f"The sandbox's machines did not reach its API at {spec.endpoint_url} in {PROBE_SECONDS} s "
                 f"({failure.output}). Usually a firewall stops them.",
