@@ -271,7 +271,7 @@ class Sandbox:
         """
         network, somewhere = spec.networks[0], f"{spec.endpoint_url}/_sandbox/"
         words = ("run", "--rm", "--label", f"{LABEL}={self._id}", "--network", network.name, "--entrypoint", "curl")
-        again = ("--retry", "9", "--retry-all-errors", "--retry-max-time", PROBE_SECONDS)  # a new network may lack a route
+        again = ("--retry", "9", "--retry-all-errors", "--retry-max-time", PROBE_SECONDS)  # routes may come late
         options = ("--silent", "--show-error", "--max-time", PROBE_SECONDS, *again, "--output", "/dev/null", somewhere)
         try:
             self._docker.run(*words, spec.image, *options, timeout=3 * float(PROBE_SECONDS))
