@@ -95,7 +95,7 @@ def ends(cluster: str, *, days: int) -> list[float | None]:
 
 def _history(*clusters: str, days: int) -> list[dict[str, Any]]:
     records = _answer("/cost_report", payloads.CostReportBody(days=days, cluster_names=list(clusters)))
-    return [record for record in records[:MOST_RECORDS] if record.get("name") in clusters]
+    return [record for record in records[: MOST_RECORDS * len(clusters)] if record.get("name") in clusters]
 
 
 def _machine(record: dict[str, Any], described: Described) -> dict[str, Any] | None:

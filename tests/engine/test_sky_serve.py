@@ -171,3 +171,13 @@ def test_a_service_is_shown_with_its_replicas_at_the_address_of_its_balancer(ser
     assert [(one["id"], one["state"]) for one in shown["replicas"]] == [(1, "READY"), (2, "STARTING")]
     server.services = [service(endpoint="http://203.0.113.7:30004")]
     assert server.verbs.look(lambda *_: None, cluster=LEASE)["endpoint"] == "203.0.113.7:30004"
+
+
+def test_a_replica_of_a_high_number_is_ended_before_its_service_is_forgotten(server: Server) -> None:
+    """After its deadline, a service has replacement after replacement. Its controller is gone here."""
+    lost = service("CONTROLLER_FAILED")
+    lost["replica_info"][0]["replica_id"] = 150
+    server.services, server.living = [lost], [f"{LEASE}-2", f"{LEASE}-150"]
+    assert server.down()
+    assert server.did == [f"{LEASE}-2", f"{LEASE}-150", ("forget", LEASE)]
+    assert server.living == []
