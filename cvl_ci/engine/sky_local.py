@@ -274,6 +274,7 @@ def enter(send: Send, *, cluster: str, deadline: float, heartbeat: float, quoted
     handle = handle_of(cluster)
     if count_machines(send, cluster=cluster) != handle.launched_nodes:
         raise exceptions.ClusterDoesNotExist(f"The provider does not show all machines of {cluster}.")
+    end_set_up(cluster)  # the runner that launched them may have been lost just before that
     beat(send, cluster=cluster, deadline=deadline, heartbeat=heartbeat)
     resources = handle.launched_resources
     return {

@@ -5,7 +5,9 @@ owner="${CVL_CI_OWNER:-$(id -u):$(id -g)}"
 if [ "$EUID" != 0 ] && sudo -n true 2> /dev/null; then
   again=(bash "$0") # a file, or the text that bash -c got
   [ -z "${BASH_EXECUTION_STRING:-}" ] || again=(bash -c "$BASH_EXECUTION_STRING" "$0")
-  exec sudo -n env HOME="$HOME" CVL_CI_OWNER="$owner" "${again[@]}" "$@"
+  # Not by exec: who started this script may end it at a limit, and root's program refuses a user's signal.
+  sudo -n env HOME="$HOME" CVL_CI_OWNER="$owner" "${again[@]}" "$@"
+  exit
 fi
 lease="$1" outright="$2"
 shift 2
