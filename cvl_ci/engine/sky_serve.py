@@ -117,11 +117,11 @@ def down(_send: Send, *, cluster: str) -> bool:
     while living and not _is_left_alone(living) and time.monotonic() < end:
         time.sleep(DOWN_PAUSE_SECONDS)
         living = _services(cluster)
-    shown = [int(one["replica_id"]) for service in services for one in service.get("replica_info") or ()]
+    numbers = [int(one["replica_id"]) for service in services for one in service.get("replica_info") or ()]
     if _is_left_alone(living) or not living:
-        for machine in _machines(cluster, *shown):
+        for machine in _machines(cluster, *numbers):
             sdk.get(sdk.down(machine["id"]))
-    if _is_left_alone(living) and not list(_machines(cluster, *shown)):
+    if _is_left_alone(living) and not list(_machines(cluster, *numbers)):
         sdk.get(serve_sdk.down([cluster], purge=True))  # it only forgets the service: no machine of it is left
     return bool(services)
 
@@ -177,12 +177,12 @@ def _is_left_alone(services: list[dict[str, Any]]) -> bool:
     return any(_word(service["status"]) in NO_CONTROLLER for service in services)
 
 
-def _machines(name: str, *shown: int) -> Iterator[dict[str, Any]]:
+def _machines(name: str, *numbers: int) -> Iterator[dict[str, Any]]:
     """Yield the clusters of replicas that the server's own records show alive. A controller elsewhere has its own.
 
-    `shown`: the numbers of replicas that the controller has shown. After many replacements they are high.
+    `numbers`: of replicas that the controller has shown. After many replacements they are high.
     """
-    for cluster in server_records.living(_replicas(name, *shown), days=DAYS):
+    for cluster in server_records.living(_replicas(name, *numbers), days=DAYS):
         yield {"kind": "cluster", "id": cluster, "name": name, "state": "alive", "labels": {}}
 
 
@@ -241,9 +241,9 @@ def _word(status: Any) -> str:
     return str(getattr(status, "value", status))
 
 
-def _replicas(name: str, *shown: int) -> list[str]:
+def _replicas(name: str, *numbers: int) -> list[str]:
     """Return the names of its clusters (sky/serve/serve_utils.py, `generate_replica_cluster_name`)."""
-    return [f"{name}-{number}" for number in sorted({*range(1, MOST_REPLICAS + 1), *shown})]
+    return [f"{name}-{number}" for number in sorted({*range(1, MOST_REPLICAS + 1), *numbers})]
 
 
 def _described(resources: Any) -> dict[str, Any]:
