@@ -173,10 +173,9 @@ class SkyPilotMachines:
         except WorkerFailed as failure:
             raise sky_errors.in_our_words(failure) from failure
 
-    def on_server(self, cluster: str) -> list[tuple[str, str, str]]:
-        """Return kind, id and state of all that an API server has of a cluster, after it has asked the cloud again."""
-        resources = self._server_list("exists", cluster)
-        return [(str(resource["kind"]), str(resource["id"]), str(resource["state"])) for resource in resources]
+    def on_server(self, cluster: str | None) -> list[Mapping[str, Any]]:
+        """Return all that an API server has of a lease, or of all leases, after it has asked the cloud again."""
+        return self._server_list("exists", cluster)
 
     def recorded_on_server(self, cluster: str) -> list[Mapping[str, Any]]:
         """Return an API server's records of a cluster's machines, one for each launch."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from cvl_ci.engine import script, sky_errors, task
-from cvl_ci.engine.machines import SkyPilotMachines
+from cvl_ci.engine.controlled_machines import ControlledMachines
 from cvl_ci.engine.process import Expired, WorkerFailed
 from cvl_ci.engine.session import within
 from cvl_ci.errors import EngineError
@@ -23,24 +23,12 @@ LOOK_SECONDS = 180.0
 """The longest time of a server's answer about a service. Its controller asks each replica for its address."""
 
 
-class ReplicaMachines(SkyPilotMachines):
+class ReplicaMachines(ControlledMachines):
     """The machines of one service, which has the name of its lease."""
 
     def launch(self, request: LaunchRequest, *, watch: Watch) -> Launch:
-        """Give the server the service, or its next version. The returned machines are the most expensive possible."""
-        launch = super().launch(request, watch=watch)
-        self._session.is_attached = False
-        dearest = max(request.offers, key=lambda offer: offer.hourly_usd, default=None)
-        launch = replace(launch, num_nodes=request.plan.machines.num_nodes)
-        if dearest is None:
-            return launch
-        return replace(
-            launch,
-            region=launch.region or dearest.region,
-            instance_type=dearest.instance_type,
-            hourly_usd=dearest.hourly_usd,
-            spot=dearest.spot,
-        )
+        """Give the server the service, or its next version. The returned machines are those of all replicas."""
+        return replace(super().launch(request, watch=watch), num_nodes=request.plan.machines.num_nodes)
 
     def address(self) -> str:
         """Return IPv4 address and port of the load balancer, which the server's controller runs."""
@@ -52,10 +40,6 @@ class ReplicaMachines(SkyPilotMachines):
         except OSError as error:
             raise EngineError(f"This computer finds no address of {host}: {error}.") from error
 
-    def keep(self, cluster: str, *, until: float, public_key: str | None, heartbeat: float = 0.0) -> Sequence[str]:
-        """Return no way in. The deadline in the task ends each replica."""
-        return ()
-
     def look(self, cluster: str) -> Mapping[str, Any]:
         """Return the service as its controller shows it: its state, its address and its replicas."""
         answer = self._answer("look", cluster=cluster)
@@ -66,10 +50,6 @@ class ReplicaMachines(SkyPilotMachines):
     def log_of(self, cluster: str, *, replica: int, count: int) -> list[str]:
         """Return the last lines of a replica's log."""
         return [str(line) for line in self._answer("replica_log", cluster=cluster, replica=replica, count=count)]
-
-    def services_on_server(self, cluster: str | None) -> list[Mapping[str, Any]]:
-        """Return all that the server has of a lease, or of all leases: services, their machines, requests for one."""
-        return self._server_list("exists", cluster)
 
     def _answer(self, verb: str, **words: Any) -> Any:
         try:

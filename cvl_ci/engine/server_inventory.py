@@ -8,13 +8,13 @@ nothing.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
 from cvl_ci.engine.machines import SkyPilotMachines
 from cvl_ci.errors import CredentialsError, CvlError, EngineError
-from cvl_ci.model.lease_name import LABEL_LEASE
+from cvl_ci.model.lease_name import LABEL_LEASE, is_lease
 from cvl_ci.model.ledger import Life, Memory
 from cvl_ci.model.location import MANAGED, REPLICATED, Location
 from cvl_ci.model.release import ProviderCheck
@@ -25,7 +25,13 @@ CLOUD = "api-server"
 """The cloud in the record of a lease that goes through a server."""
 KINDS = ("clusters", "launches under way")
 _AWS_REGION = re.compile(r"[a-z]{2}(?:-[a-z]+){1,2}-\d")
-_KIND_OF = {"cluster": ResourceKind.CLUSTER, "launch": ResourceKind.LAUNCH}
+_KIND_OF = {
+    "cluster": ResourceKind.CLUSTER,
+    "launch": ResourceKind.LAUNCH,
+    "managed job": ResourceKind.MANAGED_JOB,
+    "service": ResourceKind.SERVICE_CONTROLLER,
+}
+"""By the words of the worker: sky_server.py, sky_managed.py and sky_serve.py, `exists`."""
 ADDRESS = "SKYPILOT_API_SERVER_ENDPOINT"
 
 
@@ -63,36 +69,42 @@ class ServedInventory:
     `aws`: AWS itself, where this computer has keys too. It only dates machines, and proves nothing.
     """
 
-    cloud = CLOUD
+    cloud, provider = CLOUD, PROVIDER
+    kinds: tuple[str, ...] = KINDS
+    finds_without_name = False
 
     def __init__(self, machines: SkyPilotMachines, *, endpoint: str, aws: Inventory | None = None) -> None:
         self._machines, self._aws = machines, aws
         self._host = urlsplit(endpoint).hostname or "?"
 
     def find(self, *, lease: str | None, locations: Sequence[Location]) -> InventoryResult:
-        elsewhere = tuple(dict.fromkeys(location.cloud for location in locations if location.cloud != CLOUD))
-        if lease is None or not any(location.cloud == CLOUD for location in locations):
-            return InventoryResult(unproved=elsewhere or (PROVIDER,))
+        elsewhere = tuple(dict.fromkeys(location.cloud for location in locations if location.cloud != self.cloud))
+        is_here = any(location.cloud == self.cloud for location in locations)
+        if not is_here or (lease is None and not self.finds_without_name):
+            return InventoryResult(unproved=elsewhere or (self.provider,))
         try:
-            answers = self._machines.on_server(lease)
+            resources = tuple(self._resources(lease))
         except Exception as error:  # noqa: BLE001  on any error: a missing answer is not clean
             text = error.what if isinstance(error, CvlError) else f"{type(error).__name__}: {error}"[:300]
-            check = ProviderCheck(provider=PROVIDER, region=self._host, kinds=KINDS, error=text)
+            check = ProviderCheck(provider=self.provider, region=self._host, kinds=self.kinds, error=text)
             return InventoryResult(asked=(check,), unproved=elsewhere)
-        resources = tuple(
-            Resource(
-                provider=PROVIDER,
-                region=self._host,
-                kind=_KIND_OF[kind],
-                id=name,
-                state=state,
-                labels={LABEL_LEASE: lease},
-            )
-            for kind, name, state in answers
-        )
-        leftovers = tuple(f"{resource.kind.value} {resource.id} ({resource.state})" for resource in resources)
-        check = ProviderCheck(provider=PROVIDER, region=self._host, kinds=KINDS, leftovers=leftovers)
+        leftovers = tuple(f"{one.kind.value} {one.id} ({one.state})" for one in resources if lease is not None)
+        check = ProviderCheck(provider=self.provider, region=self._host, kinds=self.kinds, leftovers=leftovers)
         return InventoryResult(resources=resources, asked=(check,), unproved=elsewhere)
+
+    def _resources(self, lease: str | None) -> Iterator[Resource]:
+        """Yield the resources of a lease. Without one, those whose name is a lease's."""
+        for one in self._machines.on_server(lease):
+            name = lease or str(one.get("name", ""))
+            if lease or is_lease(name):
+                yield Resource(
+                    provider=self.provider,
+                    region=self._host,
+                    kind=_KIND_OF[one["kind"]],
+                    id=str(one["id"]),
+                    state=str(one["state"]),
+                    labels={**one.get("labels", {}), LABEL_LEASE: name},
+                )
 
     def label(self, resources: Sequence[Resource], labels: Mapping[str, str]) -> None:
         """Raise EngineError.

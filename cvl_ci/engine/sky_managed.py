@@ -5,18 +5,16 @@ The server's controller launches the cluster `NAME-ID` of a job, launches it aga
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from sky import exceptions
 from sky.client import sdk
 from sky.jobs.client import sdk as jobs_sdk
-from sky.utils import dag_utils
-from sky.utils.status_lib import ClusterStatus
 
-from cvl_ci.engine import provision_hooks, quoted_prices, server_records, sky_server
+from cvl_ci.engine import controller_answers, server_records, sky_server
 from cvl_ci.engine.sky_server import warm
 
 __all__ = ["down", "exists", "launch", "recorded", "warm"]
@@ -35,19 +33,12 @@ DAYS = 31
 """The longest life of a managed run, in whole days: 30 days are the longest max_runtime (inputs/parsers.py)."""
 CANCEL_SECONDS = 100.0
 CANCEL_PAUSE_SECONDS = 3.0
-LAUNCH_REQUEST = "jobs.launch"
-_UNFINISHED = {"PENDING", "WAITING", "RUNNING"}
-_CONTROLLER_LABELS = "cvl-ci-"
+_requests = partial(controller_answers.requests, verbs=("jobs.launch",), field="name")
 
 
 def launch(send: Send, *, task: dict[str, Any], cluster: str, fence: str, deadline: float, **_: Any) -> dict[str, Any]:
     """Give the server the job, and return once it has an id. The machine is launched later, by the controller."""
-    task_object = provision_hooks.task_of(task)
-    sdk.get(sdk.status([cluster]))  # a server that rejects the token says so here, before any request for a machine
-    sdk.validate(dag_utils.convert_entrypoint_to_dag(task_object))
-    sky_server.stop_at(fence)
-    attempt = sky_server.requested(task_object)
-    send("attempting", attempt=attempt)
+    task_object, attempt = sky_server.announce(send, task, cluster=cluster, fence=fence)
     job_ids, _handle = sdk.stream_and_get(jobs_sdk.launch(task_object, name=cluster, job_group=None))
     if not isinstance(job_ids, list) or len(job_ids) != 1:
         raise RuntimeError("The API server named no managed job.")
@@ -61,7 +52,7 @@ def exists(_send: Send, *, cluster: str | None) -> list[dict[str, Any]]:
     `cluster`: the name of a lease; None: the jobs of all leases that the server shows.
     """
     # The requests first: a job that comes into being between the two questions is in one of the answers.
-    requests = list(_requests(cluster))
+    requests = _requests(cluster)
     return [*requests, *(_values(job) for job in _jobs(cluster) if not _is_over(job))]
 
 
@@ -69,7 +60,7 @@ def recorded(_send: Send, *, cluster: str) -> list[dict[str, Any]]:
     """Return the machines of the job that the server recorded, one for each launch of its controller."""
     records: list[dict[str, Any]] = []
     for job in _jobs(cluster):
-        records += server_records.recorded(_cluster(job), _described, days=DAYS)
+        records += server_records.recorded(_cluster(job), sky_server.described, days=DAYS)
     return records
 
 
@@ -104,9 +95,7 @@ def _jobs(name: str | None) -> list[Any]:
         )
         answer = sdk.get(request)
     except exceptions.ClusterNotUpError as error:
-        # A controller rests only once none of its jobs is alive (sky/skylet/events.py, AutostopEvent).
-        rests = name is None and error.cluster_status is ClusterStatus.STOPPED
-        if error.cluster_status is not None and not rests:
+        if not controller_answers.is_without_work(error, name=name):
             raise
         return []
     if not isinstance(answer, (tuple, list)) or not answer or not isinstance(answer[0], list):
@@ -127,43 +116,10 @@ def _is_over(job: Any) -> bool:
 
 def _values(job: Any) -> dict[str, Any]:
     state = job.status.value.lower() if job.status is not None else "unknown"
-    return {"kind": "managed job", "id": str(job.job_id), "name": job.job_name, "state": state, **_labels(job)}
-
-
-def _labels(job: Any) -> dict[str, Any]:
-    own = {str(key): str(value) for key, value in (job.labels or {}).items()}
-    return {"labels": {key: value for key, value in own.items() if key.startswith(_CONTROLLER_LABELS)}}
-
-
-def _requests(name: str | None) -> Iterator[dict[str, Any]]:
-    """Yield the requests for a job of this name that the server has not answered. Without a name, there are none."""
-    answer = sky_server.list_of(sdk.api_status(all_status=False), of="requests") if name else []
-    for request in answer:
-        is_launch = request.name.endswith(LAUNCH_REQUEST) and request.status in _UNFINISHED
-        if is_launch and _name_in(request.request_body) in {name, None}:
-            yield {
-                "kind": "launch",
-                "id": request.request_id,
-                "state": request.status.lower(),
-                "labels": {},
-                "is_certain": _name_in(request.request_body) == name,
-            }
-
-
-def _name_in(body: str) -> str | None:
-    """Return the name of the job for which a request asks. None: the server does not show it to this user."""
-    try:
-        values = json.loads(body)
-    except ValueError:
-        return None
-    own = values.get("name") if isinstance(values, dict) else None
-    return None if own is None else str(own)
+    labels = controller_answers.lease_labels(job.labels or {})
+    return {"kind": "managed job", "id": str(job.job_id), "name": job.job_name, "state": state, "labels": labels}
 
 
 def _cluster(job: Any) -> str:
     """Return the name of its cluster: sky/jobs/utils.py, `generate_managed_job_cluster_name`, for a short name."""
     return f"{job.job_name}-{job.job_id}"
-
-
-def _described(resources: Any) -> dict[str, Any]:
-    return sky_server.described(resources, quoted_prices.QuotedPrices())

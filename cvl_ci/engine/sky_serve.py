@@ -7,9 +7,9 @@ launches another one after a loss, and ends them with the service.
 from __future__ import annotations
 
 import io
-import json
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,10 +19,8 @@ from sky.client import sdk
 from sky.serve import serve_utils
 from sky.serve.client import sdk as serve_sdk
 from sky.server import common as server_common
-from sky.utils import dag_utils
-from sky.utils.status_lib import ClusterStatus
 
-from cvl_ci.engine import provision_hooks, quoted_prices, server_records, sky_server
+from cvl_ci.engine import controller_answers, server_records, sky_server
 from cvl_ci.engine.sky_server import warm
 
 __all__ = ["down", "exists", "launch", "look", "recorded", "replica_log", "update", "warm"]
@@ -35,9 +33,7 @@ MOST_REPLICAS = 100
 DOWN_SECONDS, DOWN_PAUSE_SECONDS, REGISTER_SECONDS = 100.0, 3.0, 60.0
 NO_CONTROLLER = {"CONTROLLER_FAILED", "FAILED_CLEANUP"}
 """The states of a service that no process of the controller ends (serve_utils.py, `terminate_services`)."""
-REQUESTS = ("serve.up", "serve.update")
-_UNFINISHED = {"PENDING", "WAITING", "RUNNING"}
-_LABELS = "cvl-ci-"
+_requests = partial(controller_answers.requests, verbs=("serve.up", "serve.update"), field="service_name")
 
 
 def launch(send: Send, *, task: dict[str, Any], cluster: str, fence: str, deadline: float, **_: Any) -> dict[str, Any]:
@@ -89,7 +85,7 @@ def exists(_send: Send, *, cluster: str | None) -> list[dict[str, Any]]:
     `cluster`: the name of a lease; None: the services of all leases that the server shows.
     """
     # The requests first: a service that comes into being between the two questions is in one of the answers.
-    requests = list(_requests(cluster))
+    requests = _requests(cluster)
     services = [_values(service) for service in _services(cluster)]
     machines = [] if services or cluster is None else list(_machines(cluster))
     return [*requests, *services, *machines]
@@ -97,7 +93,7 @@ def exists(_send: Send, *, cluster: str | None) -> list[dict[str, Any]]:
 
 def recorded(_send: Send, *, cluster: str) -> list[dict[str, Any]]:
     """Return the machines of the replicas that the server recorded, one for each launch of its controller."""
-    return server_records.recorded_of(_replicas(cluster), _described, days=DAYS)
+    return server_records.recorded_of(_replicas(cluster), sky_server.described, days=DAYS)
 
 
 def down(_send: Send, *, cluster: str) -> bool:
@@ -136,13 +132,8 @@ def _send_task(
     request: Callable[[Any], Any],
 ) -> dict[str, Any]:
     """Check the task, record the attempt, and send the request. SkyPilot's own checks come before any request."""
-    task_object = provision_hooks.task_of(task)
-    sdk.get(sdk.status([cluster]))  # a server that rejects the token says so here
-    serve_utils.validate_service_task(task_object, pool=False)
-    sdk.validate(dag_utils.convert_entrypoint_to_dag(task_object))
-    sky_server.stop_at(fence)
-    attempt = sky_server.requested(task_object)
-    send("attempting", attempt=attempt)
+    check = partial(serve_utils.validate_service_task, pool=False)
+    task_object, attempt = sky_server.announce(send, task, cluster=cluster, fence=fence, check=check)
     sdk.stream_and_get(request(task_object))
     sky_server.stop_at(fence)
     return {**attempt, "job_id": 1, "accelerators": {}, "num_nodes": 1, "deadline": deadline}
@@ -164,9 +155,7 @@ def _services(name: str | None) -> list[dict[str, Any]]:
     try:
         answer = sdk.get(serve_sdk.status(None if name is None else [name]))
     except exceptions.ClusterNotUpError as error:
-        # A controller rests once it has no service (sky/skylet/events.py, AutostopEvent). A person may stop it too.
-        rests = name is None and error.cluster_status is ClusterStatus.STOPPED
-        if error.cluster_status is not None and not rests:
+        if not controller_answers.is_without_work(error, name=name):
             raise
         return []
     return [service for service in sky_server.list_of(answer, of="services") if name in {None, service["name"]}]
@@ -199,33 +188,7 @@ def _labels(service: dict[str, Any]) -> dict[str, str]:
         return {}
     resources = task.get("resources") if isinstance(task, dict) else None
     labels = resources.get("labels") if isinstance(resources, dict) else None
-    own = labels if isinstance(labels, dict) else {}
-    return {str(key): str(value) for key, value in own.items() if str(key).startswith(_LABELS)}
-
-
-def _requests(name: str | None) -> Iterator[dict[str, Any]]:
-    """Yield the requests for a service of this name that the server has not answered. Without a name, none."""
-    answer = sky_server.list_of(sdk.api_status(all_status=False), of="requests") if name else []
-    for request in answer:
-        is_own = request.name.endswith(REQUESTS) and request.status in _UNFINISHED
-        if is_own and _name_in(request.request_body) in {name, None}:
-            yield {
-                "kind": "launch",
-                "id": request.request_id,
-                "state": request.status.lower(),
-                "labels": {},
-                "is_certain": _name_in(request.request_body) == name,
-            }
-
-
-def _name_in(body: str) -> str | None:
-    """Return the name of the service for which a request asks. None: the server does not show it to this user."""
-    try:
-        values = json.loads(body)
-    except ValueError:
-        return None
-    own = values.get("service_name") if isinstance(values, dict) else None
-    return None if own is None else str(own)
+    return controller_answers.lease_labels(labels if isinstance(labels, dict) else {})
 
 
 def _address(endpoint: str) -> str:
@@ -244,7 +207,3 @@ def _word(status: Any) -> str:
 def _replicas(name: str, *numbers: int) -> list[str]:
     """Return the names of its clusters (sky/serve/serve_utils.py, `generate_replica_cluster_name`)."""
     return [f"{name}-{number}" for number in sorted({*range(1, MOST_REPLICAS + 1), *numbers})]
-
-
-def _described(resources: Any) -> dict[str, Any]:
-    return sky_server.described(resources, quoted_prices.QuotedPrices())

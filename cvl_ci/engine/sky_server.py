@@ -26,7 +26,8 @@ from cvl_ci.engine.heartbeat import minutes_at
 Send = Callable[..., None]
 AWAY_SECONDS = 180.0
 """A server may be away this long, while a new version rolls out, before the job counts as lost."""
-_UNFINISHED = {"PENDING", "WAITING", "RUNNING"}
+UNFINISHED = {"PENDING", "WAITING", "RUNNING"}
+"""The states of a request that the server has not answered."""
 _LAUNCHES = {"launch", "sky.launch"}
 
 
@@ -51,13 +52,7 @@ def launch(
     `money` moves the machine's end forward once its price is known, which is when the machine exists. A
     server takes no places to avoid: it reads a task's YAML, which cannot name them (sky/task.py, to_yaml_config).
     """
-    task_object = provision_hooks.task_of(task)
-    sdk.get(sdk.status([cluster]))  # a server that rejects the token says so here, before any request for a machine
-    sdk.validate(
-        dag_utils.convert_entrypoint_to_dag(task_object)
-    )  # so does a task that it refuses: no request has reached a provider
-    stop_at(fence)
-    send("attempting", attempt=requested(task_object))
+    task_object, _attempt = announce(send, task, cluster=cluster, fence=fence)
     prices = quoted_prices.of_values(quoted)
     lines = server_records.LaunchLines(lambda: _name(send, cluster, prices))
     try:
@@ -182,7 +177,7 @@ def exists(_send: Send, *, cluster: str) -> list[dict[str, Any]]:
 
 def recorded(_send: Send, *, cluster: str) -> list[dict[str, Any]]:
     """Return the machines that the server recorded under this name, with the dates of its own clock."""
-    return server_records.recorded(cluster, lambda resources: described(resources, quoted_prices.QuotedPrices()))
+    return server_records.recorded(cluster, described)
 
 
 def _name(send: Send, cluster: str, prices: quoted_prices.QuotedPrices) -> None:
@@ -201,7 +196,7 @@ def _launches(cluster: str) -> list[Any]:
     return [
         request
         for request in requests
-        if request.name in _LAUNCHES and request.status in _UNFINISHED and request.cluster_name == cluster
+        if request.name in _LAUNCHES and request.status in UNFINISHED and request.cluster_name == cluster
     ]
 
 
@@ -239,17 +234,36 @@ def _runners(cluster: str) -> Iterator[list[Any]]:
         Path(credentials["ssh_private_key"]).expanduser().unlink(missing_ok=True)
 
 
-def described(resources: Any, prices: quoted_prices.QuotedPrices) -> dict[str, Any]:
+def described(resources: Any, prices: quoted_prices.QuotedPrices | None = None) -> dict[str, Any]:
     """Return the resources. SkyPilot's catalogue may be missing on this computer: then there is no price."""
     try:
-        return provision_hooks.describe(resources, prices)
+        return provision_hooks.describe(resources, prices or quoted_prices.QuotedPrices())
     except Exception:  # noqa: BLE001  the machine exists and the job runs: a missing price must not fail it
         return {**_plain(resources), "accelerators": {}, "hourly_usd": None}
 
 
-def requested(task: Any) -> dict[str, Any]:
-    resources = next(iter(task.resources))
-    return {**_plain(resources), "zone": resources.zone, "hourly_usd": None}
+def announce(
+    send: Send,
+    task: dict[str, Any],
+    *,
+    cluster: str,
+    fence: str,
+    check: Callable[[Any], object] = lambda _task_object: None,
+) -> tuple[Any, dict[str, Any]]:
+    """Check the task, and record the attempt before any request for a machine. Return SkyPilot's task and the attempt.
+
+    `check`: of SkyPilot, for a task of this kind. A server that rejects the token says so before it, and one that
+    refuses the task after it.
+    """
+    task_object = provision_hooks.task_of(task)
+    sdk.get(sdk.status([cluster]))
+    check(task_object)
+    sdk.validate(dag_utils.convert_entrypoint_to_dag(task_object))
+    stop_at(fence)
+    resources = next(iter(task_object.resources))
+    attempt = {**_plain(resources), "zone": resources.zone, "hourly_usd": None}
+    send("attempting", attempt=attempt)
+    return task_object, attempt
 
 
 def _plain(resources: Any) -> dict[str, Any]:

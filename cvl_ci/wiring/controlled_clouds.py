@@ -6,12 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from cvl_ci.engine.controlled_inventory import ControlledInventory
 from cvl_ci.engine.detached_results import StoredResults
 from cvl_ci.engine.jobs import SkyPilotJobs
-from cvl_ci.engine.managed_inventory import ManagedInventory
 from cvl_ci.engine.managed_machines import VARIABLE as MANAGED_VARIABLE
 from cvl_ci.engine.managed_machines import ManagedMachines
-from cvl_ci.engine.serve_inventory import ReplicaInventory
 from cvl_ci.engine.serve_jobs import ReplicaJobs, ReplicaLog
 from cvl_ci.engine.serve_machines import VARIABLE as REPLICA_VARIABLE
 from cvl_ci.engine.serve_machines import ReplicaMachines
@@ -55,13 +54,13 @@ def opened(
 def _managed(environ: Mapping[str, str], endpoint: str, aws: Inventory | None) -> Cloud:
     session = Session(environment={**environ, MANAGED_VARIABLE: "1"}, clock=SystemClock())
     machines = ManagedMachines(session)
-    inventory = ManagedInventory(machines, endpoint=endpoint, aws=aws)
+    inventory = ControlledInventory(machines, cloud=MANAGED, endpoint=endpoint, aws=aws)
     return Cloud(machines=machines, jobs=SkyPilotJobs(session), inventory=inventory, through=MANAGED)
 
 
 def _replicas(environ: Mapping[str, str], endpoint: str, aws: Inventory | None) -> Cloud:
     session = Session(environment={**environ, REPLICA_VARIABLE: "1"}, clock=SystemClock())
     machines = ReplicaMachines(session)
-    inventory = ReplicaInventory(machines, endpoint=endpoint, aws=aws)
+    inventory = ControlledInventory(machines, cloud=REPLICATED, endpoint=endpoint, aws=aws)
     jobs, log = ReplicaJobs(session, machines), ReplicaLog(machines)
     return Cloud(machines=machines, jobs=jobs, inventory=inventory, log=log, through=REPLICATED)

@@ -23,7 +23,7 @@ AWS = Location(cloud="aws")
 class Server:
     """An engine whose server still has these of a lease."""
 
-    left: list[tuple[str, str, str]] = field(default_factory=list)
+    left: list[dict[str, str]] = field(default_factory=list)
     broken: bool = False
     down_of: list[str] = field(default_factory=list)
     recorded: list[dict[str, Any]] = field(default_factory=list)
@@ -31,7 +31,7 @@ class Server:
     def recorded_on_server(self, _cluster: str) -> list[dict[str, Any]]:
         return self.recorded
 
-    def on_server(self, _cluster: str) -> list[tuple[str, str, str]]:
+    def on_server(self, _cluster: str | None) -> list[dict[str, str]]:
         if self.broken:
             raise EngineError("It did not answer within 120 s.")
         return self.left
@@ -144,7 +144,7 @@ def test_a_server_that_does_not_answer_is_not_clean() -> None:
 
 
 def test_a_launch_that_is_under_way_is_left_and_is_ended_by_the_lease_s_name() -> None:
-    server = Server(left=[("launch", "request-7", "pending")])
+    server = Server(left=[{"kind": "launch", "id": "request-7", "state": "pending"}])
     found = inventory(server).find(lease="cvl-1", locations=[THERE])
     assert not found.asked[0].clean
     inventory(server).remove(found.read()[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,7 +16,7 @@ class Server:
     """The answers of a server. `ends`: of the launches of each cluster that it has on record."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        from cvl_ci.engine import server_records, sky_managed  # they load SkyPilot, for seconds
+        from cvl_ci.engine import controller_answers, server_records, sky_managed  # they load SkyPilot, for seconds
 
         self.verbs: Any = sky_managed
         self.jobs: Any = []
@@ -23,17 +24,30 @@ class Server:
         self.ends: dict[str, list[float | None]] = {}
         self.cancelled: list[Any] = []
         self.on_cancel: Callable[[], None] = lambda: None
-        jobs_sdk = SimpleNamespace(queue_v2=self._queue, cancel=self._cancel)
+        self.events: list[str] = []
+        jobs_sdk = SimpleNamespace(queue_v2=self._queue, cancel=self._cancel, launch=self._launch)
         sdk = SimpleNamespace(
             get=lambda answer: answer,
             api_status=lambda **_: self.requests,
             api_cancel=lambda ids, **_: self.cancelled.extend(ids),
             down=self.cancelled.append,
+            status=lambda _names: self.events.append("status"),
+            validate=lambda _dag: self.events.append("validate"),
+            stream_and_get=lambda answer: answer,
         )
-        monkeypatch.setattr(sky_managed, "sdk", sdk)
+        for module in (sky_managed, sky_managed.sky_server, controller_answers):
+            monkeypatch.setattr(module, "sdk", sdk)
         monkeypatch.setattr(sky_managed, "jobs_sdk", jobs_sdk)
         monkeypatch.setattr(sky_managed, "CANCEL_PAUSE_SECONDS", 0.0)
         monkeypatch.setattr(server_records, "ends", lambda name, *, days: self.ends.get(name, []))
+
+    def launch(self, fence: Path) -> dict[str, Any]:
+        def send(kind: str, **_: Any) -> None:
+            self.events.append(kind)
+
+        task = {"run": "true", "resources": {"cpus": "2+"}}
+        answer: dict[str, Any] = self.verbs.launch(send, task=task, cluster=LEASE, fence=str(fence), deadline=9.0)
+        return answer
 
     def exists(self) -> list[tuple[str, str]]:
         return [(one["kind"], one["state"]) for one in self.verbs.exists(lambda *_: None, cluster=LEASE)]
@@ -45,6 +59,10 @@ class Server:
         if isinstance(self.jobs, Exception):
             raise self.jobs
         return self.jobs if isinstance(self.jobs, dict) else (self.jobs, len(self.jobs), {}, len(self.jobs))
+
+    def _launch(self, _task: Any, *, name: str, job_group: None) -> Any:
+        self.events.append(f"launch {name}")
+        return [7], None
 
     def _cancel(self, *, job_ids: list[int]) -> None:
         self.cancelled += job_ids
@@ -62,6 +80,18 @@ def job(status: str, schedule: str | None = "ALIVE", *, number: int = 7, name: s
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Server:
     return Server(monkeypatch)
+
+
+def test_a_job_is_checked_and_recorded_before_its_request_and_a_revoked_lease_sends_none(
+    server: Server, tmp_path: Path
+) -> None:
+    launched = server.launch(tmp_path / "fence")
+    assert (launched["job_id"], launched["cloud"], launched["deadline"]) == (7, "any", 9.0)
+    assert server.events == ["status", "validate", "attempting", f"launch {LEASE}"]
+    (tmp_path / "fence").touch()
+    with pytest.raises(server.verbs.sky_server.provision_hooks.Fenced):
+        server.launch(tmp_path / "fence")
+    assert server.events[4:] == ["status", "validate"]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,7 +18,7 @@ class Server:
     """The answers of a server. `living`: the clusters that its records show alive."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        from cvl_ci.engine import server_records, sky_serve  # they load SkyPilot, for seconds
+        from cvl_ci.engine import controller_answers, server_records, sky_serve  # they load SkyPilot, for seconds
 
         self.verbs: Any = sky_serve
         self.services: Any = []
@@ -25,14 +26,18 @@ class Server:
         self.living: list[str] = []
         self.did: list[Any] = []
         self.on_down: Callable[[], None] = lambda: None
-        serve_sdk = SimpleNamespace(status=self._status, down=self._down)
+        serve_sdk = SimpleNamespace(status=self._status, down=self._down, up=lambda _, name: self.did.append(name))
         sdk = SimpleNamespace(
             get=lambda answer: answer,
             api_status=lambda **_: self.requests,
             api_cancel=lambda ids, **_: self.did.extend(ids),
             down=self._down_cluster,
+            status=lambda _names: self.did.append("status"),
+            validate=lambda _dag: self.did.append("validate"),
+            stream_and_get=lambda answer: answer,
         )
-        monkeypatch.setattr(sky_serve, "sdk", sdk)
+        for module in (sky_serve, sky_serve.sky_server, controller_answers):
+            monkeypatch.setattr(module, "sdk", sdk)
         monkeypatch.setattr(sky_serve, "serve_sdk", serve_sdk)
         monkeypatch.setattr(sky_serve, "DOWN_PAUSE_SECONDS", 0.0)
         monkeypatch.setattr(sky_serve, "DOWN_SECONDS", 0.2)
@@ -75,6 +80,21 @@ def service(status: str = "READY", *, name: str = LEASE, endpoint: str = "http:/
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Server:
     return Server(monkeypatch)
+
+
+def test_a_service_is_checked_and_recorded_before_its_request(server: Server, tmp_path: Path) -> None:
+    def send(kind: str, **_: Any) -> None:
+        server.did.append(kind)
+
+    words = {"cluster": LEASE, "fence": str(tmp_path / "fence"), "deadline": 9.0}
+    service = {"readiness_probe": "/", "replicas": 1}
+    task = {"run": "true", "resources": {"cpus": "2+", "ports": 8080}, "service": service}
+    assert server.verbs.launch(send, task=task, **words)["deadline"] == 9.0
+    assert server.did == ["status", "validate", "attempting", LEASE]
+    server.did.clear()
+    with pytest.raises(Exception, match=r"[Ss]ervice"):
+        server.verbs.launch(send, task={"run": "true"}, **words)
+    assert server.did == ["status"]
 
 
 @pytest.mark.parametrize("status", ["CONTROLLER_INIT", "READY", "FAILED", "SHUTTING_DOWN", "FAILED_CLEANUP"])
