@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from cvl_ci import wiring
 from cvl_ci.commands.models.upload import UploadedModel
-from cvl_ci.commands.plan import quote as planning
+from cvl_ci.commands.plan import quote as quoting
 from cvl_ci.commands.plan.build_run import prepare
 from cvl_ci.commands.plan.estimate import Estimate
 from cvl_ci.errors import InputProblem, RequestError
@@ -40,7 +40,7 @@ from cvl_ci.result.queue_result import QueueResult
 from cvl_ci.result.run_result import RunResult
 from cvl_ci.result.secret_pool import SecretPool
 from cvl_ci.wiring import collecting, deploying, models
-from cvl_ci.wiring import queue as queues
+from cvl_ci.wiring import queue as wired_queue
 from cvl_ci.wiring.queue_runs import QueueCaller
 
 if TYPE_CHECKING:
@@ -200,8 +200,8 @@ class SkyPilotRunner:
             on_kept=self._kept.__setitem__,
         )
         with masked_errors(masks), self._under_way.including(interruption), interruption:
-            queued = queues.of(jobs, defaults=self._inputs, max_parallel=max_parallel, budget=budget)
-            return QueueResult(queues.run(queued, caller), fails_on_infrastructure=fails_on_infrastructure)
+            queued = wired_queue.of(jobs, defaults=self._inputs, max_parallel=max_parallel, budget=budget)
+            return QueueResult(wired_queue.run(queued, caller), fails_on_infrastructure=fails_on_infrastructure)
 
     def plan_example(self, example: str, preset: str | None = None, **inputs: object) -> tuple[RunPlan, Quote]:
         """Return the plan of run_example and its possible cost. No network.
@@ -228,7 +228,7 @@ class SkyPilotRunner:
     def estimate(self, command: object = None, **inputs: object) -> Estimate:
         """Return the price and the bounds of a run with these inputs. No network, and nothing is started."""
         plan = self._prepared({**inputs, "command": command}, masks=self._pool.masks(), asks_role=False)
-        return Estimate(plan=plan, quote=planning.quote(plan, wiring.prices(self._environment)))
+        return Estimate(plan=plan, quote=quoting.quote(plan, wiring.prices(self._environment)))
 
     def status(self, cloud: str = "") -> Overview:
         """Return the open leases of this computer. `cloud`: ask these providers too; `any`: all with credentials."""

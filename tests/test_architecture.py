@@ -34,6 +34,10 @@ def test_no_two_classes_have_one_name() -> None:
     assert law.namesakes(HOUSE) == []
 
 
+def test_an_alias_names_one_thing_and_a_thing_has_one_alias() -> None:
+    assert law.unclear_aliases([*HOUSE, *modules(ROOT / "tests")]) == []
+
+
 def test_a_field_is_declared_once() -> None:
     assert law.repeated_declarations(HOUSE) == []
 
@@ -221,7 +225,7 @@ KEEPS: Sequence[tuple[Law, str, str]] = [
     (law.imports_go_down, "engine/x.py", "from cvl_ci.engine.y import z"),
     (law.imports_go_down, "__init__.py", "from cvl_ci.runner import SkyPilotRunner"),
     (law.root_is_not_imported, "cli.py", "from cvl_ci import wiring"),
-    (law.the_lease_alone_takes_down, "cli.py", "from cvl_ci.commands.reap import down as ending\nending.down(names)"),
+    (law.the_lease_alone_takes_down, "cli.py", "from cvl_ci.commands.reap import down as x\nx.down(names)"),
     (law.clouds_are_the_engines, "engine/x.py", "import sky, boto3"),
     (law.the_hub_is_asked_in_one_room, "hub/x.py", "def f():\n    import httpx"),
     (law.clouds_are_the_engines, "sandbox/x.py", "def f():\n    import boto3"),
@@ -266,6 +270,21 @@ def test_the_law_against_rings_sees_them() -> None:
 def test_the_law_against_namesakes_sees_them() -> None:
     twins = [Module("model/a.py", "class Kind: ..."), Module("engine/b.py", "class Kind: ...\nclass _Kind: ...")]
     assert law.namesakes([*twins, Module("engine/c.py", "class _Kind: ...")]) == ["Kind: model/a.py, engine/b.py"]
+
+
+def test_the_law_against_unclear_aliases_sees_them() -> None:
+    house = [
+        Module("action/a.py", "from cvl_ci.commands import matrix as planning"),
+        Module("cli/a.py", "def f():\n    from cvl_ci.commands.plan import quote as planning"),
+        Module("cli/b.py", "from cvl_ci.commands import matrix as matrices\nfrom cvl_ci.commands.plan import month"),
+        Module("cli/c.py", "import cvl_ci.result.month as month\nfrom numpy import month as matrices"),
+    ]
+    assert law.unclear_aliases(house) == [
+        "cvl_ci.commands.matrix: matrices, planning",
+        "month: cvl_ci.commands.plan.month, cvl_ci.result.month",
+        "planning: cvl_ci.commands.matrix, cvl_ci.commands.plan.quote",
+    ]
+    assert law.unclear_aliases(house[2:3]) == []
 
 
 GROUP = """class FileInputs:

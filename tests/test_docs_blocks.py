@@ -18,8 +18,7 @@ import pytest
 import yaml
 
 from cvl_ci.commands.reap import reap
-from cvl_ci.inputs import arguments, command_line, drill_inputs, verb_options
-from cvl_ci.inputs.table import verb_options as options_of
+from cvl_ci.inputs import arguments, command_line, drill_inputs, table, verb_options
 from cvl_ci.local.run_logs import RunLogs
 from cvl_ci.planning import queue_file, safe_yaml
 from cvl_ci.result.benchmark import rules
@@ -87,7 +86,7 @@ def test_every_command_is_read_without_a_mistake(line: str) -> None:
     if parsed.verb == "deploy":
         assert arguments.unknown_options(parsed) == []
     elif parsed.verb in verb_options.VERBS:
-        assert verb_options.read(parsed, options_of(parsed.verb)) or line in spans()
+        assert verb_options.read(parsed, table.verb_options(parsed.verb)) or line in spans()
     if parsed.verb == "reap":
         assert reap.read_words(parsed.cloud, grace=parsed.grace, regions=lambda _: (), dashes="--")
     if parsed.verb == "drill":

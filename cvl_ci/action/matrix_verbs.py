@@ -17,7 +17,7 @@ from cvl_ci import wiring
 from cvl_ci.action.publication import StepPublication
 from cvl_ci.action.step import Step
 from cvl_ci.action.workspace import give_to_owner
-from cvl_ci.commands import matrix as planning
+from cvl_ci.commands import matrix as matrices
 from cvl_ci.commands import report as reporting
 from cvl_ci.errors import CvlError, InputProblem, RequestError
 from cvl_ci.github.api import Repository
@@ -41,7 +41,7 @@ from cvl_ci.result.matrix import markdown, regressions
 from cvl_ci.result.matrix import text as words
 from cvl_ci.result.matrix.report import Report
 from cvl_ci.result.report import Link, marker
-from cvl_ci.wiring import matrix as many
+from cvl_ci.wiring import matrix as wired_matrix
 
 T = TypeVar("T")
 
@@ -56,9 +56,9 @@ class MatrixVerbRequest:
     environ: Mapping[str, str]
 
     @property
-    def caller(self) -> many.MatrixCaller:
+    def caller(self) -> wired_matrix.MatrixCaller:
         say = self.step.reporter.show
-        return many.MatrixCaller(
+        return wired_matrix.MatrixCaller(
             folder=Path.cwd(), prices=wiring.prices(self.environ), say=say, tell=say, environ=self.environ
         )
 
@@ -81,10 +81,10 @@ def carry_out(
 
 
 def matrix(request: MatrixVerbRequest) -> int:
-    built = many.planned(request.inputs, request.caller)
+    built = wired_matrix.planned(request.inputs, request.caller)
     reporter, on_dropped = request.step.reporter, request.inputs.matrix.on_dropped
     expected, code = built.expected(on_dropped), built.exit_code(on_dropped)
-    *details, title = planning.as_text(built)
+    *details, title = matrices.as_text(built)
     leg_lines = [f"{leg.name}: at most ${leg.max_usd:.2f}" for leg in built.legs]
     reporter.show("\n".join([*leg_lines, *details, title]))
     if built.untested:
@@ -95,7 +95,7 @@ def matrix(request: MatrixVerbRequest) -> int:
     with suppress(OSError):
         page: Callable[[int], str] = lambda room: markdown.matrix_page(title, [*details, *leg_lines], room=room)  # noqa: E731
         reporter.commands.summary(page)
-    as_json = planning.as_json(built)
+    as_json = matrices.as_json(built)
     request.publication.set_outputs(outputs.planned(as_json, expected, usd=built.max_usd, reason=title, exit_code=code))
     return code
 
@@ -112,7 +112,7 @@ def report(request: MatrixVerbRequest) -> int:
     gated = bool(request.inputs.trials.fail_on_regression)
     for line in earlier.notes:
         (reporter.warning if gated else reporter.notice)(line)
-    result = many.judge(
+    result = wired_matrix.judge(
         request.inputs,
         valid.legs,
         history=earlier.legs,
@@ -125,7 +125,7 @@ def report(request: MatrixVerbRequest) -> int:
     reporter.show("\n".join(reporting.as_text(result)))
     issue = _publish(request, result)
     headline = words.headline(result)
-    folder = request.inputs.report.into or many.FOLDER
+    folder = request.inputs.report.into or wired_matrix.FOLDER
     unknown = CvlError.exit_code if gated and earlier.unknown else 0
     request.publication.set_outputs(
         outputs.reported(result, reason=headline, folder=folder, issue=issue, otherwise=unknown)
@@ -194,10 +194,12 @@ def _read_earlier(request: MatrixVerbRequest, reader: ArtifactReader, work: Coll
     base = request.inputs.report.base or event.base_sha
     commits = runs.commits(base or context.sha, without="" if base else context.sha)
     if request.inputs.history.history == BRANCH:
-        return BaselineRuns(legs=tuple(many.kept_in_branch(request.inputs, request.caller).read()), commits=commits)
+        return BaselineRuns(
+            legs=tuple(wired_matrix.kept_in_branch(request.inputs, request.caller).read()), commits=commits
+        )
     own = context.branch if event.name == "push" else event.default_branch
     branch = event.base_branch or own or context.branch
-    return runs.read(branch=branch, commits=commits, nights=many.settings(request.inputs).nights, work=work)
+    return runs.read(branch=branch, commits=commits, nights=wired_matrix.settings(request.inputs).nights, work=work)
 
 
 def _publish(request: MatrixVerbRequest, result: Report) -> str:
@@ -208,7 +210,7 @@ def _publish(request: MatrixVerbRequest, result: Report) -> str:
     comment = ReportComment(
         context=step.context, group=publication.comment_group, token=token, clock=SystemClock(), say=say
     )
-    settings = replace(many.settings(request.inputs), head=comment.head)
+    settings = replace(wired_matrix.settings(request.inputs), head=comment.head)
     files = reporting.files(result, assets=run_files.assets(), settings=settings)
     page = (
         _result_or_warning(request, "The report's page could not be kept", lambda: _keep_report(request, result, files))
@@ -241,7 +243,7 @@ def _keep_report(request: MatrixVerbRequest, result: Report, files: Mapping[str,
     step, publication = request.step, request.step.inputs.publication
     lines = "".join(f"{leg_file.line(leg)}\n" for row in result.rows for leg in row.legs)
     contents = {name: files[name] for name in (reporting.PAGE, reporting.DATA)} | {LINES: lines}
-    folder = many.write(step.masks.cleaned(contents), into=request.inputs.report.into or many.FOLDER)
+    folder = wired_matrix.write(step.masks.cleaned(contents), into=request.inputs.report.into or wired_matrix.FOLDER)
     give_to_owner(folder)
     if publication.retention_days == 0:
         return ""
@@ -286,9 +288,9 @@ def history(request: MatrixVerbRequest) -> int:
     """Add this run's legs to the branch, and write all of the branch into a file where the inputs name one."""
     with _open_reader(request) as reader:
         artifact_legs = _artifact_legs(request, reader)
-    branch_history = many.kept_in_branch(request.inputs, request.caller)
-    branch = request.inputs.history.branch or many.BRANCH
-    count = many.remember(branch_history, artifact_legs.legs, branch=branch, caller=request.caller)
+    branch_history = wired_matrix.kept_in_branch(request.inputs, request.caller)
+    branch = request.inputs.history.branch or wired_matrix.BRANCH
+    count = wired_matrix.remember(branch_history, artifact_legs.legs, branch=branch, caller=request.caller)
     for trouble in artifact_legs.troubles:
         request.step.reporter.warning(trouble)
     if request.inputs.report.into:

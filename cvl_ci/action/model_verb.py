@@ -13,7 +13,7 @@ from cvl_ci.inputs import matrix_reader
 
 def carry_out(step: Step, environ: Mapping[str, str], mistakes: Sequence[InputProblem]) -> int:
     """Return the exit code. `mistakes`: those in the inputs of the other verbs. Raises CvlError."""
-    from cvl_ci.wiring import models as wired
+    from cvl_ci.wiring import models as wired_models
 
     values, problems = matrix_reader.read(environ, "models")
     fields = {problem.field for problem in problems}
@@ -22,4 +22,6 @@ def carry_out(step: Step, environ: Mapping[str, str], mistakes: Sequence[InputPr
     step.state.update(done=True)
     environ = wiring.credentials(environ, ["aws"], mask=step.reporter.mask)
     show = step.reporter.show
-    return wired.models(values, wired.ModelsCaller(folder=Path.cwd(), environ=environ, say=show, tell=show))
+    return wired_models.models(
+        values, wired_models.ModelsCaller(folder=Path.cwd(), environ=environ, say=show, tell=show)
+    )

@@ -71,7 +71,7 @@ def _run(
 ) -> int:
     from cvl_ci.local.git.checkout import open_checkout
     from cvl_ci.local.git.committed import sources_of, untracked_files
-    from cvl_ci.wiring import queue as wired
+    from cvl_ci.wiring import queue as wired_queue
     from cvl_ci.wiring.queue_runs import QueueCaller
 
     watcher = _Watcher(step, queued)
@@ -86,7 +86,7 @@ def _run(
         changed=watcher.changed,
         on_lease=watcher.lease,
     )
-    plans = wired.plans_of(queued, caller, by_inputs=True)
+    plans = wired_queue.plans_of(queued, caller, by_inputs=True)
     costs.works = {name: plan.identity for name, plan in plans.items()}
     caller = replace(
         caller,
@@ -100,7 +100,7 @@ def _run(
         step.require_committed(lambda: untracked_files(root, [*own, *_sources(plans, sources_of)]))
     clouds = [place.cloud for plan in plans.values() for place in plan.machines.locations]
     caller = replace(caller, environ=wiring.credentials(environ, list(dict.fromkeys(clouds)), mask=step.reporter.mask))
-    records = wired.run_planned(queued, plans, caller)
+    records = wired_queue.run_planned(queued, plans, caller)
     costs.add_untold(records, reason="the queue ended before it", exit_code=CapacityError.exit_code)
     costs.upload()
     code = int(QueueResult(records, fails_on_infrastructure=values.get("infra_failures") == "fail"))
@@ -241,7 +241,7 @@ def _queue(step: Step, environ: Mapping[str, str], *, on_sandbox: bool) -> tuple
     from cvl_ci.inputs.option import EntryPoint
     from cvl_ci.inputs.table import run_options
     from cvl_ci.model.location import SANDBOX
-    from cvl_ci.wiring import queue as wired
+    from cvl_ci.wiring import queue as wired_queue
 
     values, mistakes = matrix_reader.read(environ, "queue")
     mistakes = [*step.inputs.mistakes, *mistakes]
@@ -258,9 +258,9 @@ def _queue(step: Step, environ: Mapping[str, str], *, on_sandbox: bool) -> tuple
         overrides["cloud"] = SANDBOX
     file = _file(values)
     queued = (
-        wired.read(Path(file), overrides=overrides)
+        wired_queue.read(Path(file), overrides=overrides)
         if file
-        else wired.of_text(str(values["queue"]), overrides=overrides)
+        else wired_queue.of_text(str(values["queue"]), overrides=overrides)
     )
     limits = {name: values[name] for name in ("max_parallel", "budget") if values.get(name)}
     return replace(queued, **limits), values

@@ -24,7 +24,7 @@ def releases_of(
     names: Sequence[str], saved: StepState | None, step: Step, environ: Mapping[str, str]
 ) -> Mapping[str, Release]:
     """Release by the records, else by the names that main must have had. A name is absent if nothing can be running."""
-    from cvl_ci.commands.reap import down as ending
+    from cvl_ci.commands.reap import down as taking_down
     from cvl_ci.local.clock import SystemClock
 
     records = wiring.open_records(environ, step.reporter)
@@ -39,12 +39,12 @@ def releases_of(
         if recorded or locations
         else environ
     )
-    tools = ending.DownPorts(
+    tools = taking_down.DownPorts(
         clouds=wiring.OpenClouds(environ, to_end=True), records=records, reporter=step.reporter, clock=SystemClock()
     )
     # All of them at once: GitHub gives post only a few minutes.
-    to_end = by_name | {name: ending.unrecorded(name, locations, tools.clock) for name in unknown if locations}
-    return ending.end_all(to_end, user_id=step.owner.user_id, tools=tools, hurried=True)
+    to_end = by_name | {name: taking_down.unrecorded(name, locations, tools.clock) for name in unknown if locations}
+    return taking_down.end_all(to_end, user_id=step.owner.user_id, tools=tools, hurried=True)
 
 
 def undo_run(saved: StepState | None, publication: StepPublication, step: Step, environ: Mapping[str, str]) -> int:

@@ -59,8 +59,8 @@ def untracked_files(inputs: Inputs, plan: RunPlan) -> Sequence[str]:
 
 def as_text(plan: RunPlan, environ: Mapping[str, str]) -> str:
     """Return the plan with its price."""
-    from cvl_ci.commands.plan import quote as planning
+    from cvl_ci.commands.plan import quote as quoting
     from cvl_ci.commands.plan import quote_text
 
     prices = wiring.prices(environ)
-    return quote_text.as_text(plan, planning.quote(plan, prices), prices)
+    return quote_text.as_text(plan, quoting.quote(plan, prices), prices)

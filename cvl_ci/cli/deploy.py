@@ -93,7 +93,7 @@ def deploy(
 
 def _show(plan: RunPlan, prices: Prices, console: Console, *, as_yaml: bool) -> None:
     """Show the plan, or the task for `sky serve up`."""
-    from cvl_ci.commands.plan import quote as planning
+    from cvl_ci.commands.plan import quote as quoting
     from cvl_ci.commands.plan import quote_text, replicas
     from cvl_ci.engine import task
     from cvl_ci.inputs.reader import Spelling
@@ -104,10 +104,10 @@ def _show(plan: RunPlan, prices: Prices, console: Console, *, as_yaml: bool) -> 
     if as_yaml:
         if mistakes := replicas.mixed(plan, Spelling.FLAG):
             raise RequestError(mistakes)
-        offers = planning.offers_of(plan, prices, spot=plan.machines.spot)
+        offers = quoting.offers_of(plan, prices, spot=plan.machines.spot)
         console.say(*NOT_OF_CVL_CI, task.render(plan, offers=offers).removesuffix("\n"))
         return
-    console.say(quote_text.as_text(plan, planning.quote(plan, prices), prices), "", "Nothing was started.")
+    console.say(quote_text.as_text(plan, quoting.quote(plan, prices), prices), "", "Nothing was started.")
 
 
 def _inputs(parsed: argparse.Namespace, console: Console) -> DeployInputs:

@@ -169,10 +169,10 @@ def _models(plan: RunPlan, steps: Steps, environ: Mapping[str, str], console: Co
 
 def _yaml(plan: RunPlan, steps: Steps, environ: Mapping[str, str], console: Console) -> None:
     """Check the generated task against SkyPilot's schema. Print it if a person asks for this step."""
-    from cvl_ci.commands.plan import quote as planning
+    from cvl_ci.commands.plan import quote as quoting
     from cvl_ci.engine import service_task
 
-    offers = planning.offers_of(plan, wiring.prices(environ), spot=plan.machines.spot)
+    offers = quoting.offers_of(plan, wiring.prices(environ), spot=plan.machines.spot)
     text = service_task.checked(plan, offers=offers)
     console.tell("step yaml: SkyPilot's schema accepts the task")
     if YAML in steps.named:

@@ -30,11 +30,11 @@ def status(parsed: argparse.Namespace, environ: Mapping[str, str], console: Cons
 
 def logs(parsed: argparse.Namespace, environ: Mapping[str, str], console: Console) -> int:
     """Show the lines of one run's job, until the run's end. Raise RequestError for a name without a log."""
-    from cvl_ci.commands import logs as run_logs
+    from cvl_ci.commands import logs as saved_logs
     from cvl_ci.local.clock import SystemClock
 
     log = _log(parsed.names, wiring.run_logs(environ))
-    for batch in run_logs.lines(log, clock=SystemClock(), is_following=not parsed.no_follow):
+    for batch in saved_logs.lines(log, clock=SystemClock(), is_following=not parsed.no_follow):
         console.show(batch)
     if not log.path.exists():
         console.tell(
@@ -67,12 +67,12 @@ def _log(names: Sequence[str], recorded: RunLogs) -> RunLog:
 
 def check(parsed: argparse.Namespace, environ: Mapping[str, str], console: Console) -> int:
     """Show which credentials exist. Return 77 when no cloud, or not each cloud that the person named, is usable."""
-    from cvl_ci.commands import check as credentials
+    from cvl_ci.commands import check as checking
 
     checks = wiring.cloud_access(environ, parsed.clouds)
-    console.say(credentials.as_text(checks, width=shutil.get_terminal_size((120, 24)).columns))
-    console.say("", *credentials.catalogue(checks, wiring.prices(environ)))
-    return credentials.exit_code(checks, named=bool(parsed.clouds))
+    console.say(checking.as_text(checks, width=shutil.get_terminal_size((120, 24)).columns))
+    console.say("", *checking.catalogue(checks, wiring.prices(environ)))
+    return checking.exit_code(checks, named=bool(parsed.clouds))
 
 
 def completion(parsed: argparse.Namespace, environ: Mapping[str, str], console: Console) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cvl_ci import wiring
-from cvl_ci.cli import collect as detached_runs
+from cvl_ci.cli import collect as cli_collect
 from cvl_ci.cli import lookups, money
 from cvl_ci.cli import models as stored_models
 from cvl_ci.cli.stopping import Stopping
@@ -61,27 +61,27 @@ def _version() -> str:
 
 
 def _plan(parsed: argparse.Namespace, environ: Mapping[str, str], console: Console) -> int:
-    from cvl_ci.commands.plan import quote as planning
+    from cvl_ci.commands.plan import quote as quoting
     from cvl_ci.commands.plan import quote_text
     from cvl_ci.engine import task
 
     plan, prices = _prepared(parsed, environ, console), wiring.prices(environ)
     if parsed.yaml:
-        offers = planning.offers_of(plan, prices, spot=plan.machines.spot)
+        offers = quoting.offers_of(plan, prices, spot=plan.machines.spot)
         console.say(task.render(plan, offers=offers).removesuffix("\n"))
         return 0
     if parsed.estimate_cost:
         return _say_estimate(plan, environ, console)
-    quoted = planning.quote(plan, prices)
+    quoted = quoting.quote(plan, prices)
     console.say(quote_text.as_json(plan, quoted) if parsed.json else quote_text.as_text(plan, quoted, prices))
     return 0
 
 
 def _say_estimate(plan: RunPlan, environ: Mapping[str, str], console: Console) -> int:
-    from cvl_ci.commands.plan import quote as planning
+    from cvl_ci.commands.plan import quote as quoting
     from cvl_ci.commands.plan.estimate import Estimate
 
-    console.say(*Estimate(plan=plan, quote=planning.quote(plan, wiring.prices(environ))).lines)
+    console.say(*Estimate(plan=plan, quote=quoting.quote(plan, wiring.prices(environ))).lines)
     return 0
 
 
@@ -216,7 +216,7 @@ def _deploy(parsed: argparse.Namespace, environ: Mapping[str, str], console: Con
 
 
 def _down(parsed: argparse.Namespace, environ: Mapping[str, str], console: Console) -> int:
-    from cvl_ci.commands.reap import down as ending
+    from cvl_ci.commands.reap import down as taking_down
     from cvl_ci.commands.reap import down_text
     from cvl_ci.errors import NotProvedGone
     from cvl_ci.local.clock import SystemClock
@@ -226,7 +226,7 @@ def _down(parsed: argparse.Namespace, environ: Mapping[str, str], console: Conso
         raise RequestError([InputProblem(field="NAME", value="", problem="is missing: name a lease, or say --all")])
     terminal = console.terminal()
     locations = [Location(cloud=cloud.strip()) for cloud in (parsed.cloud or "").split(",") if cloud.strip()]
-    tools = ending.DownPorts(
+    tools = taking_down.DownPorts(
         clouds=wiring.OpenClouds(environ, by_record=True),
         records=wiring.open_records(environ, terminal),
         reporter=terminal,
@@ -234,7 +234,7 @@ def _down(parsed: argparse.Namespace, environ: Mapping[str, str], console: Conso
     )
     try:
         with Stopping(terminal.warning):
-            downed = ending.down(
+            downed = taking_down.down(
                 parsed.names, everything=parsed.all, locations=locations, user_id=_owner(environ).user_id, tools=tools
             )
     finally:
@@ -341,7 +341,7 @@ VERBS: Mapping[str, Callable[[argparse.Namespace, Mapping[str, str], Console], i
     "cost": money.cost,
     "completion": lookups.completion,
     "schema": lookups.schema,
-    "collect": detached_runs.collect,
+    "collect": cli_collect.collect,
     "reap": _reap,
     "drill": _drill,
     "queue": _queue,

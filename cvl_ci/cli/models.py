@@ -14,13 +14,13 @@ from cvl_ci.local.console.streams import Console
 
 def models(parsed: argparse.Namespace, environ: Mapping[str, str], console: Console) -> int:
     """Store, list, verify or remove models. Raise CvlError."""
-    from cvl_ci.wiring import models as wired
+    from cvl_ci.wiring import models as wired_models
 
     options = table.verb_options("models")
     values = verb_options.read(parsed, options)
-    caller = wired.ModelsCaller(folder=Path.cwd(), environ=environ, say=console.say, tell=console.tell)
+    caller = wired_models.ModelsCaller(folder=Path.cwd(), environ=environ, say=console.say, tell=console.tell)
     try:
-        return wired.models(values, caller)
+        return wired_models.models(values, caller)
     except RequestError as error:
         names = {option.name: verb_options.name_of(option) for option in options}
         mistakes = [replace(mistake, field=names.get(mistake.field, mistake.field)) for mistake in error.mistakes]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def prices(parsed: argparse.Namespace, environ: Mapping[str, str], console: Console) -> int:
     """Show every offer for a GPU, or fetch the catalogue. Raise RequestError with near names for a mistyped GPU."""
-    from cvl_ci.commands import prices as listing
+    from cvl_ci.commands import prices as price_list
 
     values = verb_options.read(parsed, table.verb_options("prices"))
     words: Sequence[str] = values.get("gpu_words", ())
@@ -30,10 +30,10 @@ def prices(parsed: argparse.Namespace, environ: Mapping[str, str], console: Cons
         return _update(words[1:], values, environ, console)
     catalogue = wiring.prices(environ, folder=str(values.get("catalogue") or ""))
     request = _request(words, values, catalogue)
-    rows = listing.offers(request, catalogue)
+    rows = price_list.offers(request, catalogue)
     if not rows:
         raise _no_offer(request, catalogue)
-    console.say(listing.as_json(rows, catalogue) if parsed.json else listing.as_text(rows, catalogue))
+    console.say(price_list.as_json(rows, catalogue) if parsed.json else price_list.as_text(rows, catalogue))
     return 0
 
 

@@ -31,7 +31,7 @@ def queue(parsed: argparse.Namespace, environ: Mapping[str, str], console: Conso
     from cvl_ci.model.queue import JobRecord, JobState
     from cvl_ci.result import queue_text
     from cvl_ci.result.queue_result import QueueResult
-    from cvl_ci.wiring import queue as wired
+    from cvl_ci.wiring import queue as wired_queue
     from cvl_ci.wiring.queue_runs import QueueCaller
 
     queued = _queue(parsed)
@@ -75,7 +75,7 @@ def queue(parsed: argparse.Namespace, environ: Mapping[str, str], console: Conso
     )
     try:
         with stopping:
-            records = wired.run(queued, caller)
+            records = wired_queue.run(queued, caller)
     finally:
         terminal.close()
     console.say(*queue_text.table(records))
@@ -83,7 +83,7 @@ def queue(parsed: argparse.Namespace, environ: Mapping[str, str], console: Conso
 
 
 def _queue(parsed: argparse.Namespace) -> Queue:
-    from cvl_ci.wiring import queue as wired
+    from cvl_ci.wiring import queue as wired_queue
 
     mistakes = arguments.unknown_options(parsed)
     words: list[str] = list(parsed.words)
@@ -113,8 +113,8 @@ def _queue(parsed: argparse.Namespace) -> Queue:
             for number, preset in enumerate(words)
         ]
         document = {"jobs": [{key: value for key, value in job.items() if value} for job in jobs]}
-        return _with_limits(wired.of(document, overrides=values), top)
-    return _with_limits(wired.read(Path(words[0]), overrides=values), top)
+        return _with_limits(wired_queue.of(document, overrides=values), top)
+    return _with_limits(wired_queue.read(Path(words[0]), overrides=values), top)
 
 
 def _number(parsed: argparse.Namespace, name: str, mistakes: list[InputProblem]) -> Any:

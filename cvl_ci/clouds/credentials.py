@@ -145,16 +145,16 @@ def carry_out(environment: Environment, files: CredentialFiles) -> dict[str, str
 
 def first_keys(environment: Environment, environ: Mapping[str, str]) -> tuple[str, ...]:
     """Return the role's keys now: then a wrong role shows before the run spends anything."""
-    from cvl_ci.clouds.aws import credentials as aws
+    from cvl_ci.clouds.aws import credentials as aws_credentials
     from cvl_ci.clouds.aws import worker_role
 
     role = environment.as_input("role_to_assume")
-    if not role or environ.get("AWS_CONFIG_FILE") != str(aws.config_of_role(environment.folder)):
+    if not role or environ.get("AWS_CONFIG_FILE") != str(aws_credentials.config_of_role(environment.folder)):
         return ()
     keys = worker_role.keys(
         role,
         cache=environment.folder / "aws-session.json",
-        session=aws.session_name(environment),
+        session=aws_credentials.session_name(environment),
         environ=environment.environ,
         now=datetime.now(timezone.utc),
     )

@@ -39,8 +39,8 @@ def requests(name: str | None, *, verbs: Sequence[str], field: str) -> list[dict
 def is_without_work(error: exceptions.ClusterNotUpError, *, name: str | None) -> bool:
     """Return whether the controller of this error has no work. A server without a controller has never had any.
 
-    A controller rests once it has no work (sky/skylet/events.py, AutostopEvent), but a person may stop it too. So for
-    the work of one name, a controller that rests is no proof.
+    A controller rests once it has no work (sky/skylet/events.py, AutostopEvent), but a person may stop it too. So a
+    controller that rests proves nothing about the work of one name.
     """
     rests = name is None and error.cluster_status is ClusterStatus.STOPPED
     return error.cluster_status is None or rests

@@ -252,8 +252,7 @@ def announce(
 ) -> tuple[Any, dict[str, Any]]:
     """Check the task, and record the attempt before any request for a machine. Return SkyPilot's task and the attempt.
 
-    `check`: of SkyPilot, for a task of this kind. A server that rejects the token says so before it, and one that
-    refuses the task after it.
+    `check`: SkyPilot's own for a task of this kind. The server's answers about the token and the task are errors here.
     """
     task_object = provision_hooks.task_of(task)
     sdk.get(sdk.status([cluster]))

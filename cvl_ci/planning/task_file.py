@@ -17,8 +17,7 @@ from cvl_ci.model.location import SANDBOX, Location
 from cvl_ci.model.plan import MachinePlan, RunPlan, VariablePlan, WorkPlan
 from cvl_ci.model.resource_request import Alternative, ResourceRequest, Spot
 from cvl_ci.model.secret import Secret
-from cvl_ci.planning import alternatives, idle_words, recovery_words, safe_yaml, task_documents, task_grammar
-from cvl_ci.planning import task_keys as keys
+from cvl_ci.planning import alternatives, idle_words, recovery_words, safe_yaml, task_documents, task_grammar, task_keys
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +74,7 @@ def read(content: bytes, *, known_gpus: Collection[str], clouds_with: CloudsWith
     `clouds_with`: the clouds that have a region, for a task that names a region of any cloud.
     """
     task = task_documents.one_task(content)
-    for key, why in keys.REFUSED.items():
+    for key, why in task_keys.REFUSED.items():
         if task.get(key) is not None:
             raise safe_yaml.Unreadable(why)
     return _Reader(task, known_gpus=known_gpus, clouds_with=clouds_with).task()
@@ -160,13 +159,13 @@ class _Reader:
         parts = {"resources": self._resources, **self._entries()}
         unpriced = [
             what
-            for key, what in keys.RESOURCES_UNPRICED.items()
+            for key, what in task_keys.RESOURCES_UNPRICED.items()
             if any(part.get(key) is not None for part in parts.values())
         ]
         unused = [
             f"{path}.{key} is not used: {why}."
             for path, part in parts.items()
-            for key, why in keys.RESOURCES_OURS.items()
+            for key, why in task_keys.RESOURCES_OURS.items()
             if key in part
         ]
         price_text = (
@@ -184,7 +183,7 @@ class _Reader:
         """Return the entries of any_of and ordered by their place in the file."""
         return {
             f"resources.{key}[{number}]": entry
-            for key in keys.ALTERNATIVES
+            for key in task_keys.ALTERNATIVES
             for number, entry in enumerate(self._resources[key] if isinstance(self._resources.get(key), list) else ())
             if isinstance(entry, Mapping)
         }
@@ -206,12 +205,12 @@ class _Reader:
 
     def _alternative(self, path: str, entry: Mapping[str, Any]) -> list[Alternative]:
         """Read one entry, whose keys replace those of the task as in SkyPilot: sky/resources.py, from_yaml_config."""
-        shared = {key: value for key, value in self._resources.items() if key not in keys.ALTERNATIVES}
+        shared = {key: value for key, value in self._resources.items() if key not in task_keys.ALTERNATIVES}
         reader = _Reader({"resources": {**shared, **entry}}, known_gpus=self._known_gpus, clouds_with=self._clouds_with)
         places_read = reader._places()
         needs = reader._resource_request(places_read)
         spot = bool(reader._resource("use_spot", parsers.flag))
-        for key in (keys.INTERNAL | keys.RESOURCES_REFUSED.keys()) & entry.keys():
+        for key in (task_keys.INTERNAL | task_keys.RESOURCES_REFUSED.keys()) & entry.keys():
             self._wrong[f"{path}.{key}"] = f"has {path}.{key}, which a run does not take"
         if str(entry.get("image_id")).startswith("docker:"):
             self._wrong[f"{path}.image_id"] = f"has {path}.image_id: give one image for all with resources.image_id"
@@ -226,7 +225,7 @@ class _Reader:
                 location=at,
                 has_region_alone=_has_region_alone(reader._resources),
                 spot=spot,
-                extra={key: value for key, value in entry.items() if key in keys.ALTERNATIVES_PASSED_ON},
+                extra={key: value for key, value in entry.items() if key in task_keys.ALTERNATIVES_PASSED_ON},
             )
             for at in places_read or (None,)
             for gpu in [accelerators.Gpus([pair], by_memory=gpus.by_memory) for pair in gpus.pairs]
@@ -234,7 +233,7 @@ class _Reader:
         ]
 
     def _one_of(self, machines: Sequence[Alternative]) -> ResourceRequest:
-        disk_gb = self._resource("disk_size", parsers.gigabytes) or keys.SKYPILOT_DISK_GB
+        disk_gb = self._resource("disk_size", parsers.gigabytes) or task_keys.SKYPILOT_DISK_GB
         in_order = "ordered" in self._resources or (not self._entries() and self._gpus(self._places()).in_order)
         return alternatives.combined(machines, in_order=in_order, disk_gb=disk_gb)
 
@@ -249,7 +248,7 @@ class _Reader:
             cpus=self._resource("cpus", parsers.amount),
             memory_gib=None if per_vcpu else self._resource("memory", parsers.gibibytes),
             memory_per_vcpu=float(per_vcpu[1]) if per_vcpu else None,
-            disk_gb=self._resource("disk_size", parsers.gigabytes) or keys.SKYPILOT_DISK_GB,
+            disk_gb=self._resource("disk_size", parsers.gigabytes) or task_keys.SKYPILOT_DISK_GB,
             instance_type=self._resource("instance_type", parsers.text),
             exact=frozenset(exact),
         )
@@ -299,14 +298,14 @@ class _Reader:
 
         A key that no table names is refused: its price is not known.
         """
-        for key in keys.INTERNAL & self._task.keys():
+        for key in task_keys.INTERNAL & self._task.keys():
             self._wrong[key] = f"has the key {key!r}, which SkyPilot writes for itself"
-        for key in keys.INTERNAL & self._resources.keys():
+        for key in task_keys.INTERNAL & self._resources.keys():
             self._wrong[f"resources.{key}"] = f"has the key 'resources.{key}', which SkyPilot writes for itself"
-        for key in keys.RESOURCES_REFUSED.keys() & self._resources.keys():
-            self._wrong[f"resources.{key}"] = f"has resources.{key}: {keys.RESOURCES_REFUSED[key]}"
-        extra: dict[str, object] = {key: value for key, value in self._task.items() if key in keys.PASSED_ON}
-        passed_on = keys.RESOURCES_PASSED_ON | keys.RESOURCES_UNPRICED.keys()
+        for key in task_keys.RESOURCES_REFUSED.keys() & self._resources.keys():
+            self._wrong[f"resources.{key}"] = f"has resources.{key}: {task_keys.RESOURCES_REFUSED[key]}"
+        extra: dict[str, object] = {key: value for key, value in self._task.items() if key in task_keys.PASSED_ON}
+        passed_on = task_keys.RESOURCES_PASSED_ON | task_keys.RESOURCES_UNPRICED.keys()
         rest = {key: value for key, value in self._resources.items() if key in passed_on and value is not None}
         image = self._resources.get("image_id")
         if image is not None and self._image() is None:

@@ -20,36 +20,40 @@ def credentials(
     environ: Mapping[str, str], clouds: Sequence[str], *, mask: Callable[..., None], required: bool = True
 ) -> Mapping[str, str]:
     """Write the credentials of the action's inputs for the clouds in use, for this process and all its children."""
-    from cvl_ci.clouds import credentials as access
+    from cvl_ci.clouds import credentials as cloud_credentials
     from cvl_ci.clouds import provable_clouds
     from cvl_ci.model.location import SANDBOX
 
     if SANDBOX in clouds:
         return environ
-    local = access.local_environment(dict(environ), folder=credentials_directory(environ), writes=True)
-    return access.set_up(local, clouds, provable_clouds=provable_clouds(), mask=mask, adopt=_adopt, required=required)
+    local = cloud_credentials.local_environment(dict(environ), folder=credentials_directory(environ), writes=True)
+    return cloud_credentials.set_up(
+        local, clouds, provable_clouds=provable_clouds(), mask=mask, adopt=_adopt, required=required
+    )
 
 
 def require_credentials(environ: Mapping[str, str], clouds: Sequence[str]) -> None:
     """Report missing credentials in a terminal before a run spends anything. Writes no files."""
-    from cvl_ci.clouds import credentials as access
+    from cvl_ci.clouds import credentials as cloud_credentials
     from cvl_ci.clouds import provable_clouds
     from cvl_ci.model.location import SANDBOX
 
     if SANDBOX not in clouds:
-        local = access.local_environment(environ, folder=credentials_directory(environ), writes=False)
-        named = access.in_use(local, clouds)
-        access.require(access.check_clouds(local, named, provable_clouds=provable_clouds()), any_of_them=not named)
+        local = cloud_credentials.local_environment(environ, folder=credentials_directory(environ), writes=False)
+        named = cloud_credentials.in_use(local, clouds)
+        cloud_credentials.require(
+            cloud_credentials.check_clouds(local, named, provable_clouds=provable_clouds()), any_of_them=not named
+        )
 
 
 def cloud_access(environ: Mapping[str, str], names: Sequence[str]) -> list[CloudAccess]:
-    from cvl_ci.clouds import credentials as access
+    from cvl_ci.clouds import credentials as cloud_credentials
     from cvl_ci.clouds import provable_clouds
     from cvl_ci.clouds.registry import credential_providers
     from cvl_ci.commands import check
 
-    local = access.local_environment(environ, folder=credentials_directory(environ), writes=False)
-    return access.check_clouds(
+    local = cloud_credentials.local_environment(environ, folder=credentials_directory(environ), writes=False)
+    return cloud_credentials.check_clouds(
         local, check.named_clouds(names, credential_providers()), provable_clouds=provable_clouds()
     )
 
@@ -59,36 +63,39 @@ def has_credentials(environ: Mapping[str, str]) -> bool:
 
     The machine's own role does not count: no input gave it.
     """
-    from cvl_ci.clouds import credentials as access
+    from cvl_ci.clouds import credentials as cloud_credentials
 
-    local = access.local_environment(environ, folder=credentials_directory(environ), writes=True)
+    local = cloud_credentials.local_environment(environ, folder=credentials_directory(environ), writes=True)
     without_role = replace(local, has_instance_role=lambda: False)
     return any(
-        cloud.available for cloud in access.check_clouds(without_role, access.in_use(local, ()), provable_clouds=())
+        cloud.available
+        for cloud in cloud_credentials.check_clouds(
+            without_role, cloud_credentials.in_use(local, ()), provable_clouds=()
+        )
     )
 
 
 def set_up(environ: Mapping[str, str], *, by_inputs: bool = False) -> tuple[Location, ...]:
     """Return the places where our machines may be, as far as this computer knows. `by_inputs`: as the inputs say."""
-    from cvl_ci.clouds import credentials as access
+    from cvl_ci.clouds import credentials as cloud_credentials
     from cvl_ci.clouds import provable_clouds
     from cvl_ci.model.location import Location
 
-    local = access.local_environment(environ, folder=credentials_directory(environ), writes=by_inputs)
-    named = access.in_use(local, ()) if by_inputs else ()
+    local = cloud_credentials.local_environment(environ, folder=credentials_directory(environ), writes=by_inputs)
+    named = cloud_credentials.in_use(local, ()) if by_inputs else ()
     return tuple(
         Location(cloud=one.cloud)
-        for one in access.check_clouds(local, named, provable_clouds=provable_clouds())
+        for one in cloud_credentials.check_clouds(local, named, provable_clouds=provable_clouds())
         if one.usable
     )
 
 
 def goes_through_server(environ: Mapping[str, str], *, by_inputs: bool) -> bool:
     """Return whether a new run goes through a SkyPilot API server. `by_inputs`: as the action's inputs say."""
-    from cvl_ci.clouds import credentials as access
+    from cvl_ci.clouds import credentials as cloud_credentials
 
-    local = access.local_environment(environ, folder=credentials_directory(environ), writes=by_inputs)
-    return bool(access.in_use(local, ()))
+    local = cloud_credentials.local_environment(environ, folder=credentials_directory(environ), writes=by_inputs)
+    return bool(cloud_credentials.in_use(local, ()))
 
 
 def on_usable_clouds(
@@ -99,16 +106,18 @@ def on_usable_clouds(
     `by_inputs`: as the action's inputs say. `asks_role`: whether this machine's own role counts; looking for it asks
     the metadata service of the network.
     """
-    from cvl_ci.clouds import credentials as access
+    from cvl_ci.clouds import credentials as cloud_credentials
     from cvl_ci.clouds import provable_clouds
     from cvl_ci.commands.plan.anywhere import name_clouds
 
     is_named = bool(plan.machines.locations) and not plan.machines.has_region_alone
     if is_named or goes_through_server(environ, by_inputs=by_inputs):
         return plan
-    local = access.local_environment(environ, folder=credentials_directory(environ), writes=by_inputs)
+    local = cloud_credentials.local_environment(environ, folder=credentials_directory(environ), writes=by_inputs)
     local = local if asks_role else replace(local, has_instance_role=lambda: False)
-    usable = [one.cloud for one in access.check_clouds(local, (), provable_clouds=provable_clouds()) if one.usable]
+    usable = [
+        one.cloud for one in cloud_credentials.check_clouds(local, (), provable_clouds=provable_clouds()) if one.usable
+    ]
     return name_clouds(plan, usable, prices)
 
 

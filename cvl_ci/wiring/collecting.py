@@ -27,14 +27,14 @@ def collect(
     publish: Callable[[LeaseRecord, Outcome, Path], None],
 ) -> Collected:
     """Collect these detached runs; without a name, all that wait."""
-    from cvl_ci.commands.collect import collect as collecting
+    from cvl_ci.commands.collect import collect as collect_verb
 
-    return collecting.collect(
+    return collect_verb.collect(
         names,
         everything=not names,
         user_id=user_id,
         folder_of=folder_of,
-        tools=collecting.CollectPorts(
+        tools=collect_verb.CollectPorts(
             clouds=OpenClouds(environ, by_record=True),
             records=open_records(environ, reporter),
             prices=prices(environ),

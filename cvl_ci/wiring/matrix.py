@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cvl_ci.commands import matrix as planning
+from cvl_ci.commands import matrix as matrices
 from cvl_ci.commands import report as reporting
 from cvl_ci.commands.plan import month as months
 from cvl_ci.errors import NOTHING_STARTED, CvlError, InputProblem, RequestError
@@ -22,7 +22,7 @@ from cvl_ci.local.git.history import HistoryBranch
 from cvl_ci.ports import Prices
 from cvl_ci.result.benchmark.leg import Leg
 from cvl_ci.result.benchmark.rules import HISTORY_BRANCH
-from cvl_ci.result.matrix import report as rows
+from cvl_ci.result.matrix import report as report_rows
 from cvl_ci.result.matrix.claims import latest
 from cvl_ci.result.no_follow import refuse_links, write_text
 from cvl_ci.wiring.month import month_budget
@@ -46,26 +46,26 @@ class MatrixCaller:
 
 def matrix(inputs: MatrixVerbInputs, caller: MatrixCaller) -> int:
     built = planned(inputs, caller)
-    for line in planning.as_text(built):
+    for line in matrices.as_text(built):
         caller.tell(line)
     code = built.exit_code(inputs.matrix.on_dropped)
     if code:
         caller.tell(f"{len(built.untested)} left out, and on_dropped is `fail`. {NOTHING_STARTED}")
-    caller.say(planning.as_json(built))
+    caller.say(matrices.as_json(built))
     return code
 
 
-def planned(inputs: MatrixVerbInputs, caller: MatrixCaller) -> planning.Matrix:
+def planned(inputs: MatrixVerbInputs, caller: MatrixCaller) -> matrices.Matrix:
     """Return the matrix of a request. Raises RequestError, BudgetError."""
     checkout, since = open_checkout(caller.folder), inputs.matrix.changed_since
-    request = planning.MatrixRequest(
+    request = matrices.MatrixRequest(
         axes=inputs.matrix,
         changed=changed_paths(checkout.root, since=since) if since else None,
         inputs={name: value for name, value in _of_every_leg(inputs).items() if value is not None},
         repeat=inputs.trials.repeat or 1,
         month=month_budget(checkout, caller.environ),
     )
-    built = planning.build(request, checkout=checkout, prices=caller.prices)
+    built = matrices.build(request, checkout=checkout, prices=caller.prices)
     if request.month is not None and any(leg.is_billed for leg in built.legs):
         caller.tell(f"monthly_budget: {months.in_words(request.month)}.")
         for line in months.warnings(request.month):
@@ -113,20 +113,20 @@ def judge(
     history: Sequence[Leg],
     commits: Sequence[str],
     troubles: Sequence[str],
-    outdated: Sequence[rows.Outdated] = (),
+    outdated: Sequence[report_rows.Outdated] = (),
     copies: Sequence[str] = (),
     superseded: Sequence[Leg] = (),
-) -> rows.Report:
+) -> report_rows.Report:
     """Return the report.
 
     `commits`: the base and its ancestors, nearest first. Raises RequestError for useless rules.
     """
-    return rows.report(
+    return report_rows.report(
         legs,
         history=history,
         commits=commits,
         rules=run_files.rules(inputs.report.rules),
-        policy=rows.ReportPolicy(
+        policy=report_rows.ReportPolicy(
             fail_on_regression=bool(inputs.trials.fail_on_regression),
             fail_on_infrastructure=inputs.report.infra_failures == FAIL,
         ),

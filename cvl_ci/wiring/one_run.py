@@ -118,7 +118,7 @@ def end(
 
     `uses`: lease → the number of its last use by this process. A machine that another one uses since then stays.
     """
-    from cvl_ci.commands.reap import down as ending
+    from cvl_ci.commands.reap import down as taking_down
     from cvl_ci.commands.reap import waiting
 
     if uses is not None:
@@ -127,13 +127,13 @@ def end(
         with waiting.free_machines(own, records=lease_records, locks=locks, say=reporter.notice) as free:
             return end(free, environ=environ, locations=locations, user_id=user_id, reporter=reporter) if free else {}
 
-    tools = ending.DownPorts(
+    tools = taking_down.DownPorts(
         clouds=OpenClouds(environ, by_record=True),
         records=open_records(environ, reporter),
         reporter=reporter,
         clock=SystemClock(),
     )
-    downed = ending.down(names, everything=False, locations=locations, user_id=user_id, tools=tools)
+    downed = taking_down.down(names, everything=False, locations=locations, user_id=user_id, tools=tools)
     if not downed.proved:
         unproved = [name for name, release in downed.releases.items() if not release.gone]
         raise NotProvedGone(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def status(environ: Mapping[str, str], *, cloud: str) -> Overview:
     """Return the state of runs. `cloud`: as typed; empty: the records alone; `any`: all clouds with credentials."""
-    from cvl_ci.commands import status as looking
+    from cvl_ci.commands import status as overviews
     from cvl_ci.commands.reap import reap as reaping
     from cvl_ci.local.lease_records import FileRecords
     from cvl_ci.model.owner import Owner
@@ -27,12 +27,12 @@ def status(environ: Mapping[str, str], *, cloud: str) -> Overview:
         locations = all_set_up(environ)
     unread: list[str] = []
     repository = environ.get("GITHUB_REPOSITORY") or str(Path.cwd())
-    tools = looking.StatusPorts(
+    tools = overviews.StatusPorts(
         clouds=OpenClouds(environ, to_look=True),
         records=FileRecords(state_directory(environ) / "leases", warn=unread.append),
         prices=prices(environ),
         clock=SystemClock(),
     )
-    return looking.build_overview(
+    return overviews.build_overview(
         locations, user_id=Owner(repository=repository, run="status").user_id, unread=unread, tools=tools
     )

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cvl_ci.commands.plan import month as months
-from cvl_ci.commands.plan import quote as planning
+from cvl_ci.commands.plan import quote as quoting
 from cvl_ci.commands.plan.build_run import prepare
 from cvl_ci.commands.queue import machines, run_queue
 from cvl_ci.commands.queue.manifest import FILE_NAME, QueueManifest
@@ -171,7 +171,7 @@ def secrets_again(queued: Queue, folder: Path, environ: Mapping[str, str]) -> li
 def _most_usd(job: str, plan: RunPlan, catalogue: Prices) -> float | None:
     """Return the most that a job can cost. Raises BudgetError with its name."""
     try:
-        return planning.quote(plan, catalogue).max_usd
+        return quoting.quote(plan, catalogue).max_usd
     except BudgetError as error:
         raise BudgetError(f"job {job}: {error.what}", money=error.money, next_step=error.next_step) from None
 

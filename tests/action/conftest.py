@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from cvl_ci.sandbox.docker import image as machines
+from cvl_ci.sandbox.docker import image as docker_image
 from cvl_ci.sandbox.docker.engine import LABEL, NAME_LABEL, Docker
 from tests.action import github
 from tests.action import image as building
@@ -63,7 +63,7 @@ class Runner:
 def machine_image(tmp_path_factory: pytest.TempPathFactory) -> str:
     environ = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     workshop = tmp_path_factory.mktemp("machine")
-    return machines.ensure(Docker(environ), workshop=workshop, environment=environ, say=print)
+    return docker_image.ensure(Docker(environ), workshop=workshop, environment=environ, say=print)
 
 
 @pytest.fixture(scope="session")

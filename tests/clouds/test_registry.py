@@ -11,7 +11,7 @@ import pytest
 import responses
 from responses import matchers
 
-from cvl_ci.clouds import credentials as access
+from cvl_ci.clouds import credentials as cloud_credentials
 from cvl_ci.clouds import http, registry
 from cvl_ci.clouds.composite import Inventories
 from cvl_ci.clouds.registry import RegisteredCloud
@@ -49,10 +49,10 @@ def inventory(home: Path) -> Inventories:
 
 def test_a_check_knows_it_and_its_credentials_are_written(tmp_path: Path) -> None:
     masked: list[str] = []
-    [before] = access.check_clouds(machine(tmp_path), ["acme"], provable_clouds=registry.provable_clouds())
+    [before] = cloud_credentials.check_clouds(machine(tmp_path), ["acme"], provable_clouds=registry.provable_clouds())
     assert (before.usable, before.missing) == (False, ("any credentials",))
     where = machine(tmp_path, ACME_KEY=KEY)
-    access.set_up(
+    cloud_credentials.set_up(
         where,
         ["acme"],
         provable_clouds=registry.provable_clouds(),

@@ -8,10 +8,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from cvl_ci.commands.collect import collect as collecting
+from cvl_ci.commands.collect import collect as collect_verb
 from cvl_ci.commands.collect import text
 from cvl_ci.commands.collect.collect import Collected, CollectPorts
-from cvl_ci.commands.reap import down as ending
+from cvl_ci.commands.reap import down as taking_down
 from cvl_ci.commands.reap import reap as reaping
 from cvl_ci.commands.run import run as running
 from cvl_ci.errors import EngineError, RequestError
@@ -79,7 +79,7 @@ class Scene:
         def publish(record: LeaseRecord, outcome: Outcome, folder: Path) -> None:
             self.published.append(f"{record.name} {outcome.ending.value} {folder.name}")
 
-        return collecting.collect(
+        return collect_verb.collect(
             names,
             everything=not names,
             user_id=OWNER.user_id,
@@ -409,10 +409,10 @@ def reap(scene: Scene) -> reaping.Reaped:
 
 def test_a_run_that_a_person_took_down_is_cancelled(scene: Scene) -> None:
     scene.run()
-    tools = ending.DownPorts(
+    tools = taking_down.DownPorts(
         clouds=FakeClouds(scene.engine), records=scene.records, reporter=scene.reporter, clock=scene.clock
     )
-    assert ending.down([OWNER.name], everything=False, locations=[], user_id=OWNER.user_id, tools=tools).proved
+    assert taking_down.down([OWNER.name], everything=False, locations=[], user_id=OWNER.user_id, tools=tools).proved
     assert scene.cloud.running() == []
     outcome = scene.collect().outcomes[OWNER.name]
     assert (outcome.ending, outcome.exit_code) == (Ending.CANCELLED, 130)

@@ -12,7 +12,7 @@ from cvl_ci.commands.drill import drill as drilling
 from cvl_ci.commands.drill import text as drill_words
 from cvl_ci.commands.drill.ports import DrillPorts
 from cvl_ci.errors import EngineError, NotProvedGone, RequestError
-from cvl_ci.inputs import drill_inputs as words
+from cvl_ci.inputs import drill_inputs
 from cvl_ci.inputs.verb_inputs import of_drill
 from cvl_ci.model.location import SANDBOX, Location
 from cvl_ci.model.outcome import Phase
@@ -160,17 +160,21 @@ def stage() -> Stage:
     return Stage(cloud, run, FakeLauncher(cloud, run, {"down": cloud.end_all, "reap": cloud.end_all}))
 
 
-@pytest.mark.parametrize("kill", [words.SIGINT, words.SIGTERM, words.NETWORK, words.CREDENTIALS_EXPIRED])
+@pytest.mark.parametrize(
+    "kill", [drill_inputs.SIGINT, drill_inputs.SIGTERM, drill_inputs.NETWORK, drill_inputs.CREDENTIALS_EXPIRED]
+)
 def test_what_main_lives_to_see_is_mains_to_end(stage: Stage, kill: str) -> None:
     receipt = stage.drill(kill)
     assert (receipt.line, receipt.is_gone, drill_words.exit_code([receipt])) == (1, True, 0)
     assert stage.launcher.typed == [], "nobody helped it"
-    assert stage.launcher.outages == [each for each in (words.NETWORK, words.CREDENTIALS_EXPIRED) if each == kill]
+    assert stage.launcher.outages == [
+        each for each in (drill_inputs.NETWORK, drill_inputs.CREDENTIALS_EXPIRED) if each == kill
+    ]
     assert stage.cloud.running() == []
 
 
 def test_a_killed_main_is_cleaned_up_after_by_down(stage: Stage) -> None:
-    receipt = stage.drill(words.SIGKILL)
+    receipt = stage.drill(drill_inputs.SIGKILL)
     assert (receipt.line, receipt.seen_after_kill) == (2, 1)
     assert receipt.seconds is not None
     assert 4 <= receipt.seconds <= 10
@@ -179,7 +183,7 @@ def test_a_killed_main_is_cleaned_up_after_by_down(stage: Stage) -> None:
 
 def test_when_the_runner_is_lost_nobody_but_the_machine_does_anything(stage: Stage) -> None:
     stage.launcher.machine_ends_after = 90.0
-    receipt = stage.drill(words.RUNNER_LOST)
+    receipt = stage.drill(drill_inputs.RUNNER_LOST)
     assert (receipt.line, receipt.is_gone) == (3, True)
     assert receipt.seconds is not None
     assert 85 <= receipt.seconds <= 95
@@ -188,7 +192,7 @@ def test_when_the_runner_is_lost_nobody_but_the_machine_does_anything(stage: Sta
 
 
 def test_the_machines_own_end_is_near_only_where_it_is_what_is_proved(stage: Stage) -> None:
-    for kill, minutes in ((words.RUNNER_LOST, 3), (words.SIGTERM, 20), (words.SIGKILL, 20)):
+    for kill, minutes in ((drill_inputs.RUNNER_LOST, 3), (drill_inputs.SIGTERM, 20), (drill_inputs.SIGKILL, 20)):
         stage.drill(kill)
         options = list(stage.launcher.started[-1][0])
         assert options[options.index("--heartbeat-minutes") + 1] == str(minutes)
@@ -196,7 +200,7 @@ def test_the_machines_own_end_is_near_only_where_it_is_what_is_proved(stage: Sta
 
 def test_a_line_that_fails_is_named_and_the_next_one_called_in(stage: Stage) -> None:
     stage.run.does = lambda: None  # main ends, its machine does not
-    receipt = stage.drill(words.SIGTERM)
+    receipt = stage.drill(drill_inputs.SIGTERM)
     assert (receipt.first, receipt.line) == (1, 2)
     assert "which line 1 should have done" in "\n".join(drill_words.lines(receipt))
     assert "not by line 1" in table([receipt], place="sandbox")
@@ -204,20 +208,20 @@ def test_a_line_that_fails_is_named_and_the_next_one_called_in(stage: Stage) -> 
 
 def test_a_main_that_hangs_is_lost_before_the_next_line_is_called_in(stage: Stage) -> None:
     stage.run.takes = 1e9
-    receipt = stage.drill(words.SIGINT)
+    receipt = stage.drill(drill_inputs.SIGINT)
     assert (receipt.line, stage.run.happened) == (2, ["signal 2", "lost"])
 
 
 def test_the_reaper_is_the_last_line(stage: Stage) -> None:
     del stage.launcher.answers["down"]
-    receipt = stage.drill(words.SIGKILL)
+    receipt = stage.drill(drill_inputs.SIGKILL)
     assert (receipt.line, drill_words.exit_code([receipt])) == (4, 0)
     assert stage.launcher.typed == [f"down {LEASE}", "reap --cloud sandbox --grace 0"]
 
 
 def test_a_machine_that_no_line_catches_is_the_loudest(stage: Stage) -> None:
     stage.launcher.answers = {}
-    receipt = stage.drill(words.SIGKILL)
+    receipt = stage.drill(drill_inputs.SIGKILL)
     assert (receipt.line, receipt.is_gone, drill_words.exit_code([receipt])) == (None, False, 79)
     assert f"`cvl-ci down {LEASE}` ends it" in next(drill_words.lines(receipt))
     assert "| no line |" in table([receipt], place="sandbox")
@@ -226,7 +230,7 @@ def test_a_machine_that_no_line_catches_is_the_loudest(stage: Stage) -> None:
 
 def test_a_provider_that_does_not_answer_proves_nothing(stage: Stage) -> None:
     stage.cloud.silent = True
-    receipt = stage.drill(words.SIGKILL)
+    receipt = stage.drill(drill_inputs.SIGKILL)
     assert (receipt.is_gone, drill_words.exit_code([receipt])) == (False, 79)
 
 
@@ -234,7 +238,7 @@ def test_none_seen_for_a_moment_is_not_none(stage: Stage) -> None:
     """A machine asked for just before the kill is listed only later."""
     stage.cloud.after(1.0, lambda: stage.cloud.hidden.update({"i-0": 3}))
     stage.launcher.machine_ends_after = 60.0
-    receipt = stage.drill(words.RUNNER_LOST)
+    receipt = stage.drill(drill_inputs.RUNNER_LOST)
     assert (receipt.seen_after_kill, receipt.line) == (1, 3)
     assert receipt.seconds is not None
     assert receipt.seconds >= 55
@@ -243,13 +247,13 @@ def test_none_seen_for_a_moment_is_not_none(stage: Stage) -> None:
 def test_a_machine_that_was_ending_already_proves_no_line(stage: Stage) -> None:
     """Its heartbeat was over before the kill: then that it ends says nothing of a runner that is lost."""
     stage.launcher.machine_ends_after = 0.0
-    for kill in (words.RUNNER_LOST, words.SIGKILL):
+    for kill in (drill_inputs.RUNNER_LOST, drill_inputs.SIGKILL):
         receipt = stage.drill(kill)
         assert (receipt.line, drill_words.exit_code([receipt])) == (None, 70)
         assert "ending already" in receipt.problem
 
 
-@pytest.mark.parametrize("kill", [words.SIGTERM, words.SIGKILL, words.RUNNER_LOST])
+@pytest.mark.parametrize("kill", [drill_inputs.SIGTERM, drill_inputs.SIGKILL, drill_inputs.RUNNER_LOST])
 def test_a_run_that_went_past_its_phase_proves_nothing_of_that_phase(stage: Stage, kill: str) -> None:
     stage.run.phase = Phase.RELEASING
     receipt = stage.drill(kill)
@@ -265,20 +269,20 @@ def test_where_a_run_died_is_by_its_last_word(stage: Stage) -> None:
         stage.run.phase, stage.run.ended = Phase.RELEASING, 137
 
     stage.run.kill_all = kill_all  # type: ignore[method-assign]
-    receipt = stage.drill(words.RUNNER_LOST)
+    receipt = stage.drill(drill_inputs.RUNNER_LOST)
     assert (receipt.line, "it had reached releasing when it died" in receipt.problem) == (None, True)
     assert stage.cloud.running() == []
 
 
 def test_what_main_had_ended_before_it_died_is_not_credited_to_who_came_after(stage: Stage) -> None:
     stage.launcher.machine_ends_after = 0.0
-    receipt = stage.drill(words.SIGKILL, Phase.RELEASING)
+    receipt = stage.drill(drill_inputs.SIGKILL, Phase.RELEASING)
     assert (receipt.seen_after_kill, receipt.line) == (0, 1)
 
 
 def test_a_run_that_never_comes_to_its_phase_is_not_killed_and_proves_nothing(stage: Stage) -> None:
     stage.run.comes_to_phase = False
-    receipt = stage.drill(words.SIGTERM)
+    receipt = stage.drill(drill_inputs.SIGTERM)
     assert (receipt.line, receipt.is_gone, drill_words.exit_code([receipt])) == (None, True, 70)
     assert "NOTHING WAS KILLED" in next(drill_words.lines(receipt))
     assert "the job failed" in receipt.problem
@@ -288,7 +292,7 @@ def test_a_run_that_never_comes_to_its_phase_is_not_killed_and_proves_nothing(st
 
 def test_in_provisioning_it_dies_once_there_is_a_machine(stage: Stage) -> None:
     stage.cloud.after(0.0, lambda: stage.cloud.hidden.update({"i-0": 2}))
-    assert stage.drill(words.SIGTERM, Phase.PROVISIONING).seen_after_kill == 1
+    assert stage.drill(drill_inputs.SIGTERM, Phase.PROVISIONING).seen_after_kill == 1
 
 
 def test_a_drill_that_a_person_stops_leaves_no_machine(stage: Stage) -> None:
@@ -298,7 +302,7 @@ def test_a_drill_that_a_person_stops_leaves_no_machine(stage: Stage) -> None:
     stage.cloud.clock.sleep = stop  # type: ignore[method-assign]
     stage.cloud.asked = 0
     with pytest.raises(KeyboardInterrupt):
-        stage.drill(words.RUNNER_LOST)
+        stage.drill(drill_inputs.RUNNER_LOST)
     assert stage.launcher.typed == [f"down {LEASE}"]
     assert stage.run.ended == 137
 
@@ -311,7 +315,7 @@ def test_a_drill_that_fails_says_that_its_machine_is_taken_down(stage: Stage) ->
 
     stage.cloud.clock.sleep = fail  # type: ignore[method-assign]
     with pytest.raises(EngineError) as caught:
-        stage.drill(words.RUNNER_LOST)
+        stage.drill(drill_inputs.RUNNER_LOST)
     assert caught.value.money == "cvl-ci has taken down all that the drill had started."
 
 
@@ -324,12 +328,12 @@ def test_a_stopped_drill_whose_machine_is_not_proved_gone_says_so(
 
     stage.cloud.clock.sleep = stop  # type: ignore[method-assign]
     with pytest.raises(NotProvedGone, match="may still be running and billed") as told:
-        stage.drill(words.RUNNER_LOST)
+        stage.drill(drill_inputs.RUNNER_LOST)
     assert f"`cvl-ci down {LEASE}" in told.value.next_step
 
 
 def test_the_receipt_says_what_was_asked_where_and_when(stage: Stage) -> None:
-    text = "\n".join(drill_words.lines(stage.drill(words.SIGTERM)))
+    text = "\n".join(drill_words.lines(stage.drill(drill_inputs.SIGTERM)))
     assert "SIGTERM while running" in text
     assert "line 1 caught it, main's own lease after" in text
     assert "aws us-east-1 shows 0 left (instances)" in text
@@ -346,10 +350,10 @@ def wanted(place: Location = PLACE, *, server: str = "", **given: str | bool | N
 @pytest.mark.parametrize(
     ("place", "server", "kill", "why"),
     [
-        ("sandbox", "", words.API_SERVER, "no API server drives a run here"),
-        ("aws", "sky.example.org", words.API_SERVER, "sky.example.org serves others too"),
-        ("aws", "", words.NETWORK, "it can cut the sandbox"),
-        ("aws", "", words.CREDENTIALS_EXPIRED, "cannot let your keys expire"),
+        ("sandbox", "", drill_inputs.API_SERVER, "no API server drives a run here"),
+        ("aws", "sky.example.org", drill_inputs.API_SERVER, "sky.example.org serves others too"),
+        ("aws", "", drill_inputs.NETWORK, "it can cut the sandbox"),
+        ("aws", "", drill_inputs.CREDENTIALS_EXPIRED, "cannot let your keys expire"),
     ],
 )
 def test_a_death_that_cannot_be_had_is_refused_with_why(place: str, server: str, kill: str, why: str) -> None:
@@ -362,14 +366,14 @@ def test_all_is_every_phase_and_every_death_that_can_be_had() -> None:
     assert len(on_sandbox) == 5 * 6
     assert len(on_aws) == 5 * 4
     assert {each.kill for each in on_sandbox} - {each.kill for each in on_aws} == {
-        words.NETWORK,
-        words.CREDENTIALS_EXPIRED,
+        drill_inputs.NETWORK,
+        drill_inputs.CREDENTIALS_EXPIRED,
     }
 
 
 def test_what_is_missing_is_told_at_once() -> None:
     with pytest.raises(RequestError) as error:
-        drilling.requested_drills(words.DrillInputs(), location=None, server="")
+        drilling.requested_drills(drill_inputs.DrillInputs(), location=None, server="")
     assert [mistake.field for mistake in error.value.mistakes] == ["--cloud", "--phase", "--kill"]
     with pytest.raises(RequestError, match="name no other"):
         wanted(all=True, phase="running")

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from cvl_ci.clouds.catalogue.prices import CataloguePrices
-from cvl_ci.commands.plan import quote as planning
+from cvl_ci.commands.plan import quote as quoting
 from cvl_ci.commands.plan.estimate import Estimate
 from cvl_ci.model.limits import Limits
 from cvl_ci.model.location import Location
@@ -76,7 +76,7 @@ def test_real_prices_max_cost_and_a_kept_machine() -> None:
         needs=ResourceRequest(accelerators={"L4": 1}), locations=(Location(cloud="aws"),), spot=Spot.ALWAYS
     )
     plan = replace(PLAN, machines=machines, limits=Limits(max_cost_usd=0.2, keep_minutes=10, keeps_after_success=True))
-    first, *rest = lines(planning.quote(plan, CataloguePrices()), plan)
+    first, *rest = lines(quoting.quote(plan, CataloguePrices()), plan)
     assert first.startswith("Estimated cost: $0.") and first.endswith(" spot)")
     (bound,) = [line for line in rest if line.startswith("At most")]
     assert bound.startswith("At most $0.20 within ")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cvl_ci.commands.plan import quote as planning
+from cvl_ci.commands.plan import quote as quoting
 from cvl_ci.commands.run import keep_alive as keeping
 from cvl_ci.errors import CapacityError, CvlError, EngineError
 from cvl_ci.model.lease_name import LABEL_DEADLINE, LABEL_KEPT
@@ -227,7 +227,7 @@ def test_a_machine_that_max_cost_cannot_pay_for_is_released(house: House) -> Non
 
 
 def test_the_quote_holds_what_keeping_may_cost() -> None:
-    without, with_it = (planning.quote(plan, FakePrices()) for plan in (PLAN, KEEP))
+    without, with_it = (quoting.quote(plan, FakePrices()) for plan in (PLAN, KEEP))
     assert without.max_usd is not None and with_it.max_usd is not None
     disk_and_address = (100 * 0.08 + 500 * 0.005 + 93 * 0.04) / (28 * 24) + 0.005
     assert with_it.max_usd - without.max_usd == pytest.approx((0.1 + disk_and_address) * 10 / 60)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cvl_ci.commands.collect import collect as collecting
+from cvl_ci.commands.collect import collect as collect_verb
 from cvl_ci.commands.collect.collect import Collected, CollectPorts
 from cvl_ci.commands.run import run as running
 from cvl_ci.local.lease_records import as_text, from_text
@@ -37,7 +37,7 @@ class ServedScene(Scene):
         return running.run(plan, owner=OWNER, outputs=self.folder / "out", tools=tools)
 
     def collect(self, *names: str) -> Collected:
-        return collecting.collect(
+        return collect_verb.collect(
             names,
             everything=not names,
             user_id=OWNER.user_id,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cvl_ci.clouds.catalogue.prices import CataloguePrices
-from cvl_ci.commands.plan import quote as planning
+from cvl_ci.commands.plan import quote as quoting
 from cvl_ci.commands.plan import quote_text
 from cvl_ci.commands.plan.build_run import prepare
 from cvl_ci.errors import RequestError
@@ -72,7 +72,7 @@ def test_down_false_keeps_the_machine_and_the_quote_has_its_price(
     plan, shorter = ask(field, gpu="L4:1", down=False, **words), ask(field, gpu="L4:1")
     assert (plan.limits.keep_minutes, plan.limits.keeps_after_success) == (minutes, True)
     prices = CataloguePrices()
-    quoted, least = planning.quote(plan, prices), planning.quote(shorter, prices)
+    quoted, least = quoting.quote(plan, prices), quoting.quote(shorter, prices)
     assert quoted.max_usd is not None and least.max_usd is not None
     assert quoted.max_usd > least.max_usd
     assert f"kept {minutes} min after the job" in quote_text.as_text(plan, quoted, prices)

@@ -16,7 +16,7 @@ import pytest
 from cvl_ci.clouds.aws.object_store import S3Bucket
 from cvl_ci.engine import script
 from cvl_ci.engine.detached_results import StoredResults
-from cvl_ci.engine.machine import detached as program
+from cvl_ci.engine.machine import detached as detached_program
 from cvl_ci.engine.sky_errors import read_end
 from cvl_ci.model.bucket import BucketAddress
 from cvl_ci.model.checkpoint_plan import CheckpointPlan
@@ -139,7 +139,7 @@ def test_a_job_for_another_account_stores_log_end_and_checkpoints_by_the_machine
     results.fetch(replace(DETACHED, place=OF_RUN), end, into=tmp_path / "into", line=lines.append)
     assert "***" in lines
     stored = {key: body for key, body in contents(bucket) if key.startswith(OF_RUN.prefix)}
-    assert f"{OF_RUN.prefix}/{program.TRIED}" in stored
+    assert f"{OF_RUN.prefix}/{detached_program.TRIED}" in stored
     for form in (TOKEN, API_KEY, base64.b64encode(TOKEN.encode()).decode()[:-4]):
         assert form in printed, "the run masks its own log"
         assert not any(form.encode() in body for body in stored.values())

@@ -19,7 +19,7 @@ import pytest
 from cvl_ci.clouds.aws.object_store import S3Bucket
 from cvl_ci.engine import detached, script
 from cvl_ci.engine.detached_results import LARGEST_MANIFEST, StoredResults
-from cvl_ci.engine.machine import detached as program
+from cvl_ci.engine.machine import detached as detached_program
 from cvl_ci.errors import CvlError
 from cvl_ci.model import detached as model
 from cvl_ci.model.bucket import BucketAddress
@@ -87,8 +87,8 @@ class Machine:
         (self.state / "detached/collect.sh").write_text("true\n")
         self.deadline.write_text("9999999999\n")
         os.utime(self.deadline, (1, 1))
-        self.results = program.JobResults(
-            program.S3Folder(bucket, s3.BUCKET, PLACE.prefix), str(self.state), str(self.deadline)
+        self.results = detached_program.JobResults(
+            detached_program.S3Folder(bucket, s3.BUCKET, PLACE.prefix), str(self.state), str(self.deadline)
         )
 
     def add_archive(self, files: dict[str, bytes]) -> None:
@@ -181,9 +181,9 @@ def test_the_manifest_is_the_last_object_and_a_bucket_that_is_away_is_asked_agai
                 raise ConnectionError("away")
             bucket.upload_file(path, name, key)
 
-    monkeypatch.setattr(program, "TRY_SECONDS", 0.0)
-    place = program.S3Folder(Away(), s3.BUCKET, PLACE.prefix)
-    program.JobResults(place, str(machine.state), str(machine.deadline)).store()
+    monkeypatch.setattr(detached_program, "TRY_SECONDS", 0.0)
+    place = detached_program.S3Folder(Away(), s3.BUCKET, PLACE.prefix)
+    detached_program.JobResults(place, str(machine.state), str(machine.deadline)).store()
     assert order[-1].endswith("/manifest.json")
     assert [key.rpartition("/")[2] for key in order] == ["new", "new", "new", "root.tar", "manifest.json"]
 
@@ -211,7 +211,7 @@ def test_the_machine_ends_through_its_deadline_after_the_run_had_time_to_label_i
     monkeypatch.setattr("subprocess.run", lambda words, **_: programs.append(words))
     waited: list[float] = []
     machine.results.end_machine(waited.append)
-    assert program.LINGER_SECONDS - 30 < waited[0] <= program.LINGER_SECONDS
+    assert detached_program.LINGER_SECONDS - 30 < waited[0] <= detached_program.LINGER_SECONDS
     monkeypatch.undo()
     (words,) = programs
     assert words[:2] == ["sudo", "-n"]
@@ -223,7 +223,7 @@ def test_a_job_is_over_by_its_mark_or_by_the_end_of_its_shell(machine: Machine) 
     shell = subprocess.Popen([sys.executable, "-c", ""])
     shell.wait()
     seen: list[float] = []
-    program.until_over(machine.results, lambda: not Path(f"/proc/{shell.pid}").exists(), seen.append)
+    detached_program.until_over(machine.results, lambda: not Path(f"/proc/{shell.pid}").exists(), seen.append)
     assert seen == []
 
 
@@ -238,8 +238,8 @@ def test_the_log_so_far_is_stored_during_the_job_and_only_what_changed(
 
 
 def test_both_sides_name_the_same_manifest_and_the_same_pause() -> None:
-    assert model.LINGER_SECONDS == program.LINGER_SECONDS
-    text = Path(program.__file__).read_text()
+    assert model.LINGER_SECONDS == detached_program.LINGER_SECONDS
+    text = Path(detached_program.__file__).read_text()
     assert f'"{model.MANIFEST}"' in text
 
 
@@ -261,8 +261,8 @@ def test_a_handover_before_the_program_looks_is_seen(machine: Machine, bucket: A
     (machine.state / "job-began").write_text("")
     os.utime(machine.state / "job-began", (1000, 1000))
     os.utime(machine.deadline, (1001, 1001))
-    late = program.JobResults(
-        program.S3Folder(bucket, s3.BUCKET, PLACE.prefix), str(machine.state), str(machine.deadline)
+    late = detached_program.JobResults(
+        detached_program.S3Folder(bucket, s3.BUCKET, PLACE.prefix), str(machine.state), str(machine.deadline)
     )
     late.await_handover(lambda _: pytest.fail("it waits for a handover that was"))
     os.utime(machine.deadline, (999, 999))
@@ -278,8 +278,8 @@ def test_a_handover_before_the_program_looks_is_seen(machine: Machine, bucket: A
 
 def test_without_a_handover_the_results_have_the_reserve_of_a_job_at_its_limit(machine: Machine) -> None:
     reserve = RELEASE_MINUTES * 60
-    assert 60 <= program.RESULTS_SECONDS < reserve
-    machine.deadline.write_text(f"{int(time.time() + program.RESULTS_SECONDS - 1)}\n")
+    assert 60 <= detached_program.RESULTS_SECONDS < reserve
+    machine.deadline.write_text(f"{int(time.time() + detached_program.RESULTS_SECONDS - 1)}\n")
     os.utime(machine.deadline, (1, 1))
     machine.results.await_handover(lambda _: pytest.fail("it waits in the time of the results"))
 
@@ -306,11 +306,11 @@ class Refusing:
 def test_a_lasting_refusal_ends_the_store_and_silence_does_not(
     machine: Machine, bucket: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(program, "TRY_SECONDS", 0.0)
-    monkeypatch.setattr(program, "REFUSED_SECONDS", 0.0)
-    place = program.S3Folder(Refusing(bucket, "/new"), s3.BUCKET, PLACE.prefix)
+    monkeypatch.setattr(detached_program, "TRY_SECONDS", 0.0)
+    monkeypatch.setattr(detached_program, "REFUSED_SECONDS", 0.0)
+    place = detached_program.S3Folder(Refusing(bucket, "/new"), s3.BUCKET, PLACE.prefix)
     with pytest.raises(RuntimeError, match="AccessDenied"):
-        program.JobResults(place, str(machine.state), str(machine.deadline)).store()
+        detached_program.JobResults(place, str(machine.state), str(machine.deadline)).store()
     answers = iter([ConnectionError("away")] * 50)
 
     def act() -> str:
@@ -318,13 +318,13 @@ def test_a_lasting_refusal_ends_the_store_and_silence_does_not(
             raise error
         return "stored"
 
-    assert program.Retries(refused=0.0)(act) == "stored"
+    assert detached_program.Retries(refused=0.0)(act) == "stored"
 
 
 def test_a_file_that_vanished_is_told_and_the_rest_is_stored(
     machine: Machine, results: StoredResults, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(program, "REFUSED_SECONDS", 0.0)
+    monkeypatch.setattr(detached_program, "REFUSED_SECONDS", 0.0)
     (machine.state / "detached/collect.sh").write_text("echo archive root.tar 1\n")
     machine.results.store()
     end = results.end(PLACE)
@@ -335,9 +335,9 @@ def test_a_file_that_vanished_is_told_and_the_rest_is_stored(
 
 def test_the_words_about_the_end_and_a_log_that_grows_hold_no_secret(machine: Machine, bucket: Any) -> None:
     secret = "correct-horse-battery"
-    secrets = program.secrets_of([secret, "postgres://me:staple-9000@db/x"])
-    place = program.S3Folder(bucket, s3.BUCKET, PLACE.prefix)
-    hiding = program.JobResults(place, str(machine.state), str(machine.deadline), secrets)
+    secrets = detached_program.secrets_of([secret, "postgres://me:staple-9000@db/x"])
+    place = detached_program.S3Folder(bucket, s3.BUCKET, PLACE.prefix)
+    hiding = detached_program.JobResults(place, str(machine.state), str(machine.deadline), secrets)
     (machine.state / "log/running/new").write_bytes(f"one {secret} \xff\ntwo {secret[:12]}".encode("latin-1"))
     hiding.store_log()
     assert stored(bucket, "log/running/new") == b"one *** \xff\n", "half a secret is not known as one"

@@ -16,7 +16,12 @@ class Server:
     """The answers of a server. `ends`: of the launches of each cluster that it has on record."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        from cvl_ci.engine import controller_answers, server_records, sky_managed  # they load SkyPilot, for seconds
+        from cvl_ci.engine import (  # they load SkyPilot, for seconds
+            controller_answers,
+            server_records,
+            sky_managed,
+            sky_server,
+        )
 
         self.verbs: Any = sky_managed
         self.jobs: Any = []
@@ -35,7 +40,7 @@ class Server:
             validate=lambda _dag: self.events.append("validate"),
             stream_and_get=lambda answer: answer,
         )
-        for module in (sky_managed, sky_managed.sky_server, controller_answers):
+        for module in (sky_managed, sky_server, controller_answers):
             monkeypatch.setattr(module, "sdk", sdk)
         monkeypatch.setattr(sky_managed, "jobs_sdk", jobs_sdk)
         monkeypatch.setattr(sky_managed, "CANCEL_PAUSE_SECONDS", 0.0)

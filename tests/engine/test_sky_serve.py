@@ -18,7 +18,12 @@ class Server:
     """The answers of a server. `living`: the clusters that its records show alive."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        from cvl_ci.engine import controller_answers, server_records, sky_serve  # they load SkyPilot, for seconds
+        from cvl_ci.engine import (  # they load SkyPilot, for seconds
+            controller_answers,
+            server_records,
+            sky_serve,
+            sky_server,
+        )
 
         self.verbs: Any = sky_serve
         self.services: Any = []
@@ -36,7 +41,7 @@ class Server:
             validate=lambda _dag: self.did.append("validate"),
             stream_and_get=lambda answer: answer,
         )
-        for module in (sky_serve, sky_serve.sky_server, controller_answers):
+        for module in (sky_serve, sky_server, controller_answers):
             monkeypatch.setattr(module, "sdk", sdk)
         monkeypatch.setattr(sky_serve, "serve_sdk", serve_sdk)
         monkeypatch.setattr(sky_serve, "DOWN_PAUSE_SECONDS", 0.0)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from cvl_ci.errors import ArtifactError
-from cvl_ci.github.artifacts import http as module
+from cvl_ci.github.artifacts import http as artifact_http
 from cvl_ci.github.artifacts.http import BACKOFF, Http
 from cvl_ci.github.artifacts.service import ArtifactServiceAccess, access, signatures
 from cvl_ci.github.artifacts.upload import WorkflowArtifacts
@@ -88,7 +88,7 @@ def created_without_an_end(handler: Any) -> None:
 @pytest.mark.parametrize("hostile", [dripping_head, only_the_promise_of_an_answer, created_without_an_end])
 def test_an_answer_whose_head_has_no_end_is_no_answer(hostile: Answer, monkeypatch: pytest.MonkeyPatch) -> None:
     """A head that is cut when we hang up would pass for a whole `201 Created`."""
-    monkeypatch.setattr(module, "MOST_SECONDS", 0.3)
+    monkeypatch.setattr(artifact_http, "MOST_SECONDS", 0.3)
     with serving(hostile) as (address, asked):
         http = Http(environ={}, backoff=replace(BACKOFF, tries=2, sleep=lambda _: None), connections=1)
         with pytest.raises(ArtifactError, match="Block 1 failed 2 times"):

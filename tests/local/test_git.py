@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cvl_ci.errors import CvlError
-from cvl_ci.local.git import git as module
+from cvl_ci.local.git import git as git_module
 from cvl_ci.local.git.git import Git
 
 
@@ -33,7 +33,7 @@ def test_a_git_that_hangs_ends_at_its_time_limit(tmp_path: Path) -> None:
 def test_more_output_than_allowed_is_an_error_and_no_part_of_it_an_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MOST_BYTES", 1000)
+    monkeypatch.setattr(git_module, "MOST_BYTES", 1000)
     git = program(tmp_path, "head -c 1001 /dev/zero")
     with pytest.raises(CvlError, match="printed 1001 bytes"):
         git.run("ls-files")
@@ -41,7 +41,7 @@ def test_more_output_than_allowed_is_an_error_and_no_part_of_it_an_answer(
 
 def test_a_long_complaint_is_cut(tmp_path: Path) -> None:
     answer = program(tmp_path, "head -c 1000000 /dev/zero | tr '\\0' x >&2; exit 3").run("push")
-    assert (answer.code, answer.is_success, len(answer.errors)) == (3, False, module.MOST_ERROR_BYTES)
+    assert (answer.code, answer.is_success, len(answer.errors)) == (3, False, git_module.MOST_ERROR_BYTES)
 
 
 def test_git_gets_its_input_and_only_its_own_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from cvl_ci.engine import machine as programs
-from cvl_ci.engine.machine import proxy as program
+from cvl_ci.engine import machine as machine_programs
+from cvl_ci.engine.machine import proxy as proxy_program
 from cvl_ci.local.http_services import HttpServices
 from cvl_ci.model.service import token_digest
 from cvl_ci.ports import ServiceAnswer, ServiceRequest, Services
@@ -26,7 +26,7 @@ from tests.support.fake_services import FakeServices
 from tests.support.fakes import FakeClock
 
 TOKEN = "t" * 43
-PROXY = Path(next(iter(programs.__path__))) / "proxy.py"
+PROXY = Path(next(iter(machine_programs.__path__))) / "proxy.py"
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -291,7 +291,7 @@ def test_a_websocket_carries_bytes_both_ways(server_url: str) -> None:
 @contextmanager
 def proxy_here(server_port: int, tls: ssl.SSLContext | None = None) -> Iterator[str]:
     """Run the program's listener in this process, so that a test can shorten its limits."""
-    listener = program.Proxy(0, server_port, token_digest(TOKEN), ["0.0.0.0/0"], tls)
+    listener = proxy_program.Proxy(0, server_port, token_digest(TOKEN), ["0.0.0.0/0"], tls)
     thread = threading.Thread(target=listener.serve_forever, daemon=True)
     thread.start()
     try:
@@ -302,8 +302,8 @@ def proxy_here(server_port: int, tls: ssl.SSLContext | None = None) -> Iterator[
 
 
 def test_people_without_the_token_cannot_take_the_places_of_those_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(program, "MOST_CONNECTIONS", 4)
-    monkeypatch.setattr(program, "MOST_STRANGERS", 4, raising=False)
+    monkeypatch.setattr(proxy_program, "MOST_CONNECTIONS", 4)
+    monkeypatch.setattr(proxy_program, "MOST_STRANGERS", 4, raising=False)
     port = free_port()
     with server(port), proxy_here(port) as url, websocket(url) as open_one:
         address = ("127.0.0.1", int(url.rpartition(":")[2]))
@@ -320,7 +320,7 @@ def test_people_without_the_token_cannot_take_the_places_of_those_with_it(monkey
 
 
 def test_callers_with_the_token_have_a_limit_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(program, "MOST_CONNECTIONS", 1)
+    monkeypatch.setattr(proxy_program, "MOST_CONNECTIONS", 1)
     port = free_port()
     with server(port), proxy_here(port) as url, websocket(url):
         answer = HttpServices().ask(ServiceRequest(url=url, path="/", token=TOKEN, timeout_seconds=60))
@@ -329,7 +329,7 @@ def test_callers_with_the_token_have_a_limit_too(monkeypatch: pytest.MonkeyPatch
 
 def test_a_head_that_drips_is_refused_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each piece comes in time, for a minute and more."""
-    monkeypatch.setattr(program, "HEAD_SECONDS", 0.5)
+    monkeypatch.setattr(proxy_program, "HEAD_SECONDS", 0.5)
     with proxy_here(free_port()) as url:
         address, is_over, pieces = ("127.0.0.1", int(url.rpartition(":")[2])), False, 0
         with socket.create_connection(address, timeout=0.1) as one:
@@ -368,7 +368,7 @@ def test_a_port_in_use_ends_the_proxy_with_its_own_code(tmp_path: Path) -> None:
 def test_the_token_of_a_probe_opens_one_path_for_a_get(tmp_path: Path) -> None:
     probe, port = "a-token-of-the-probe-alone-0123456789", free_port()
     digests = f"{token_digest(TOKEN)},{token_digest(probe)},/health"
-    listener = program.Proxy(0, port, digests, ["0.0.0.0/0"])
+    listener = proxy_program.Proxy(0, port, digests, ["0.0.0.0/0"])
     threading.Thread(target=listener.serve_forever, daemon=True).start()
     url = f"http://127.0.0.1:{listener.server_address[1]}"
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from cvl_ci.engine.machine import proxy as program
+from cvl_ci.engine.machine import proxy as proxy_program
 from cvl_ci.local.http_services import HttpServices
 from cvl_ci.planning import certificate
 from cvl_ci.ports import ServiceAnswer, ServiceRequest
@@ -235,18 +235,18 @@ def test_a_farewell_waits_as_long_as_a_head_and_no_longer(tmp_path: Path, monkey
 
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        one = program.Encrypted(ours, here(tmp_path))
+        one = proxy_program.Encrypted(ours, here(tmp_path))
         one.tls.close()
         one.tls = FullSocket()  # type: ignore[assignment]
         monkeypatch.setattr(select, "poll", Full)
-        one.settimeout(program.IDLE_SECONDS)
+        one.settimeout(proxy_program.IDLE_SECONDS)
         one.shutdown(socket.SHUT_WR)
         one.close()
-    assert len(waits) == 2 and max(waits) <= program.HEAD_SECONDS * 1000
+    assert len(waits) == 2 and max(waits) <= proxy_program.HEAD_SECONDS * 1000
 
 
 def test_both_limits_of_connections_fit_into_its_descriptors(tmp_path: Path) -> None:
-    needed = 3 * program.MOST_CONNECTIONS + 2 * program.MOST_STRANGERS + 32
+    needed = 3 * proxy_program.MOST_CONNECTIONS + 2 * proxy_program.MOST_STRANGERS + 32
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(512, before[0]), before[1]))
     try:
@@ -254,7 +254,7 @@ def test_both_limits_of_connections_fit_into_its_descriptors(tmp_path: Path) -> 
             soft, hard = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
-    assert hard == before[1] and soft == min(hard, program.MOST_FILES) and needed <= program.MOST_FILES
+    assert hard == before[1] and soft == min(hard, proxy_program.MOST_FILES) and needed <= proxy_program.MOST_FILES
 
 
 def test_plain_http_gets_a_short_answer_that_names_https(port: int) -> None:
@@ -280,13 +280,13 @@ def test_a_connection_that_does_not_go_on_keeps_nobody_waiting(port: int, beginn
 
 
 def here(tmp_path: Path) -> ssl.SSLContext:
-    return program.encryption(*files(tmp_path, certificates.pair()))
+    return proxy_program.encryption(*files(tmp_path, certificates.pair()))
 
 
 @pytest.mark.parametrize("after_handshake", [False, True])
 def test_bytes_that_drip_end_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after_handshake: bool) -> None:
     """Each piece comes in time, for a minute and more."""
-    monkeypatch.setattr(program, "HEAD_SECONDS", 0.5)
+    monkeypatch.setattr(proxy_program, "HEAD_SECONDS", 0.5)
     with proxy_here(free_port(), here(tmp_path)) as url:
         address = ("127.0.0.1", int(url.rpartition(":")[2]))
         one: socket.socket = client(address[1]) if after_handshake else socket.create_connection(address)
@@ -312,8 +312,8 @@ def test_bytes_that_drip_end_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_people_without_the_token_cannot_take_the_places_of_those_with_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_shaken_hands: bool
 ) -> None:
-    monkeypatch.setattr(program, "MOST_CONNECTIONS", 4)
-    monkeypatch.setattr(program, "MOST_STRANGERS", 4)
+    monkeypatch.setattr(proxy_program, "MOST_CONNECTIONS", 4)
+    monkeypatch.setattr(proxy_program, "MOST_STRANGERS", 4)
     server_port = free_port()
     with server(server_port), proxy_here(server_port, here(tmp_path)) as url:
         public = int(url.rpartition(":")[2])

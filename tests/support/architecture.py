@@ -203,6 +203,24 @@ def namesakes(every: Sequence[Module]) -> list[str]:
     return [f"{name}: {', '.join(places)}" for name, places in sorted(paths.items()) if len(places) > 1]
 
 
+def unclear_aliases(every: Sequence[Module]) -> list[str]:
+    """Each alias in an import of ours that names two things, and each thing that has two aliases."""
+    names_of: dict[str, set[str]] = {}
+    things_of: dict[str, set[str]] = {}
+    aliases: set[tuple[str, str]] = set()
+    for module in every:
+        for node in ast.walk(module.tree):
+            for found in node.names if isinstance(node, ast.Import | ast.ImportFrom) else ():
+                thing = f"{node.module}.{found.name}" if isinstance(node, ast.ImportFrom) else found.name
+                if thing.startswith("cvl_ci."):
+                    things_of.setdefault(found.asname or found.name, set()).add(thing)
+                    if found.asname not in {None, found.name}:
+                        aliases.add((found.asname or "", thing))
+                        names_of.setdefault(thing, set()).add(found.asname or "")
+    twofold = {name: things_of[name] for name, _ in aliases} | {thing: names_of[thing] for _, thing in aliases}
+    return [f"{name}: {', '.join(sorted(others))}" for name, others in sorted(twofold.items()) if len(others) > 1]
+
+
 def repeated_declarations(every: Sequence[Module]) -> list[str]:
     """Each field of an input that is declared a second time.
 

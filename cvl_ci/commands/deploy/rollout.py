@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from cvl_ci.commands.deploy import environment
 from cvl_ci.commands.deploy.environment import Decision
-from cvl_ci.commands.reap import down as ending
+from cvl_ci.commands.reap import down as taking_down
 from cvl_ci.commands.reap.down import DownPorts
 from cvl_ci.errors import CvlError, NotProvedGone, explain_while_running
 from cvl_ci.model.lease_name import pull_request_of
@@ -133,7 +133,7 @@ def end(
     """End leases of the owner's repository, and return lease → proof."""
     if not names:
         return {}
-    return ending.down(names, everything=False, locations=locations, user_id=owner.user_id, tools=tools).releases
+    return taking_down.down(names, everything=False, locations=locations, user_id=owner.user_id, tools=tools).releases
 
 
 def take_down(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cvl_ci.commands.plan import quote as planning
+from cvl_ci.commands.plan import quote as quoting
 from cvl_ci.commands.plan import quote_text
 from cvl_ci.commands.run import serving, steps
 from cvl_ci.commands.run.state import RunPorts, RunState, Timeline
@@ -60,7 +60,7 @@ def open_record(name: str, *, records: Records, services: Services, token: str, 
 def update(plan: RunPlan, record: LeaseRecord, *, owner: Owner, outputs: Path, tools: RunPorts) -> Updated:
     """Give the service its next version, and wait until that answers. Raise CvlError before anything changes."""
     steps.refuse_unseen(plan)
-    quoted, clock = planning.quote(plan, tools.prices), tools.clock
+    quoted, clock = quoting.quote(plan, tools.prices), tools.clock
     tools.reporter.show_quote(plan, quote_text.in_one_line(plan, quoted))
     for warning in (*plan.warnings, *quoted.warnings):
         tools.reporter.warning(warning)

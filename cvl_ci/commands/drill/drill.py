@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from cvl_ci.commands.drill.ports import DrillPorts, Run
 from cvl_ci.errors import NOTHING_STARTED, CvlError, InputProblem, NotProvedGone, RequestError
-from cvl_ci.inputs import drill_inputs as words
+from cvl_ci.inputs import drill_inputs
 from cvl_ci.model.limits import RELEASE_MINUTES
 from cvl_ci.model.location import SANDBOX, Location
 from cvl_ci.model.outcome import Phase
@@ -31,14 +31,14 @@ AFTERWARDS_SECONDS = 60.0
 OUTAGE_SECONDS = 60.0
 
 _FIRST = {
-    words.SIGINT: MAIN,
-    words.SIGTERM: MAIN,
-    words.NETWORK: MAIN,
-    words.CREDENTIALS_EXPIRED: MAIN,
-    words.SIGKILL: AFTERWARDS,
-    words.RUNNER_LOST: MACHINE,
+    drill_inputs.SIGINT: MAIN,
+    drill_inputs.SIGTERM: MAIN,
+    drill_inputs.NETWORK: MAIN,
+    drill_inputs.CREDENTIALS_EXPIRED: MAIN,
+    drill_inputs.SIGKILL: AFTERWARDS,
+    drill_inputs.RUNNER_LOST: MACHINE,
 }
-_SIGNALS = {words.SIGINT: signal.SIGINT, words.SIGTERM: signal.SIGTERM}
+_SIGNALS = {drill_inputs.SIGINT: signal.SIGINT, drill_inputs.SIGTERM: signal.SIGTERM}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,7 @@ class DrillRequest:
     kill: str
 
 
-def requested_drills(inputs: words.DrillInputs, *, location: Location | None, server: str) -> list[DrillRequest]:
+def requested_drills(inputs: drill_inputs.DrillInputs, *, location: Location | None, server: str) -> list[DrillRequest]:
     """Return the requested drills. Raises RequestError with all mistakes, and with the reason for an impossible kill.
 
     `server`: the address of the API server that would drive a run there, empty without one.
@@ -66,19 +66,19 @@ def requested_drills(inputs: words.DrillInputs, *, location: Location | None, se
         raise RequestError(mistakes)
     if phase and kill:
         return [DrillRequest(phase=Phase(phase), kill=kill)]
-    deaths = [kill_name for kill_name in words.KILLS if not refusal(kill_name, location=location, server=server)]
-    return [DrillRequest(phase=Phase(kill_name), kill=death) for kill_name in words.PHASES for death in deaths]
+    deaths = [kill_name for kill_name in drill_inputs.KILLS if not refusal(kill_name, location=location, server=server)]
+    return [DrillRequest(phase=Phase(kill_name), kill=death) for kill_name in drill_inputs.PHASES for death in deaths]
 
 
 def refusal(kill: str, *, location: Location, server: str) -> str:
     """Return why a run there cannot die of this; empty: it can."""
-    if kill == words.API_SERVER:
+    if kill == drill_inputs.API_SERVER:
         if server:
             return f"the API server at {server} serves others too, so a drill must not kill it"
         return "no API server drives a run here; a process of its own does, and dies with it"
-    if kill == words.NETWORK and location.cloud != SANDBOX:
+    if kill == drill_inputs.NETWORK and location.cloud != SANDBOX:
         return "a drill must not cut this computer's network; it can cut the sandbox's"
-    if kill == words.CREDENTIALS_EXPIRED and location.cloud != SANDBOX:
+    if kill == drill_inputs.CREDENTIALS_EXPIRED and location.cloud != SANDBOX:
         return "a drill cannot let your keys expire; it can do so with the sandbox's"
     return ""
 
@@ -206,9 +206,9 @@ class _Drill:
         kill = self._wanted.kill
         if kill in _SIGNALS:
             self._run.send(_SIGNALS[kill])
-        elif kill == words.SIGKILL:
+        elif kill == drill_inputs.SIGKILL:
             self._run.kill()
-        elif kill == words.RUNNER_LOST:
+        elif kill == drill_inputs.RUNNER_LOST:
             self._run.kill_all()
         else:
             with self._launcher.outage(kill):
@@ -268,7 +268,7 @@ class _Drill:
 
 def _task(request: DrillRequest) -> str:
     """Return a task that lasts in the phase of the kill and is quick before it. Its file takes time to fetch."""
-    lasting = OUTAGE_SECONDS / 2 if request.kill in {words.NETWORK, words.CREDENTIALS_EXPIRED} else 900
+    lasting = OUTAGE_SECONDS / 2 if request.kill in {drill_inputs.NETWORK, drill_inputs.CREDENTIALS_EXPIRED} else 900
     seconds = {phase: lasting if phase is request.phase else 1 for phase in (Phase.SETUP, Phase.RUNNING)}
     return (
         f"setup: sleep {seconds[Phase.SETUP]:.0f}\n"

@@ -19,7 +19,7 @@ from cvl_ci.model.plan import RunPlan
 from cvl_ci.model.secret import Secret
 from cvl_ci.model.service import READY_SECONDS, TTL_MINUTES, WORLD, Probe, ServicePlan, token_digest
 from cvl_ci.planning import answer_schema, safe_yaml
-from cvl_ci.planning import service as services
+from cvl_ci.planning import service as servers
 from cvl_ci.ports import Checkout
 
 CLOUDS = ("aws", SANDBOX)
@@ -68,7 +68,7 @@ def with_service(
     service: ServicePlan | None = None
     try:
         files = _files(plan, checkout)
-        service = services.find_service(files, port=inputs.port, path=inputs.ready, requested_replicas=inputs.replicas)
+        service = servers.find_service(files, port=inputs.port, path=inputs.ready, requested_replicas=inputs.replicas)
         mistakes += replicas.mistakes(
             plan, inputs, service, spelling=spelling, starts=starts, through_server=through_server
         )
@@ -149,7 +149,7 @@ def _impossible(plan: RunPlan, spelling: Spelling) -> list[InputProblem]:
     return mistakes
 
 
-def _files(plan: RunPlan, checkout: Checkout) -> services.ServerFiles:
+def _files(plan: RunPlan, checkout: Checkout) -> servers.ServerFiles:
     directory, paths = plan.work.directory, checkout.paths()
     line = "\n".join(plan.work.run_commands)
     words = _words(line)
@@ -158,7 +158,7 @@ def _files(plan: RunPlan, checkout: Checkout) -> services.ServerFiles:
     document = _read_yaml(checkout, _joined(directory, "example.yaml"))
     # The script's own arguments follow its name.
     after = next((at + 1 for at, word in enumerate(words) if _joined(directory, word) in scripts), len(words))
-    return services.ServerFiles(
+    return servers.ServerFiles(
         script="\n".join([line, *(_text(checkout, path) for path in scripts)]),
         args=words[after:],
         dockerfile=_text(checkout, _joined(directory, "Dockerfile")),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from cvl_ci.commands.queue import fingerprint as contents
+from cvl_ci.commands.queue import fingerprint as fingerprints
 from cvl_ci.errors import CvlError, NotProvedGone, explain_while_running
 from cvl_ci.model.outcome import Ending, Outcome
 from cvl_ci.model.queue import JobRecord, JobState, RetryCause
@@ -35,7 +35,7 @@ def record_of_end(end: Outcome | BaseException, now: JobRecord, *, folder: Path)
         is_gone=accounted_for(end),
     )
     try:
-        record = replace(record, digests=contents.digests(folder, files))
+        record = replace(record, digests=fingerprints.digests(folder, files))
     except OSError as error:
         if record.state is JobState.SUCCEEDED:  # its dependents would lack the files
             reason = f"its files cannot be read: {error}"

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from cvl_ci.commands.queue import fingerprint as contents
-from cvl_ci.commands.queue import machines as sharing
+from cvl_ci.commands.queue import fingerprint as fingerprints
+from cvl_ci.commands.queue import machines as queue_machines
 from cvl_ci.commands.queue.job_end import record_of_end
 from cvl_ci.commands.queue.machines import MachineJobs, QueuedTurn, QueueMachines, SharedMachine
 from cvl_ci.commands.queue.queue_ports import QueuePorts
@@ -160,7 +160,7 @@ class QueueRun:
             try:
                 plan = self._with_inputs(name)
                 before = [self.schedule.records[need].fingerprint for need in self.machines.before(name)]
-                self.ready[name] = (plan, contents.fingerprint(plan, before=before))
+                self.ready[name] = (plan, fingerprints.fingerprint(plan, before=before))
             except (CvlError, OSError) as error:
                 self._changed(name, JobRecord(state=JobState.FAILED, reason=str(error), exit_code=CvlError.exit_code))
                 return True
@@ -201,7 +201,7 @@ class QueueRun:
 
     def _start_machine(self, key: str, turn: QueuedTurn, lease: str) -> None:
         machine = SharedMachine(lease=lease, jobs=MachineJobs(turn))
-        limits = sharing.limits(self.plans[name] for name in self.schedule.jobs_of(key))
+        limits = queue_machines.limits(self.plans[name] for name in self.schedule.jobs_of(key))
         thread = threading.Thread(target=self._serve, args=(machine, limits), name=f"job {turn.job} of machine {key}")
         machine.thread = self.threads[turn.job] = self.threads[f"machine {key}"] = thread
         self.machines.by_key[key] = machine
@@ -310,7 +310,7 @@ class QueueRun:
     def _is_finished(self, earlier: JobRecord, digest: str) -> bool:
         if earlier.state is not JobState.SUCCEEDED or earlier.fingerprint != digest:
             return False
-        return contents.are_intact(Path(earlier.folder), earlier.digests)
+        return fingerprints.are_intact(Path(earlier.folder), earlier.digests)
 
     def _with_inputs(self, name: str) -> RunPlan:
         """Add the files of earlier jobs to a plan, each below `inputs/ID` of its folder."""

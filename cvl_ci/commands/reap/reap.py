@@ -13,7 +13,7 @@ from typing import Protocol
 
 from cvl_ci.commands.plan.quote import catalogue_hourly_usd
 from cvl_ci.errors import InputProblem, RequestError
-from cvl_ci.inputs import locations as location_words
+from cvl_ci.inputs import locations as places
 from cvl_ci.inputs import parsers
 from cvl_ci.inputs.parsers import Wrong
 from cvl_ci.lease import sweep
@@ -127,9 +127,9 @@ def read_words(
     """
     mistakes, locations, minutes = [], tuple[Location, ...](), 0.0
     try:
-        locations = location_words.read(cloud) if cloud.strip() else ()
+        locations = places.read(cloud) if cloud.strip() else ()
         for location in locations:
-            location_words.check_regions(location, regions)
+            places.check_regions(location, regions)
     except Wrong as wrong:
         mistakes.append(
             InputProblem(field=f"{dashes}cloud", value=wrong.display or cloud, problem=str(wrong), near=wrong.near)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from cvl_ci.commands.plan import month, quote_text
-from cvl_ci.commands.plan import quote as planning
+from cvl_ci.commands.plan import quote as quoting
 from cvl_ci.commands.run import mount_sources, spending, steps
 from cvl_ci.commands.run.outcome import is_fit_for_another, outcome
 from cvl_ci.commands.run.stages import Stages
@@ -82,7 +82,7 @@ def run_in_turn(first: Turn, turns: Turns, *, owner: Owner, limits: Limits, tool
     """
     steps.refuse_unseen(first.plan)
     month.require_known(first.plan)
-    quoted = planning.quote(replace(first.plan, limits=limits), tools.prices)
+    quoted = quoting.quote(replace(first.plan, limits=limits), tools.prices)
     return _SharedMachine(owner=owner, limits=limits, quote=quoted, tools=tools, turns=turns).carry_out(first)
 
 

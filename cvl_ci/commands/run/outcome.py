@@ -10,7 +10,7 @@ from cvl_ci.commands.run import detaching, serving, spending, trials
 from cvl_ci.commands.run.state import RunState
 from cvl_ci.model.outcome import Ending, FileResult, MachineResult, Measurements, Outcome, Timing
 from cvl_ci.model.reuse import MachineUse
-from cvl_ci.result.benchmark import files as metric_files
+from cvl_ci.result.benchmark import files as benchmark_files
 from cvl_ci.result.benchmark.readings import Readings
 from cvl_ci.result.conclusion import NO_PAST, Conclusion, Past, conclude
 from cvl_ci.result.machine_text import unmeasured_use
@@ -138,10 +138,10 @@ def metrics_of(outputs: Path, paths: Sequence[str]) -> tuple[Readings, list[str]
 
     def opened(path: str) -> bytes:
         with (outputs / path).open("rb") as file:
-            return file.read(metric_files.LARGEST_BYTES + 1)
+            return file.read(benchmark_files.LARGEST_BYTES + 1)
 
     try:
-        readings, troubles = metric_files.read_all(paths, opened)
+        readings, troubles = benchmark_files.read_all(paths, opened)
     except Exception as error:  # noqa: BLE001  a job wrote the files, and its own end stands
         readings, troubles = Readings(), [f"The metrics could not be read ({type(error).__name__})"]
     return readings, [f"{trouble}: it gives no metrics." for trouble in troubles[:5]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cvl_ci.commands.plan import month, quote_text
-from cvl_ci.commands.plan import quote as planning
+from cvl_ci.commands.plan import quote as quoting
 from cvl_ci.commands.run import key_wait, mount_sources, steps
 from cvl_ci.commands.run.outcome import outcome
 from cvl_ci.commands.run.stages import Stages
@@ -28,7 +28,7 @@ def run(plan: RunPlan, *, owner: Owner, outputs: Path, tools: RunPorts) -> Outco
     steps.refuse_unseen(plan)
     month.require_known(plan)
     refuse_links(outputs, *(outputs.with_name(f"{outputs.name}.{kind}") for kind in ("log", "json")))
-    quoted = planning.quote(plan, tools.prices)
+    quoted = quoting.quote(plan, tools.prices)
     tools.reporter.show_quote(plan, quote_text.in_one_line(plan, quoted))
     for warning in (*plan.warnings, *quoted.warnings):
         tools.reporter.warning(warning)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from cvl_ci.commands.plan import quote as planning
+from cvl_ci.commands.plan import quote as quoting
 from cvl_ci.commands.run.state import RunState
 from cvl_ci.model.budget import Budget, Fleet
 from cvl_ci.model.launch import Attempt, Launch
@@ -100,7 +100,7 @@ def cost_since(state: RunState, release: Release, *, since: float) -> float | No
     lives = [life for life in release.memory.lives if life.end is None or life.end > since]
     for life in lives:
         place = Location(cloud=life.cloud, region=life.region)
-        hourly = planning.catalogue_hourly_usd(
+        hourly = quoting.catalogue_hourly_usd(
             life.instance_type, location=place, is_spot=life.spot, prices=state.tools.prices
         )
         if hourly is None:
@@ -169,5 +169,5 @@ def end_of_money(state: RunState, launch: Launch, deadline: float) -> float:
 def _on_demand(state: RunState, attempt: Attempt) -> float | None:
     needs = replace(state.plan.machines.needs, instance_type=attempt.instance_type, accelerators={}, alternatives=())
     place = Location(cloud=attempt.cloud, region=attempt.region)
-    offers = planning.on_demand(needs, location=place, prices=state.tools.prices)
+    offers = quoting.on_demand(needs, location=place, prices=state.tools.prices)
     return offers[0].hourly_usd * state.plan.machines.num_nodes if offers else None

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from cvl_ci.commands.plan import quote as planning
+from cvl_ci.commands.plan import quote as quoting
 from cvl_ci.commands.run import detaching, recovery, serving, spending
 from cvl_ci.commands.run.state import RunState
 from cvl_ci.commands.run.transitions import FIRST, LAST, Stage, StageEnd, next_stage
@@ -219,7 +219,7 @@ def _offers_named(state: RunState) -> Iterator[None]:
     try:
         yield
     except RequestRefused as error:
-        there_is = "" if state.quote.offers else planning.what_there_is(state.plan, state.tools.prices)
+        there_is = "" if state.quote.offers else quoting.what_there_is(state.plan, state.tools.prices)
         if not there_is:
             raise
         what = f"{error.what.rstrip()} There is: {there_is}."

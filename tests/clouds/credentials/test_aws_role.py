@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from cvl_ci.clouds import credentials as access
+from cvl_ci.clouds import credentials as cloud_credentials
 from cvl_ci.clouds import oidc
 from cvl_ci.clouds.aws import worker_role
 from cvl_ci.errors import CredentialsError
@@ -55,8 +55,8 @@ def job(tmp_path: Path) -> Iterator[tuple[dict[str, str], list[str]]]:
 
 
 def written(environ: dict[str, str], tmp_path: Path) -> tuple[Any, dict[str, str]]:
-    where = access.local_environment(environ, folder=tmp_path / "ours", writes=True)
-    return where, access.carry_out(where, access.prepare(where, ["aws"]))
+    where = cloud_credentials.local_environment(environ, folder=tmp_path / "ours", writes=True)
+    return where, cloud_credentials.carry_out(where, cloud_credentials.prepare(where, ["aws"]))
 
 
 def later(environ: dict[str, str], *, minutes: int, cache: Path) -> list[str]:
@@ -96,7 +96,7 @@ def test_the_first_keys_are_had_before_anything_is_spent_and_are_those_that_proc
     environ, asked = job
     monkeypatch.setenv("AWS_ENDPOINT_URL", environ["AWS_ENDPOINT_URL"])
     where, known = written(environ, tmp_path)
-    key, secret, token = access.first_keys(where, known)
+    key, secret, token = cloud_credentials.first_keys(where, known)
     assert all((key, secret, token))
     assert later(known, minutes=1, cache=where.folder / "elsewhere")[1] == key
     assert len(asked) == 1

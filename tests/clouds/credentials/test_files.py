@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from cvl_ci.clouds import credential_files
-from cvl_ci.clouds import credentials as access
+from cvl_ci.clouds import credentials as cloud_credentials
 from cvl_ci.errors import CredentialsError
 from tests.clouds.credentials.machine import KEY, KUBECONFIG, ROLE, WITH_OIDC, machine
 
@@ -37,7 +37,7 @@ def test_what_is_written_is_the_owners_alone_whatever_the_umask(mine: Path) -> N
     where = machine(mine, lambda_api_key="key_0123456789", kubeconfig=KUBECONFIG)
     before = os.umask(0)
     try:
-        access.carry_out(where, access.prepare(where, ["lambda", "kubernetes"]))
+        cloud_credentials.carry_out(where, cloud_credentials.prepare(where, ["lambda", "kubernetes"]))
     finally:
         os.umask(before)
     assert modes(mine) == {(True, 0o700), (False, 0o600)}
@@ -46,7 +46,7 @@ def test_what_is_written_is_the_owners_alone_whatever_the_umask(mine: Path) -> N
 
 def test_nothing_is_written_for_a_cloud_that_is_not_in_use(mine: Path) -> None:
     where = machine(mine, lambda_api_key="key_0123456789", runpod_api_key="rpa_0123456789", kubeconfig=KUBECONFIG)
-    known = access.carry_out(where, access.prepare(where, ["lambda"]))
+    known = cloud_credentials.carry_out(where, cloud_credentials.prepare(where, ["lambda"]))
     assert everything(mine) == {
         ".lambda_cloud",
         ".lambda_cloud/lambda_keys",
@@ -64,7 +64,7 @@ def test_post_removes_all_that_was_made_and_nothing_else(mine: Path) -> None:
     before = everything(mine)
     where = machine(mine, lambda_api_key="key_0123456789", runpod_api_key="rpa_01", role_to_assume=ROLE, **TOKEN)
     for _ in ("main", "post"):
-        access.carry_out(where, access.prepare(where, ["lambda", "runpod", "aws"]))
+        cloud_credentials.carry_out(where, cloud_credentials.prepare(where, ["lambda", "runpod", "aws"]))
     assert (mine / ".runpod/config.toml").exists()
     credential_files.remove(where.folder)
     assert everything(mine) == before
@@ -73,7 +73,7 @@ def test_post_removes_all_that_was_made_and_nothing_else(mine: Path) -> None:
 
 def test_what_cannot_be_removed_is_told_and_does_not_keep_the_rest(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     where = machine(mine, lambda_api_key="key_0123456789", kubeconfig=KUBECONFIG)
-    access.carry_out(where, access.prepare(where, ["lambda", "kubernetes"]))
+    cloud_credentials.carry_out(where, cloud_credentials.prepare(where, ["lambda", "kubernetes"]))
     stuck, unlink = mine / ".lambda_cloud/lambda_keys", Path.unlink
 
     def refuse(path: Path, missing_ok: bool = False) -> None:
@@ -92,10 +92,10 @@ def test_a_file_of_somebody_elses_is_neither_written_over_nor_removed(mine: Path
     theirs.write_text("api_key = theirs\n")
     where = machine(mine, lambda_api_key="key_0123456789")
     with pytest.raises(CredentialsError, match="lambda_keys"):
-        access.carry_out(where, access.prepare(where, ["lambda"]))
+        cloud_credentials.carry_out(where, cloud_credentials.prepare(where, ["lambda"]))
     assert theirs.read_text() == "api_key = theirs\n"
     same = machine(mine, lambda_api_key="theirs")
-    access.carry_out(same, access.prepare(same, ["lambda"]))
+    cloud_credentials.carry_out(same, cloud_credentials.prepare(same, ["lambda"]))
     credential_files.remove(same.folder)
     assert theirs.exists()
 
@@ -105,7 +105,7 @@ def test_a_link_planted_in_our_place_is_not_written_through(mine: Path) -> None:
     where = machine(mine, kubeconfig=KUBECONFIG)
     where.folder.mkdir()
     (where.folder / "kubeconfig").symlink_to(target)
-    access.carry_out(where, access.prepare(where, ["kubernetes"]))
+    cloud_credentials.carry_out(where, cloud_credentials.prepare(where, ["kubernetes"]))
     assert not target.exists()
     assert not (where.folder / "kubeconfig").is_symlink()
 
@@ -117,7 +117,7 @@ def test_what_a_login_leaves_is_removed_and_its_secret_is_no_argument(mine: Path
     (bin_ / "az").chmod(0o755)
     names: dict[str, Any] = {f"azure_{name}_id": f"{name}-0" for name in ("client", "tenant", "subscription")}
     where = machine(mine, azure_client_secret="s3cr3t-s3cr3t", PATH=f"{bin_}:/bin:/usr/bin", **names)
-    access.carry_out(where, access.prepare(where, ["azure"]))
+    cloud_credentials.carry_out(where, cloud_credentials.prepare(where, ["azure"]))
     called = (mine / "called").read_text()
     assert f"--password @{mine}/ours/azure" in called
     assert "s3cr3t-s3cr3t" not in called
@@ -131,13 +131,13 @@ def test_a_login_that_is_refused_tells_no_word_of_the_program(mine: Path) -> Non
     (mine / "gcloud").chmod(0o755)
     where = machine(mine, gcp_credentials_json=KEY, PATH=f"{mine}:/bin:/usr/bin")
     with pytest.raises(CredentialsError, match="exit code 3") as raised:
-        access.carry_out(where, access.prepare(where, ["gcp"]))
+        cloud_credentials.carry_out(where, cloud_credentials.prepare(where, ["gcp"]))
     assert "PRIVATE" not in str(raised.value)
 
 
 def test_secrets_are_masked_and_shown_by_no_repr(mine: Path) -> None:
     where = machine(mine, gcp_credentials_json=KEY, kubeconfig=KUBECONFIG, lambda_api_key="key_0123456789")
-    written = access.prepare(where, ["gcp", "kubernetes", "lambda"])
+    written = cloud_credentials.prepare(where, ["gcp", "kubernetes", "lambda"])
     assert {KEY, "eyJhbGciOiJSUzI1NiJ9", "key_0123456789"} <= set(written.secrets)
     for shown in (repr(where), repr(written)):
         assert not any(secret in shown for secret in ("PRIVATE KEY", "eyJhbGci", "key_0123456789"))
@@ -151,11 +151,14 @@ def test_keys_given_as_inputs_win_over_what_the_environment_holds(mine: Path) ->
         AWS_SESSION_TOKEN="of another key",
         AWS_PROFILE="other",
     )
-    known = access.carry_out(where, access.prepare(where, ["aws"]))
+    known = cloud_credentials.carry_out(where, cloud_credentials.prepare(where, ["aws"]))
     assert known["AWS_ACCESS_KEY_ID"] == "AKIA-mine"
     assert not {"AWS_SESSION_TOKEN", "AWS_PROFILE", "INPUT_AWS_SECRET_ACCESS_KEY"} & known.keys()
 
 
 def test_a_configuration_of_skypilot_that_is_the_users_stays(mine: Path) -> None:
     where = machine(mine, kubeconfig=KUBECONFIG, SKYPILOT_GLOBAL_CONFIG="/mine")
-    assert access.carry_out(where, access.prepare(where, ["kubernetes"]))["SKYPILOT_GLOBAL_CONFIG"] == "/mine"
+    assert (
+        cloud_credentials.carry_out(where, cloud_credentials.prepare(where, ["kubernetes"]))["SKYPILOT_GLOBAL_CONFIG"]
+        == "/mine"
+    )

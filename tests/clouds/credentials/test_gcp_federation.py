@@ -9,7 +9,7 @@ import google.auth
 import pytest
 from google.auth.transport.requests import Request
 
-from cvl_ci.clouds import credentials as access
+from cvl_ci.clouds import credentials as cloud_credentials
 from tests.clouds.credentials import peers
 from tests.clouds.credentials.machine import PROVIDER, machine
 
@@ -21,7 +21,7 @@ def test_google_auth_asks_github_for_a_token_each_time_it_needs_one(
     with peers.github() as (variables, asked):
         given: dict[str, Any] = {"gcp_workload_identity_provider": PROVIDER, **account, **variables}
         where = machine(tmp_path, **given)
-        written = access.prepare(where, ["gcp"])
+        written = cloud_credentials.prepare(where, ["gcp"])
         [(path, text)] = [(path, text) for path, text in written.files.items() if path.name == "gcp.json"]
         path.parent.mkdir()
         path.write_text(text)

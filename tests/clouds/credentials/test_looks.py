@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from cvl_ci.clouds import credentials as access
-from cvl_ci.clouds.kubernetes import credentials as kubernetes
+from cvl_ci.clouds import credentials as cloud_credentials
+from cvl_ci.clouds.kubernetes import credentials as kubernetes_credentials
 from cvl_ci.clouds.registry import credential_providers
 from cvl_ci.errors import CredentialsError
 from tests.clouds.credentials.machine import KEY, KUBECONFIG, PROVIDER, ROLE, WITH_OIDC, machine
@@ -115,11 +115,11 @@ def test_a_profile_of_the_users_is_found(file: str, text: str, variables: dict[s
 
 def test_a_pod_with_a_service_account_needs_no_kubeconfig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     token = tmp_path / "token"
-    monkeypatch.setattr(kubernetes, "IN_CLUSTER", str(token))
+    monkeypatch.setattr(kubernetes_credentials, "IN_CLUSTER", str(token))
     where = machine(tmp_path, KUBERNETES_SERVICE_HOST="192.0.2.1")
-    assert not kubernetes.check(where).is_known
+    assert not kubernetes_credentials.check(where).is_known
     token.touch()
-    assert kubernetes.check(where).is_known
+    assert kubernetes_credentials.check(where).is_known
 
 
 def test_a_machine_with_a_role_of_its_own_needs_no_file(tmp_path: Path) -> None:
@@ -127,30 +127,33 @@ def test_a_machine_with_a_role_of_its_own_needs_no_file(tmp_path: Path) -> None:
 
 
 def test_all_that_is_missing_is_told_at_once_and_costs_77(tmp_path: Path) -> None:
-    looks = access.check_clouds(
+    looks = cloud_credentials.check_clouds(
         machine(tmp_path, aws_access_key_id="AKIA", lambda_api_key="a b"),
         ["aws", "lambda"],
         provable_clouds=["aws", "lambda"],
     )
     with pytest.raises(CredentialsError, match=r"(?s)aws: `aws_secret.*lambda: a key") as raised:
-        access.require(looks, any_of_them=False)
+        cloud_credentials.require(looks, any_of_them=False)
     assert raised.value.exit_code == 77
     assert "Nothing was started" in str(raised.value)
 
 
 def test_any_cloud_means_one_that_is_known(tmp_path: Path) -> None:
     where = machine(tmp_path, lambda_api_key="key_0123456789")
-    access.require(access.check_clouds(where, ["aws", "lambda"], provable_clouds=["aws", "lambda"]), any_of_them=True)
+    cloud_credentials.require(
+        cloud_credentials.check_clouds(where, ["aws", "lambda"], provable_clouds=["aws", "lambda"]), any_of_them=True
+    )
     with pytest.raises(CredentialsError):
-        access.require(
-            access.check_clouds(where, ["aws", "lambda"], provable_clouds=["aws", "lambda"]), any_of_them=False
+        cloud_credentials.require(
+            cloud_credentials.check_clouds(where, ["aws", "lambda"], provable_clouds=["aws", "lambda"]),
+            any_of_them=False,
         )
 
 
 def test_a_cloud_that_cannot_be_asked_for_a_release_is_not_called_usable(tmp_path: Path) -> None:
     where = machine(tmp_path, lambda_api_key="key_0123456789")
     [unproved], [proved] = (
-        access.check_clouds(where, ["lambda"], provable_clouds=clouds) for clouds in ([], ["lambda"])
+        cloud_credentials.check_clouds(where, ["lambda"], provable_clouds=clouds) for clouds in ([], ["lambda"])
     )
     assert (unproved.is_known, unproved.usable, proved.usable) == (True, False, True)
 
@@ -158,9 +161,9 @@ def test_a_cloud_that_cannot_be_asked_for_a_release_is_not_called_usable(tmp_pat
 @pytest.mark.parametrize("cloud", ["nebius", "vast"])
 def test_a_run_to_a_cloud_that_cannot_be_asked_is_refused_whatever_its_credentials(cloud: str, tmp_path: Path) -> None:
     where = machine(tmp_path, nebius_iam_token="token_0123456789", nebius_tenant_id="tenant-0123")
-    looks = access.check_clouds(where, [cloud], provable_clouds=["aws"])
+    looks = cloud_credentials.check_clouds(where, [cloud], provable_clouds=["aws"])
     with pytest.raises(CredentialsError, match="could not prove that a run there has ended") as caught:
-        access.require(looks, any_of_them=False)
+        cloud_credentials.require(looks, any_of_them=False)
     assert f"- {cloud}: a way to ask whether" in caught.value.what
 
 

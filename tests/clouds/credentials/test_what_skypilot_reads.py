@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from cvl_ci.clouds import credentials as access
+from cvl_ci.clouds import credentials as cloud_credentials
 from tests.clouds.credentials import peers
 from tests.clouds.credentials.machine import KEY, KUBECONFIG, PROVIDER, ROLE, WITH_OIDC
 from tests.support import sky_process
@@ -41,8 +41,8 @@ def asked(home: Path, cloud: str, question: str, *, also: Mapping[str, str] | No
     inputs = {name if name.isupper() else f"INPUT_{name.upper()}": value for name, value in given.items()}
     beside = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     environ = {"HOME": str(home), "PATH": beside, "SKYPILOT_DISABLE_USAGE_COLLECTION": "1", **inputs, **(also or {})}
-    where = access.local_environment(environ, folder=home / ".local/state/cvl-ci/credentials", writes=True)
-    known = access.carry_out(where, access.prepare(where, [cloud]))
+    where = cloud_credentials.local_environment(environ, folder=home / ".local/state/cvl-ci/credentials", writes=True)
+    known = cloud_credentials.carry_out(where, cloud_credentials.prepare(where, [cloud]))
     done = sky_process.run(PROLOGUE + question, env=known)
     said = [line for line in done.stdout.splitlines() if line.startswith("ANSWER ")]
     assert said, done.stdout + done.stderr
