@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, replace
 
 from cvl_ci.model.billing import extra_hourly_usd, rules_of
+from cvl_ci.model.launch import Launch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,6 +17,10 @@ class Fleet:
     hourly_usd: float
     nodes: int = 1
     disk_gb: float = 0.0
+
+    @classmethod
+    def of(cls, launch: Launch, *, disk_gb: float) -> Fleet:
+        return cls(cloud=launch.cloud, hourly_usd=launch.hourly_usd, nodes=launch.num_nodes, disk_gb=disk_gb)
 
     def total_hourly_usd(self, *, at: float) -> float:
         """Return the price of all machines with their disks and addresses, as far as a source gives it."""

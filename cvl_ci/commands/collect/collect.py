@@ -12,9 +12,9 @@ from pathlib import Path
 
 from cvl_ci.commands.collect import ending
 from cvl_ci.commands.collect.running import StillRunning
+from cvl_ci.commands.lease_on_cloud import lease_on
 from cvl_ci.errors import CvlError, EngineError, InputProblem, RequestError, explain_while_running
 from cvl_ci.inputs.suggest import similar
-from cvl_ci.lease import Lease
 from cvl_ci.model.detached import Detached
 from cvl_ci.model.lease_name import LABEL_OWNER, LABEL_RUN
 from cvl_ci.model.location import Location
@@ -112,7 +112,7 @@ def _collect(state: _Collection, *, user_id: str, tools: CollectPorts) -> Outcom
     with tools.clouds.open(record.locations, user_id=user_id, watch=_unwatched) as cloud:
         if cloud.results is None:
             raise EngineError("This cloud has no place for results.")
-        lease = _lease(record, cloud, tools)
+        lease = lease_on(cloud, record, records=tools.records, clock=tools.clock, say=tools.reporter.warning)
         end = _end(state, cloud.results, now=tools.clock.now())
         if end is None and not record.is_cancelled:
             count = lease.count_machines()
@@ -191,18 +191,6 @@ def _outcome(
         price_source=tools.prices.date,
     )
     return ending.outcome(state.record, facts, outputs=state.into)
-
-
-def _lease(record: LeaseRecord, cloud: Cloud, tools: CollectPorts) -> Lease:
-    return Lease(
-        record,
-        machines=cloud.machines,
-        inventory=cloud.inventory,
-        records=tools.records,
-        clock=tools.clock,
-        say=tools.reporter.warning,
-        storage=cloud.storage,
-    )
 
 
 def _unwatched(event: Event) -> None:

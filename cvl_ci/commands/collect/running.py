@@ -28,10 +28,5 @@ class StillRunning:
 def cost_so_far(detached: Detached, *, now: float) -> float:
     """Return the dollars of the machines until now."""
     launch = detached.launch
-    fleet = Fleet(
-        cloud=launch.cloud,
-        hourly_usd=launch.hourly_usd,
-        nodes=launch.num_nodes,
-        disk_gb=detached.spending.disk_gb,
-    )
+    fleet = Fleet.of(launch, disk_gb=detached.spending.disk_gb)
     return fleet.cost_usd(seconds=max(0.0, now - launch.created_at), at=now)

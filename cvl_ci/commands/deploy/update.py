@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cvl_ci.commands.plan import quote as quoting
-from cvl_ci.commands.plan import quote_text
 from cvl_ci.commands.run import serving, steps
-from cvl_ci.commands.run.state import RunPorts, RunState, Timeline
+from cvl_ci.commands.run.state import RunPorts, RunState
 from cvl_ci.errors import CvlError, EngineError, InputProblem, RequestError, explain_while_running
 from cvl_ci.model.lease_name import (
     LABEL_DEADLINE,
@@ -60,19 +58,8 @@ def open_record(name: str, *, records: Records, services: Services, token: str, 
 def update(plan: RunPlan, record: LeaseRecord, *, owner: Owner, outputs: Path, tools: RunPorts) -> Updated:
     """Give the service its next version, and wait until that answers. Raise CvlError before anything changes."""
     steps.refuse_unseen(plan)
-    quoted, clock = quoting.quote(plan, tools.prices), tools.clock
-    tools.reporter.show_quote(plan, quote_text.in_one_line(plan, quoted))
-    for warning in (*plan.warnings, *quoted.warnings):
-        tools.reporter.warning(warning)
-    state = RunState(
-        plan=plan,
-        quote=quoted,
-        owner=owner,
-        outputs=outputs,
-        tools=tools,
-        timeline=Timeline(clock=clock, started=clock.monotonic()),
-    )
-    deadline = clock.now() + quoted.deadline_minutes * 60
+    state = steps.begin(plan, owner=owner, outputs=outputs, tools=tools)
+    deadline = tools.clock.now() + state.quote.deadline_minutes * 60
     # The replicas of the new version have its deadline as labels from their birth, the old ones keep theirs.
     moments = {LABEL_DEADLINE: str(int(deadline)), LABEL_KEPT: str(int(deadline))}
     until = max(deadline, record.deadline)
@@ -89,8 +76,8 @@ def update(plan: RunPlan, record: LeaseRecord, *, owner: Owner, outputs: Path, t
             staged=staged,
             deadline=deadline,
             fence=_own_fence(tools.records, record.name),
-            likely=quoted.offers[0] if quoted.offers else None,
-            offers=quoted.offers,
+            likely=state.quote.offers[0] if state.quote.offers else None,
+            offers=state.quote.offers,
             is_update=True,
         )
         try:

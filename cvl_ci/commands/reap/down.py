@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+from cvl_ci.commands.lease_on_cloud import lease_on
 from cvl_ci.errors import CvlError, InputProblem, RequestError, explain_while_running
-from cvl_ci.lease import Lease
 from cvl_ci.model.lease_name import LABEL_LEASE
 from cvl_ci.model.location import SANDBOX, Location
 from cvl_ci.model.release import Release
 from cvl_ci.model.storage import Bucket
-from cvl_ci.ports import Clock, Cloud, Clouds, Event, LeaseRecord, Records, Resource, ResourceKind, RunReporter
+from cvl_ci.ports import Clock, Clouds, Event, LeaseRecord, Records, Resource, ResourceKind, RunReporter
 
 AT_ONCE = 8
 """Leases that end at the same time. Each of them has a SkyPilot process of its own."""
@@ -202,24 +202,14 @@ def _end(record: LeaseRecord, user_id: str, tools: DownPorts, *, hurried: bool) 
     _report(tools.reporter.notice, f"taking down {record.name}")
     locations = record.locations or tuple(Location.parse(text) for text in record.regions)
     with tools.clouds.open(locations, user_id=user_id, watch=_unwatched) as cloud:
-        return _lease(record, cloud, tools).release(maybe_created=True, hurried=hurried)
+        say = partial(_report, tools.reporter.warning)
+        lease = lease_on(cloud, record, records=tools.records, clock=tools.clock, say=say)
+        return lease.release(maybe_created=True, hurried=hurried)
 
 
 def _report(say: Callable[[str], None], text: str) -> None:
     with _speaking:
         say(text)
-
-
-def _lease(record: LeaseRecord, cloud: Cloud, tools: DownPorts) -> Lease:
-    return Lease(
-        record,
-        machines=cloud.machines,
-        inventory=cloud.inventory,
-        records=tools.records,
-        clock=tools.clock,
-        say=partial(_report, tools.reporter.warning),
-        storage=cloud.storage,
-    )
 
 
 def _unwatched(event: Event) -> None:

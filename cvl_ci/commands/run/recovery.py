@@ -228,10 +228,5 @@ def _seconds_of_job(state: RunState) -> float:
 
 
 def _cost(state: RunState, launch: Launch, *, until: float) -> float:
-    fleet = Fleet(
-        cloud=launch.cloud,
-        hourly_usd=launch.hourly_usd,
-        nodes=launch.num_nodes,
-        disk_gb=state.plan.machines.needs.largest_disk_gb,
-    )
+    fleet = Fleet.of(launch, disk_gb=state.plan.machines.needs.largest_disk_gb)
     return fleet.cost_usd(seconds=max(0.0, until - launch.created_at), at=until)

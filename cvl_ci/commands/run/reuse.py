@@ -333,10 +333,5 @@ def _wait_usd(state: RunState, launch: Launch, *, seconds: float, at: float) -> 
     """Return the cost of the machine's wait before this moment; None without a known price."""
     if not launch.hourly_usd:
         return None
-    fleet = Fleet(
-        cloud=launch.cloud,
-        hourly_usd=launch.hourly_usd,
-        nodes=launch.num_nodes,
-        disk_gb=state.plan.machines.needs.largest_disk_gb,
-    )
+    fleet = Fleet.of(launch, disk_gb=state.plan.machines.needs.largest_disk_gb)
     return fleet.cost_usd(seconds=seconds, at=at, before=max(0.0, at - seconds - launch.created_at))

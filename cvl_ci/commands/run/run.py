@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cvl_ci.commands.plan import month, quote_text
-from cvl_ci.commands.plan import quote as quoting
+from cvl_ci.commands.plan import month
 from cvl_ci.commands.run import key_wait, mount_sources, steps
 from cvl_ci.commands.run.outcome import outcome
 from cvl_ci.commands.run.stages import Stages
-from cvl_ci.commands.run.state import RunPorts, RunState, Timeline
+from cvl_ci.commands.run.state import RunPorts, RunState
 from cvl_ci.commands.run.transitions import FIRST, Stage
 from cvl_ci.errors import explain_while_running
 from cvl_ci.model.outcome import Outcome, Phase
@@ -28,18 +27,7 @@ def run(plan: RunPlan, *, owner: Owner, outputs: Path, tools: RunPorts) -> Outco
     steps.refuse_unseen(plan)
     month.require_known(plan)
     refuse_links(outputs, *(outputs.with_name(f"{outputs.name}.{kind}") for kind in ("log", "json")))
-    quoted = quoting.quote(plan, tools.prices)
-    tools.reporter.show_quote(plan, quote_text.in_one_line(plan, quoted))
-    for warning in (*plan.warnings, *quoted.warnings):
-        tools.reporter.warning(warning)
-    state = RunState(
-        plan=plan,
-        quote=quoted,
-        owner=owner,
-        outputs=outputs,
-        tools=tools,
-        timeline=Timeline(clock=tools.clock, started=tools.clock.monotonic()),
-    )
+    state = steps.begin(plan, owner=owner, outputs=outputs, tools=tools)
     if plan.machines.is_on_sandbox:
         state.enter(Phase.SANDBOX)
     with (

@@ -134,12 +134,7 @@ def spent_before(state: RunState) -> float:
 
 def paid_seconds(plan: RunPlan, launch: Launch, *, spent_usd: float) -> float:
     """Return for how long max_cost pays for these machines, from their request on."""
-    fleet = Fleet(
-        cloud=launch.cloud,
-        hourly_usd=launch.hourly_usd,
-        nodes=launch.num_nodes,
-        disk_gb=plan.machines.needs.largest_disk_gb,
-    )
+    fleet = Fleet.of(launch, disk_gb=plan.machines.needs.largest_disk_gb)
     return Budget(max_usd=plan.limits.max_cost_usd, spent_usd=spent_usd).seconds(fleet, at=launch.created_at)
 
 

@@ -6,16 +6,21 @@ import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
+from pathlib import Path
 
+from cvl_ci.commands.lease_on_cloud import lease_on
+from cvl_ci.commands.plan import quote as quoting
+from cvl_ci.commands.plan import quote_text
 from cvl_ci.commands.run import detaching, recovery, reuse, serving, spending
 from cvl_ci.commands.run import keep_alive as keeping
 from cvl_ci.commands.run.outcome import conclusion_so_far
-from cvl_ci.commands.run.state import RunPorts, RunState
+from cvl_ci.commands.run.state import RunPorts, RunState, Timeline
 from cvl_ci.errors import CvlError, InputProblem, RequestError, RequestRefused, explain_while_running
 from cvl_ci.lease import Lease
 from cvl_ci.model.lease_name import LABEL_BUCKETS, NO_BUCKETS
 from cvl_ci.model.location import Location
 from cvl_ci.model.outcome import Ending, Phase
+from cvl_ci.model.owner import Owner
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.model.release import Release
 from cvl_ci.planning import storage_rules
@@ -24,6 +29,22 @@ from cvl_ci.result.units import size
 
 STOPPED_UNPACK_SECONDS = 60.0
 """The longest time for unpacking after a person stopped the run, because the person waits."""
+
+
+def begin(plan: RunPlan, *, owner: Owner, outputs: Path, tools: RunPorts) -> RunState:
+    """Quote the plan, show its price and its warnings, and return the state of the run."""
+    quoted = quoting.quote(plan, tools.prices)
+    tools.reporter.show_quote(plan, quote_text.in_one_line(plan, quoted))
+    for warning in (*plan.warnings, *quoted.warnings):
+        tools.reporter.warning(warning)
+    return RunState(
+        plan=plan,
+        quote=quoted,
+        owner=owner,
+        outputs=outputs,
+        tools=tools,
+        timeline=Timeline(clock=tools.clock, started=tools.clock.monotonic()),
+    )
 
 
 def bring_models(state: RunState) -> None:
@@ -121,15 +142,8 @@ def _acquired(state: RunState, cloud: Cloud) -> Lease:
 
 
 def _lease(state: RunState, cloud: Cloud, record: LeaseRecord) -> Lease:
-    return Lease(
-        record,
-        machines=cloud.machines,
-        inventory=cloud.inventory,
-        records=state.tools.records,
-        clock=state.tools.clock,
-        say=state.facts.warnings.append,
-        storage=cloud.storage,
-    )
+    tools = state.tools
+    return lease_on(cloud, record, records=tools.records, clock=tools.clock, say=state.facts.warnings.append)
 
 
 def keeps_unwanted_machine(state: RunState) -> bool:
