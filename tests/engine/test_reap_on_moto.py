@@ -103,14 +103,14 @@ def test_three_of_ours_among_hundreds_of_others_go_and_the_dry_run_said_so(
 
 
 @pytest.mark.timeout(600)  # judged by the processor: a busy machine needs longer
-def test_a_thousand_of_ours_go_within_half_a_minute(client: Callable[[str], EC2Client]) -> None:
+def test_three_hundred_of_ours_go_within_nine_seconds(client: Callable[[str], EC2Client]) -> None:
     """Of the processor, EC2's part of it included."""
-    start(client, 1_000, over())
+    start(client, 300, over())
     began = time.process_time()
     done = reaped(client)
     assert done.proved
     assert not running(client)
-    assert within(time.process_time() - began, 30)
+    assert within(time.process_time() - began, 9)
 
 
 def test_one_that_aws_refuses_to_end_keeps_no_other_waiting(client: Callable[[str], EC2Client]) -> None:

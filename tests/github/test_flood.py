@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.cases import generated
 
-LINES = generated(1_000_000)
+LINES = generated(2_000_000)
 TIMES_A_PLAIN_COPY = 16
 """From 3 to 8 were measured, by machine: 130,000 to 220,000 lines a second of one core."""
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import gc
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -79,6 +81,22 @@ class Module:
     def tree(self) -> ast.Module:
         return ast.parse(self.source)
 
+    @cached_property
+    def nodes(self) -> tuple[ast.AST, ...]:
+        """All nodes of the tree: each law looks at them."""
+        return tuple(ast.walk(self.tree))
+
+    @cached_property
+    def dotted_names(self) -> tuple[tuple[int, str], ...]:
+        """The line and the text of each dotted name, `from os import environ` read as os.environ."""
+        return tuple(_names(self))
+
+    @cached_property
+    def docstrings(self) -> frozenset[ast.AST]:
+        """Strings that stand alone: docstrings, and those under a field."""
+        alone = (node.value for node in self.nodes if isinstance(node, ast.Expr))
+        return frozenset(value for value in alone if isinstance(value, ast.Constant))
+
     @property
     def room(self) -> str:
         return PurePosixPath(self.path).parts[0].removesuffix(".py")
@@ -113,6 +131,16 @@ def modules(package: Path = ROOT / "cvl_ci") -> list[Module]:
     ]
 
 
+@contextmanager
+def without_garbage() -> Iterator[None]:
+    """Look for no garbage meanwhile: trees are none, and they have millions of nodes."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
 # ---- laws about imports --------------------------------------------------------------------------------------------
 
 
@@ -140,7 +168,7 @@ def root_is_not_imported(module: Module) -> list[str]:
     rooms = frozenset[str]().union(*LAYERS)
     return [
         f"{module.path}:{node.lineno} imports the package root"
-        for node in ast.walk(module.tree)
+        for node in module.nodes
         if (isinstance(node, ast.Import) and any(alias.name == "cvl_ci" for alias in node.names))
         or (isinstance(node, ast.ImportFrom) and node.level > 0 and not module.path.startswith(_FOR_MACHINES))
         or (isinstance(node, ast.ImportFrom) and node.module == "cvl_ci" and {a.name for a in node.names} - rooms)
@@ -197,7 +225,7 @@ def namesakes(every: Sequence[Module]) -> list[str]:
     """Each name of two or more public classes, with the modules that define them."""
     paths: dict[str, list[str]] = {}
     for module in every:
-        for node in ast.walk(module.tree):
+        for node in module.nodes:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 paths.setdefault(node.name, []).append(module.path)
     return [f"{name}: {', '.join(places)}" for name, places in sorted(paths.items()) if len(places) > 1]
@@ -209,7 +237,7 @@ def unclear_aliases(every: Sequence[Module]) -> list[str]:
     things_of: dict[str, set[str]] = {}
     aliases: set[tuple[str, str]] = set()
     for module in every:
-        for node in ast.walk(module.tree):
+        for node in module.nodes:
             for found in node.names if isinstance(node, ast.Import | ast.ImportFrom) else ():
                 thing = f"{node.module}.{found.name}" if isinstance(node, ast.ImportFrom) else found.name
                 if thing.startswith("cvl_ci."):
@@ -249,7 +277,7 @@ def _spelled_flags(every: Sequence[Module], names: Mapping[str, str]) -> list[st
     return [
         f"{module.path}:{call.lineno} spells {text}, which {flags.get(text, 'no group')} declares"
         for module in every
-        for call in ast.walk(module.tree)
+        for call in module.nodes
         if isinstance(call, ast.Call) and ast.unparse(call.func).endswith(".add_argument")
         for text in (str(word.value) for word in call.args if isinstance(word, ast.Constant))
         if text.startswith("-") and text != "--version" and (module.room != "sandbox" or text in flags)
@@ -277,14 +305,14 @@ def _annotated_fields(every: Sequence[Module]) -> dict[str, dict[str, str]]:
             if isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name)
         }
         for module in every
-        for node in ast.walk(module.tree)
+        for node in module.nodes
         if isinstance(node, ast.ClassDef)
     }
 
 
 def _declared_options(module: Module) -> Iterator[tuple[str, str, ast.Call]]:
     """Yield the group, the name and the call of each `name: Type = option(...)`."""
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, ast.ClassDef):
             for each in node.body:
                 if isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name) and _is_option(each.value):
@@ -306,7 +334,7 @@ def the_environment_is_read_at_the_doors(module: Module) -> list[str]:
     if module.own_program or module.room in DOORS | {"wiring"}:
         return []
     forbidden = {"os.environ", "os.environb", "os.getenv", "os.path.expanduser", "os.path.expandvars", "Path.home"}
-    return [f"{module.path}:{line} reads {name}" for line, name in _names(module) if name in forbidden]
+    return [f"{module.path}:{line} reads {name}" for line, name in module.dotted_names if name in forbidden]
 
 
 def signals_are_handled_at_the_doors(module: Module) -> list[str]:
@@ -315,7 +343,7 @@ def signals_are_handled_at_the_doors(module: Module) -> list[str]:
         return []
     handled = [
         f"{module.path}:{line} uses {name}"
-        for line, name in _names(module)
+        for line, name in module.dotted_names
         if re.fullmatch(r"signal\.(?!SIG[A-Z0-9]+$|Signals$).+", name)
     ]
     named = [
@@ -330,7 +358,7 @@ def the_doors_alone_exit(module: Module) -> list[str]:
     if module.own_program or module.room in {"action", "cli"}:
         return []
     exits = {"sys.exit", "os._exit", "os.abort", "exit", "quit", "SystemExit"}
-    return [f"{module.path}:{line} uses {name}" for line, name in _names(module) if name in exits]
+    return [f"{module.path}:{line} uses {name}" for line, name in module.dotted_names if name in exits]
 
 
 def the_lease_alone_takes_down(module: Module) -> list[str]:
@@ -339,13 +367,13 @@ def the_lease_alone_takes_down(module: Module) -> list[str]:
         return []
     verbs = {
         alias.asname or alias.name
-        for node in ast.walk(module.tree)
+        for node in module.nodes
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("cvl_ci.commands")
         for alias in node.names
     }
     return [
         f"{module.path}:{call.lineno} calls {called}"
-        for call in ast.walk(module.tree)
+        for call in module.nodes
         if isinstance(call, ast.Call) and (called := _takes_down(call.func, verbs))
     ]
 
@@ -353,13 +381,12 @@ def the_lease_alone_takes_down(module: Module) -> list[str]:
 def the_report_alone_writes_markdown(module: Module) -> list[str]:
     if module.path in MARKDOWN_WRITERS:
         return []
-    docstrings = {id(node) for node in _docstring_nodes(module.tree)}
     return [
         f"{module.path}:{node.lineno} holds Markdown: {node.value[:40]!r}"
-        for node in ast.walk(module.tree)
+        for node in module.nodes
         if isinstance(node, ast.Constant)
         and isinstance(node.value, str)
-        and id(node) not in docstrings
+        and node not in module.docstrings
         and MARKDOWN.search(node.value)
     ]
 
@@ -367,13 +394,12 @@ def the_report_alone_writes_markdown(module: Module) -> list[str]:
 def lease_names_are_written_in_one_place(module: Module) -> list[str]:
     if module.path in LEASE_NAME_WRITERS:
         return []
-    docstrings = {id(node) for node in _docstring_nodes(module.tree)}
     return [
         f"{module.path}:{node.lineno} spells a label or the name of a lease: {node.value[:40]!r}"
-        for node in ast.walk(module.tree)
+        for node in module.nodes
         if isinstance(node, ast.Constant)
         and isinstance(node.value, str)
-        and id(node) not in docstrings
+        and node not in module.docstrings
         and LEASE_NAMES.search(node.value)
     ]
 
@@ -382,13 +408,12 @@ def action_variables_are_read_in_one_place(module: Module) -> list[str]:
     """Elsewhere a name that the table lacks would read as "not given", and no test could see it."""
     if module.path == "inputs/action_variables.py":
         return []
-    docstrings = {id(node) for node in _docstring_nodes(module.tree)}
     return [
         f"{module.path}:{node.lineno} spells the variable of an input: {node.value[:40]!r}"
-        for node in ast.walk(module.tree)
+        for node in module.nodes
         if isinstance(node, ast.Constant)
         and isinstance(node.value, str)
-        and id(node) not in docstrings
+        and node not in module.docstrings
         and ACTION_VARIABLE.search(node.value)
     ]
 
@@ -399,7 +424,7 @@ def git_runs_in_one_file(module: Module) -> list[str]:
         return []
     return [
         f"{module.path}:{node.lineno} names the program git"
-        for node in ast.walk(module.tree)
+        for node in module.nodes
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and re.fullmatch(r"(.*/)?git", node.value)
     ]
 
@@ -422,7 +447,7 @@ def values_are_frozen_and_named(module: Module) -> list[str]:
         return []
     return [
         f"{module.path}:{node.lineno} {node.name} is not frozen and kw_only"
-        for node in ast.walk(module.tree)
+        for node in module.nodes
         if isinstance(node, ast.ClassDef)
         for decorator in node.decorator_list
         if _is_dataclass(decorator) and not {"frozen", "kw_only"} <= _true_keywords(decorator)
@@ -434,7 +459,7 @@ def files_and_functions_fit_a_glance(module: Module) -> list[str]:
     long_file = [f"{module.path} has {length} lines"] if length > LONGEST_FILE else []
     return long_file + [
         f"{module.path}:{node.lineno} {node.name} has {lines} lines"
-        for node in ast.walk(module.tree)
+        for node in module.nodes
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
         if (lines := (node.end_lineno or node.lineno) - node.lineno + 1) > LONGEST_FUNCTION
     ]
@@ -444,7 +469,7 @@ def classes_have_one_job(module: Module) -> list[str]:
     """A class has at most 15 public methods, properties included."""
     return [
         f"{module.path}:{node.lineno} {node.name} has {len(public)} public methods"
-        for node in ast.walk(module.tree)
+        for node in module.nodes
         if isinstance(node, ast.ClassDef)
         if len(public := _public_methods(node)) > MOST_METHODS
     ]
@@ -454,7 +479,7 @@ def values_fit_a_glance(module: Module) -> list[str]:
     """A dataclass has at most 12 fields: more of them are groups."""
     return [
         f"{module.path}:{node.lineno} {node.name} has {count} fields"
-        for node in ast.walk(module.tree)
+        for node in module.nodes
         if isinstance(node, ast.ClassDef) and any(_is_dataclass(decorator) for decorator in node.decorator_list)
         if (count := sum(isinstance(each, ast.AnnAssign) for each in node.body)) > MOST_FIELDS
     ]
@@ -466,7 +491,7 @@ def pauses_grow_in_one_place(module: Module) -> list[str]:
         return []
     return [
         f"{module.path}:{node.lineno} computes a pause: {ast.unparse(node)}"
-        for node in ast.walk(module.tree)
+        for node in module.nodes
         if isinstance(node, ast.BinOp)
         and isinstance(node.op, ast.Pow)
         and re.search(r"attempt|tries|retr|try", ast.unparse(node.right))
@@ -526,20 +551,19 @@ def _walk(graph: Mapping[str, Sequence[str]], start: str, path: list[str], found
 
 
 def _names(module: Module) -> Iterator[tuple[int, str]]:
-    """Every dotted name as it is written, `from os import environ` read as os.environ."""
     renamed = {
         alias.asname or alias.name: f"{node.module}.{alias.name}"
-        for node in ast.walk(module.tree)
+        for node in module.nodes
         if isinstance(node, ast.ImportFrom) and node.module in {"os", "sys", "signal"}
         for alias in node.names
     } | {
         alias.asname: alias.name
-        for node in ast.walk(module.tree)
+        for node in module.nodes
         if isinstance(node, ast.Import)
         for alias in node.names
         if alias.asname
     }
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, (ast.Name, ast.Attribute)):
             head, dot, rest = ast.unparse(node).partition(".")
             yield node.lineno, f"{renamed.get(head, head)}{dot}{rest}"
@@ -551,13 +575,6 @@ def _takes_down(called: ast.expr, verbs: set[str]) -> str | None:
     if method == "down" and receiver and "sandbox" not in receiver and receiver not in verbs:
         return name
     return name if method == "remove" and "inventory" in receiver else None
-
-
-def _docstring_nodes(tree: ast.AST) -> Iterator[ast.AST]:
-    """Strings that stand alone: docstrings, and those under a field."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
-            yield node.value
 
 
 def _public_methods(node: ast.ClassDef) -> set[str]:

@@ -1,4 +1,4 @@
-"""The number of generated cases: a quarter in script/test, all of them with TEST_MANY=1."""
+"""The number of generated cases: an eighth in script/test, all of them with TEST_MANY=1."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ import os
 
 
 def generated(number: int) -> int:
-    return number if os.environ.get("TEST_MANY") else number // 4
+    return number if os.environ.get("TEST_MANY") else number // 8
