@@ -11,7 +11,7 @@ import gc
 import os
 import shutil
 import subprocess
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -42,6 +42,9 @@ EARLY = 2
 
 os.environ["MOTO_AMIS_PATH"] = str(Path(__file__).parent / "support" / "images.json")
 """moto's EC2 has one machine image, and not its own 1,300: they are made anew for each region of each test."""
+
+os.environ["GIT_TEMPLATE_DIR"] = ""
+"""A new repository has no examples of hooks: twenty files, in each of hundreds."""
 
 BARE_PYTHON.provide()
 
@@ -131,14 +134,24 @@ def docker_answers() -> bool:
     return subprocess.run(["docker", "info"], capture_output=True, check=False, timeout=30).returncode == 0
 
 
+@pytest.fixture(scope="session")
+def homes(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The folders that were HOME so far: the last one is empty, or not there yet."""
+    return [tmp_path_factory.mktemp("homes") / "0"]
+
+
 @pytest.fixture(autouse=True)
-def an_empty_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A test that wants credentials or a HOME of its own makes them."""
-    home = tmp_path / "home"
-    home.mkdir()
+def an_empty_home(homes: list[Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A test that wants credentials or a HOME of its own makes them. Most leave it empty, and the next test gets it."""
+    home = homes[-1]
+    home.mkdir(exist_ok=True)
     monkeypatch.setenv("HOME", str(home))
     for name in _to_forget(list(os.environ)):
         monkeypatch.delenv(name)
+    yield
+    if not home.is_dir() or any(home.iterdir()):
+        shutil.rmtree(home, ignore_errors=True)  # a program of the test may still write to it
+        homes.append(home.with_name(str(len(homes))))
 
 
 @pytest.fixture(autouse=True)

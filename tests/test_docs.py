@@ -7,7 +7,6 @@ import os
 import re
 import shlex
 import subprocess
-import sys
 from contextlib import redirect_stdout
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from cvl_ci.inputs.table import OPTIONS
 from cvl_ci.model.outcome import EXIT_CODES, EXIT_NOT_PROVED_GONE, Ending
 from cvl_ci.result.summary import to_json
 from tests.result.outcomes import SUCCEEDED
-from tests.support import doc_tables
+from tests.support import doc_tables, fork_server
 from tests.support.doc_tables import PAGES, ROOT
 
 README = ROOT / "README.md"
@@ -169,10 +168,9 @@ def test_every_run_in_the_docs_can_be_planned(line: str, tmp_path: Path) -> None
         if option in words:
             at = words.index(option)
             del words[at : at + (2 if option == "--compare" else 1)]
-    program = [str(Path(sys.executable).parent / "cvl-ci"), "plan", *words[2:]]
     server = {"SKYPILOT_API_SERVER_ENDPOINT": "https://sky.example.com", "SKYPILOT_SERVICE_ACCOUNT_TOKEN": "sky_word"}
     shell = {**os.environ, **(server if "--managed" in words else {})}
-    done = subprocess.run(program, cwd=folder, env=shell, capture_output=True, text=True, check=False, timeout=60)
+    done = fork_server.run("cvl_ci.cli.main", "plan", *words[2:], env=shell, folder=folder)
     assert done.returncode == 0, done.stderr
 
 

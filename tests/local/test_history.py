@@ -137,6 +137,7 @@ def test_one_that_others_overtake_reads_again(bare: Path, monkeypatch: pytest.Mo
 
 def test_a_remote_that_refuses_is_told_with_the_permission_it_takes(bare: Path) -> None:
     hook = bare / "hooks" / "pre-receive"
+    hook.parent.mkdir()
     hook.write_text("#!/bin/sh\necho no >&2\nexit 1\n")
     hook.chmod(0o755)
     with pytest.raises(CvlError, match="contents: write"):

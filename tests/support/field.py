@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
+import shutil
 import subprocess
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -109,15 +113,31 @@ presets:
 
 
 def plant(root: Path, files: Mapping[str, str] = FIELD, *, git: bool = True) -> Path:
+    is_new = not root.exists()
     for path, text in files.items():
         file = root / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text.lstrip("\n"), encoding="utf-8")
-    if git:
-        run_git(root, "init", "-q")
-        run_git(root, "add", "-Af")
-        run_git(root, "commit", "-qm", "plant")
+    if git and is_new:
+        shutil.copytree(_repository(tuple(files.items())), root / ".git")
+    elif git:
+        _commit(root)
     return root
+
+
+@functools.cache
+def _repository(files: tuple[tuple[str, str], ...]) -> Path:
+    """Return the .git of a repository with these files in its one commit. Git makes it once in each process."""
+    folder = Path(tempfile.mkdtemp(prefix="cvl-field-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    root = plant(folder, dict(files))
+    return root / ".git"
+
+
+def _commit(root: Path) -> None:
+    run_git(root, "init", "-q")
+    run_git(root, "add", "-Af")
+    run_git(root, "commit", "-qm", "plant")
 
 
 def run_git(root: Path, *words: str) -> None:

@@ -3,10 +3,12 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
+finds_packages() { "$1" -c 'from importlib.util import find_spec; exit(not (find_spec("numpy")))' 2>/dev/null; }
+
 python=python3
-if ! "$python" -c 'import numpy' 2>/dev/null; then
+if ! finds_packages "$python"; then
   python=.venv/bin/python
-  if ! "$python" -c 'import numpy' 2>/dev/null; then
+  if ! finds_packages "$python"; then
     echo "python3 has no numpy: installing requirements.txt into .venv"
     python3 -m venv .venv
     "$python" -m pip install --quiet --disable-pip-version-check -r requirements.txt
