@@ -12,7 +12,7 @@ from cvl_ci.errors import InputProblem, RequestError
 from cvl_ci.inputs.deploy_inputs import NOT_OF_A_SERVICE, DeployInputs, DeployStepInputs
 from cvl_ci.inputs.option import options_of
 from cvl_ci.inputs.rollout_inputs import RolloutInputs, StepRolloutInputs
-from cvl_ci.model.location import Location
+from cvl_ci.model.location import REPLICATED, Location
 
 if TYPE_CHECKING:
     from cvl_ci.action.step import Step
@@ -32,8 +32,42 @@ class DeployStep:
     """Minutes."""
 
 
-def read(step: Step, environ: Mapping[str, str], inputs: Inputs, *, is_end: bool) -> DeployStep:
-    """Return the verb's own inputs. Raises RequestError with all mistakes of the step."""
+@dataclass(frozen=True, kw_only=True)
+class ServicePlaces:
+    """Where the services of an environment may be. `unasked`: clouds without credentials in this step, with reasons."""
+
+    locations: tuple[Location, ...]
+    unasked: tuple[str, ...] = ()
+
+    @property
+    def clouds(self) -> list[str]:
+        return [location.cloud for location in self.locations]
+
+    @property
+    def has_server(self) -> bool:
+        return REPLICATED in self.clouds
+
+    def down_of(self, *names: str) -> str:
+        """Return the command that ends these leases. A later computer has no record of their places."""
+        return f"cvl-ci down {' '.join(names)} --cloud {','.join(self.clouds)}"
+
+    @property
+    def gap(self) -> str:
+        """Return which places are not asked, and what that means; empty if all are."""
+        if not self.unasked:
+            return ""
+        return (
+            "The API server is asked for the services of this environment, and not "
+            f"{', '.join(self.unasked)}. If an older service has one machine there, nothing here ends it, and it is "
+            "billed until its own end. End it with `verb: deploy` and `down: true`, with the credentials of that cloud."
+        )
+
+
+def read(step: Step, environ: Mapping[str, str], inputs: Inputs, *, is_end: bool, starts: bool = True) -> DeployStep:
+    """Return the verb's own inputs. Raises RequestError with all mistakes of the step.
+
+    `starts`: the plan will be carried out. A fork has no secrets, so a plan that is only shown needs no token.
+    """
     from cvl_ci.commands.plan.service import checked_token
     from cvl_ci.inputs import action_variables, matrix_reader
     from cvl_ci.inputs.table import RUN_BY_NAME
@@ -53,20 +87,14 @@ def read(step: Step, environ: Mapping[str, str], inputs: Inputs, *, is_end: bool
     service = DeployInputs(**{one.name: values[one.name] for one in options_of(DeployInputs) if one.name in values})
     key = service.tls_key.reveal() if service.tls_key is not None else ""
     step.reporter.mask(*(text for text in (token, password, key) if text))
-    if not token and not is_end:
+    if not token and starts and not is_end:
         problem = "is missing: give a secret of the repository, which the callers of the service send"
         mistakes.append(InputProblem(field="deploy_token", value="", problem=problem))
-    elif not is_end:
+    elif token and not is_end:
         try:
             checked_token(token, variable="deploy_token")
         except RequestError as error:
             mistakes += error.mistakes
-    if wiring.goes_through_server(environ, by_inputs=True):
-        problem = (
-            "goes without `verb: deploy`, which opens a port by itself: an API server does not offer that. Several "
-            "replicas start through it with the command line, in a `run:` step: `cvl-ci deploy EXAMPLE --replicas 2`"
-        )
-        mistakes.append(InputProblem(field="skypilot_api_server_endpoint", value="***", problem=problem))
     if mistakes:
         raise RequestError(mistakes)
     rollout = RolloutInputs(**{one.name: values[one.name] for one in options_of(RolloutInputs) if one.name in values})
@@ -75,14 +103,15 @@ def read(step: Step, environ: Mapping[str, str], inputs: Inputs, *, is_end: bool
     )
 
 
-def clouds_of(inputs: Inputs) -> tuple[Location, ...]:
-    """Return whole clouds: an older service may be in another region."""
+def places_of(inputs: Inputs, environ: Mapping[str, str]) -> ServicePlaces:
+    """Return whole clouds: an older service may be in another region, and before a change of `replicas` elsewhere."""
     named = [location.cloud for location in inputs.location.cloud or ()]
-    return tuple(Location(cloud=cloud) for cloud in dict.fromkeys(named or ["aws"]))
+    locations, unasked = wiring.service_places(environ, list(dict.fromkeys(named or ["aws"])))
+    return ServicePlaces(locations=locations, unasked=unasked)
 
 
-def plan_of(request: DeployStep, inputs: Inputs, environ: Mapping[str, str]) -> RunPlan:
-    """Return the plan with its service. Raises RequestError with all mistakes."""
+def plan_of(request: DeployStep, inputs: Inputs, environ: Mapping[str, str], *, starts: bool = True) -> RunPlan:
+    """Return the plan with its service. Raises RequestError with all mistakes. `starts`: it will be carried out."""
     from cvl_ci.commands.plan import service as services
     from cvl_ci.inputs.reader import Spelling
     from cvl_ci.planning.service import SERVE
@@ -97,7 +126,15 @@ def plan_of(request: DeployStep, inputs: Inputs, environ: Mapping[str, str]) -> 
     )
     plan = step_plan.plan_of(inputs, environ)
     checkout = step_plan.checkout_of(inputs)
-    return services.with_service(plan, request.service, checkout, token=request.token, spelling=Spelling.INPUT)
+    return services.with_service(
+        plan,
+        request.service,
+        checkout,
+        token=request.token,
+        spelling=Spelling.INPUT,
+        starts=starts,
+        through_server=wiring.goes_through_server(environ, by_inputs=True),
+    )
 
 
 def with_image(plan: RunPlan, request: DeployStep, step: Step, environ: Mapping[str, str], inputs: Inputs) -> RunPlan:
@@ -108,8 +145,7 @@ def with_image(plan: RunPlan, request: DeployStep, step: Step, environ: Mapping[
     from cvl_ci.inputs.reader import Spelling
     from cvl_ci.wiring import images
 
-    clouds = list(dict.fromkeys(location.cloud for location in plan.machines.locations))
-    environ = wiring.credentials(environ, clouds, mask=step.reporter.mask)
+    environ = wiring.credentials(environ, places_of(inputs, environ).clouds, mask=step.reporter.mask)
     user, password = request.login
     return images.with_image(
         plan,

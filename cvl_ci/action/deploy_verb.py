@@ -10,10 +10,9 @@ from cvl_ci import wiring
 from cvl_ci.action import deploy_request, step_plan
 from cvl_ci.action.shown_deployment import ShownDeployment
 from cvl_ci.errors import CvlError, NotProvedGone, explain
-from cvl_ci.model.location import Location
 
 if TYPE_CHECKING:
-    from cvl_ci.action.deploy_request import DeployStep
+    from cvl_ci.action.deploy_request import DeployStep, ServicePlaces
     from cvl_ci.action.publication import StepPublication
     from cvl_ci.action.state import StepState
     from cvl_ci.action.step import Step
@@ -32,16 +31,17 @@ def carry_out(
 ) -> int:
     """Start the service of the environment, or end it, and return the exit code. Raises CvlError before any cost."""
     is_end = step.context.event.is_closed if inputs.keep.down is None else inputs.keep.down
-    request = deploy_request.read(step, environ, inputs, is_end=is_end)
+    starts = policy[0] == "run"
+    request = deploy_request.read(step, environ, inputs, is_end=is_end, starts=starts)
     owner = replace(step.owner, environment=environment_of(step, environ))
     step.reporter.mask(*([request.token] if request.token else []))
-    if is_end and policy[0] == "run":
-        return _take_down(owner, step, publication, environ, deploy_request.clouds_of(inputs))
+    if is_end and starts:
+        return _take_down(owner, step, publication, environ, deploy_request.places_of(inputs, environ))
     if is_end:
         publication.skip(policy[1], "Nothing of it was taken down.", title=owner.environment)
         return 0
-    plan = deploy_request.plan_of(request, inputs, environ)
-    if policy[0] != "run":
+    plan = deploy_request.plan_of(request, inputs, environ, starts=starts)
+    if not starts:
         publication.skip(policy[1], step_plan.as_text(plan, environ), title=owner.environment)
         return 0
     from cvl_ci.result.secret_names import secrets_of
@@ -50,7 +50,8 @@ def carry_out(
     step.require_committed(lambda: step_plan.untracked_files(inputs, plan))
     plan = wiring.within_month(plan, step_plan.checkout_of(inputs), environ)
     plan = deploy_request.with_image(plan, request, step, environ, inputs)
-    return _roll_out(plan, owner, step, publication, environ, request=request)
+    places = deploy_request.places_of(inputs, environ)
+    return _roll_out(plan, owner, step, publication, environ, request=request, places=places)
 
 
 def environment_of(step: Step, environ: Mapping[str, str]) -> str:
@@ -76,9 +77,11 @@ def undo(saved: StepState, publication: StepPublication, step: Step, environ: Ma
         return code
     releases = releases_of(saved.leases, saved, step, environ)
     unproved = [name for name in saved.leases if name not in releases or not releases[name].gone]
-    for name in unproved:
-        step.reporter.refused(f"A MACHINE MAY STILL BE RUNNING: cvl-ci down {name}")
-    if not unproved:
+    if unproved:
+        from cvl_ci.inputs.reader import from_environment
+
+        _warned(unproved, step, deploy_request.places_of(from_environment(environ), environ))
+    else:
         step.reporter.notice(f"These services are gone: {', '.join(saved.leases)}.")
         _show_end(ShownDeployment(step, environment_of(step, environ)), saved)
     return NotProvedGone.exit_code if unproved else 0
@@ -103,14 +106,15 @@ def _roll_out(
     environ: Mapping[str, str],
     *,
     request: DeployStep,
+    places: ServicePlaces,
 ) -> int:
     from cvl_ci.commands.deploy import rollout
     from cvl_ci.local.interruption import Interruption
 
     drain = rollout.DRAIN_SECONDS if request.drain is None else request.drain * 60
-    clouds = dict.fromkeys(location.cloud for location in plan.machines.locations)
-    locations = tuple(Location(cloud=cloud) for cloud in clouds)
-    environ = wiring.credentials(environ, list(clouds), mask=step.reporter.mask)
+    environ = wiring.credentials(environ, places.clouds, mask=step.reporter.mask)
+    if places.gap:
+        step.reporter.notice(places.gap)
     deployment = ShownDeployment(step, owner.environment)
 
     def run(owner: Owner) -> Outcome:
@@ -138,9 +142,9 @@ def _roll_out(
 
     down, pulls = _down_ports(step, environ), _pulls(step)
     tools = rollout.RolloutPorts(down=down, pulls=pulls, run=run, keeps=keeps, announce=announce, drain_seconds=drain)
-    rolled = rollout.roll_out(owner, commit=step.context.event.head_sha, locations=locations, tools=tools)
+    rolled = rollout.roll_out(owner, commit=step.context.event.head_sha, locations=places.locations, tools=tools)
     if rolled.outcome is None:
-        return _skipped(rolled, owner, step, publication, deployment)
+        return _skipped(rolled, owner, step, publication, deployment, places=places)
     advice = _how_to_end(owner.environment) if rolled.outcome.exit_code == 0 else rolled.outcome.advice
     outcome = replace(rolled.outcome, advice=advice)
     if outcome.exit_code == 0:
@@ -149,7 +153,7 @@ def _roll_out(
     deployment.end_of(outcome)
     if not rolled.unproved:
         _finish(step, outcome)
-    return _warned(rolled.unproved, step) or outcome.exit_code
+    return _warned(rolled.unproved, step, places) or outcome.exit_code
 
 
 def _announce(
@@ -172,7 +176,13 @@ def _announce(
 
 
 def _skipped(
-    rolled: Rollout, owner: Owner, step: Step, publication: StepPublication, deployment: ShownDeployment
+    rolled: Rollout,
+    owner: Owner,
+    step: Step,
+    publication: StepPublication,
+    deployment: ShownDeployment,
+    *,
+    places: ServicePlaces,
 ) -> int:
     """Report a rollout that starts no service, or whose service ended again: a later run or the close was first."""
     from cvl_ci.result.outputs import skipped
@@ -184,7 +194,7 @@ def _skipped(
             deployment.drop(step.state.now.deployment)
         publication.comment(_cut_off(rolled.skipped, owner, step))
         publication.flush()
-    if code := _warned(rolled.unproved, step):
+    if code := _warned(rolled.unproved, step, places):
         return code
     step.reporter.notice(rolled.skipped)
     publication.set_outputs(skipped(rolled.skipped))
@@ -204,10 +214,10 @@ def _cut_off(reason: str, owner: Owner, step: Step) -> Outcome:
     )
 
 
-def _warned(unproved: Sequence[str], step: Step) -> int:
+def _warned(unproved: Sequence[str], step: Step, places: ServicePlaces) -> int:
     """Name the leases that are not proved gone. Return 0 if there is none."""
     for name in unproved:
-        step.reporter.refused(f"A MACHINE MAY STILL BE RUNNING: cvl-ci down {name}")
+        step.reporter.refused(f"A MACHINE MAY STILL BE RUNNING: {places.down_of(name)}")
     return NotProvedGone.exit_code if unproved else 0
 
 
@@ -265,17 +275,17 @@ def _take_down(
     step: Step,
     publication: StepPublication,
     environ: Mapping[str, str],
-    locations: Sequence[Location],
+    places: ServicePlaces,
 ) -> int:
     """End all services of the environment with proof. Its errors speak of machines that may still run."""
     from cvl_ci.commands.deploy import rollout
     from cvl_ci.result import outputs
 
     try:
-        environ = wiring.credentials(environ, [location.cloud for location in locations], mask=step.reporter.mask)
+        environ = wiring.credentials(environ, places.clouds, mask=step.reporter.mask)
         release = rollout.take_down(
             owner,
-            locations=locations,
+            locations=places.locations,
             tools=_down_ports(step, environ),
             note=lambda names: step.state.update(leases=tuple(names)),
         )
@@ -285,7 +295,7 @@ def _take_down(
         publication.set_outputs(values)
         step.state.update(done=not step.state.now.leases)
         return error.exit_code
-    outcome = _end_as_outcome(owner, step.state.now.leases, release)
+    outcome = _end_as_outcome(owner, step.state.now.leases, release, places)
     step.reporter.show_outcome(outcome)
     publication.set_outputs(outputs.outputs(outcome))
     publication.comment(outcome)
@@ -296,7 +306,7 @@ def _take_down(
     return outcome.exit_code
 
 
-def _end_as_outcome(owner: Owner, leases: Sequence[str], release: Release) -> Outcome:
+def _end_as_outcome(owner: Owner, leases: Sequence[str], release: Release, places: ServicePlaces) -> Outcome:
     from cvl_ci.model.outcome import Ending, MachineResult, Outcome
     from cvl_ci.model.work_identity import WorkIdentity
 
@@ -305,8 +315,9 @@ def _end_as_outcome(owner: Owner, leases: Sequence[str], release: Release) -> Ou
         ending=Ending.SUCCEEDED if release.gone else Ending.FAILED,
         reason=f"The environment {owner.environment} was taken down: {what}.",
         exit_code=0 if release.gone else NotProvedGone.exit_code,
+        warnings=(places.gap,) if places.gap else (),
         work=WorkIdentity(title=owner.environment),
         machines=MachineResult(cluster=leases[0] if leases else owner.name),
         release=release,
-        advice="" if release.gone else f"Take it down and have it proved:\ncvl-ci down {' '.join(leases)}",
+        advice="" if release.gone else f"Take it down and have it proved:\n{places.down_of(*leases)}",
     )

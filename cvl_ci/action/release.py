@@ -32,7 +32,7 @@ def releases_of(
     for name in names:
         records.revoke(name)
     unknown = [name for name in names if name not in by_name]
-    locations = _places(saved, environ) if unknown else ()
+    locations = _places(saved, step, environ) if unknown else ()
     recorded = [location for record in by_name.values() for location in record.locations]
     environ = (
         _known_to_clouds(list(dict.fromkeys([*recorded, *locations])), step, environ)
@@ -116,7 +116,7 @@ def _known_to_clouds(locations: Sequence[Location], step: Step, environ: Mapping
         return environ
 
 
-def _places(saved: StepState | None, environ: Mapping[str, str]) -> tuple[Location, ...]:
+def _places(saved: StepState | None, step: Step, environ: Mapping[str, str]) -> tuple[Location, ...]:
     """Return the places to search without a record.
 
     With all state lost, the inputs may differ from those of main: they add places, and take none away.
@@ -128,7 +128,14 @@ def _places(saved: StepState | None, environ: Mapping[str, str]) -> tuple[Locati
         saved is not None and not saved.spending.attempts and not saved.leases
     ):  # main wrote its state before it asked a provider
         return (Location(cloud=SANDBOX),) if wiring.sandbox_was_left(environ) else ()
-    chosen = from_environment(environ).location.cloud or ()
+    inputs = from_environment(environ)
+    if (saved.verb if saved is not None else step.inputs.verb) == "deploy":
+        from cvl_ci.action import deploy_request
+
+        places = deploy_request.places_of(inputs, environ)
+        if places.has_server:
+            return places.locations
+    chosen = inputs.location.cloud or ()
     if any(location.cloud == SANDBOX for location in chosen):
         return (Location(cloud=SANDBOX),)
     configured = wiring.set_up(environ, by_inputs=True)

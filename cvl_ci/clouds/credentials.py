@@ -23,7 +23,7 @@ from cvl_ci.errors import CredentialsError
 from cvl_ci.inputs.action_variables import variable
 from cvl_ci.inputs.credential_inputs import CREDENTIAL_INPUTS
 from cvl_ci.model.access import CloudAccess
-from cvl_ci.model.location import MANAGED
+from cvl_ci.model.location import MANAGED, REPLICATED
 
 LOGIN_SECONDS = 60
 SERVER_INPUTS = ("skypilot_api_server_endpoint", "skypilot_service_account_token")
@@ -64,10 +64,13 @@ def in_use(environment: Environment, clouds: Collection[str]) -> Collection[str]
     """Return the clouds for which a run needs credentials. With an API server, that server alone: it has the others.
 
     A user who names a server wants all runs to use it: a run past it would bring an unexpected bill. The results of a
-    managed job are in a bucket, which this computer reads with its own keys.
+    managed job are in a bucket, which this computer reads with its own keys. The services of a server can be named
+    together with clouds: an older service of an environment may have one machine there.
     """
     if MANAGED in clouds:
         return [API_SERVER.cloud, "aws"]
+    if REPLICATED in clouds:
+        return [API_SERVER.cloud, *(cloud for cloud in clouds if cloud != REPLICATED)]
     return [API_SERVER.cloud] if any(environment.value(name) for name in SERVER_INPUTS) else clouds
 
 
@@ -131,10 +134,14 @@ def prepare(environment: Environment, clouds: Collection[str]) -> CredentialFile
 
 
 def carry_out(environment: Environment, files: CredentialFiles) -> dict[str, str]:
-    """Write the files, then log in. Return the new environment, which holds none of our secret inputs."""
+    """Write the files, then log in. Return the new environment, which holds none of our secret inputs.
+
+    An input that is now a variable goes too: a later check would miss the secret next to it.
+    """
     leaves = [login.leaves for login in files.logins if login.leaves]
     credential_files.put(files.files, leaves=leaves, folder=environment.folder)
-    removed = {*files.without, *(variable(one.name) for one in CREDENTIAL_INPUTS if one.secret)}
+    inputs = [one.name for one in CREDENTIAL_INPUTS if one.secret or one.variable in files.variables]
+    removed = {*files.without, *map(variable, inputs)}
     environ = {name: value for name, value in environment.environ.items() if name not in removed} | dict(
         files.variables
     )

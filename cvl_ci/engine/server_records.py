@@ -78,6 +78,11 @@ def recorded_of(clusters: Sequence[str], described: Described, *, days: int) -> 
     return [machine for machine in machines if machine is not None]
 
 
+def are_known(clusters: Sequence[str], *, days: int) -> bool:
+    """Return whether the server has a record of any of these clusters."""
+    return bool(_history(*clusters, days=days))
+
+
 def living(clusters: Sequence[str], *, days: int) -> list[str]:
     """Return those of the clusters whose latest launch the server's own records have not ended."""
     ends_by_name: dict[str, list[float | None]] = {}

@@ -28,8 +28,8 @@ __all__ = ["down", "exists", "launch", "look", "recorded", "replica_log", "updat
 Send = Callable[..., None]
 DAYS = 31
 """The longest life of a service, in whole days: 30 days are the longest ttl (inputs/parsers.py)."""
-MOST_REPLICAS = 100
-"""The number of clusters of one service that are looked up in the server's records."""
+BLOCK, MOST_REPLICAS = 100, 10_000
+"""Clusters of one service that one question about the server's records names, and the most of all questions."""
 DOWN_SECONDS, DOWN_PAUSE_SECONDS, REGISTER_SECONDS = 100.0, 3.0, 60.0
 NO_CONTROLLER = {"CONTROLLER_FAILED", "FAILED_CLEANUP"}
 """The states of a service that no process of the controller ends (serve_utils.py, `terminate_services`)."""
@@ -205,5 +205,19 @@ def _word(status: Any) -> str:
 
 
 def _replicas(name: str, *numbers: int) -> list[str]:
-    """Return the names of its clusters (sky/serve/serve_utils.py, `generate_replica_cluster_name`)."""
-    return [f"{name}-{number}" for number in sorted({*range(1, MOST_REPLICAS + 1), *numbers})]
+    """Return the names of its clusters (sky/serve/serve_utils.py, `generate_replica_cluster_name`).
+
+    A controller numbers its launches one after the other (replica_managers.py, `_next_replica_id`). So the end is a
+    block without any record, above the `numbers` that it has shown. Raise RuntimeError above MOST_REPLICAS: a part of
+    the machines would be no proof.
+    """
+    last, end = max(numbers, default=0), BLOCK
+    while end < last or server_records.are_known(_names(name, end + 1, end + BLOCK), days=DAYS):
+        end += BLOCK
+        if end > MOST_REPLICAS:
+            raise RuntimeError(f"the API server shows more than {MOST_REPLICAS} replicas of {name}")
+    return _names(name, 1, end)
+
+
+def _names(name: str, first: int, last: int) -> list[str]:
+    return [f"{name}-{number}" for number in range(first, last + 1)]

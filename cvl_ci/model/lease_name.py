@@ -99,6 +99,11 @@ def parse_name(name: str) -> ClusterName | None:
     return ClusterName(lease=match["lease"], user_id=match["user_id"]) if match else None
 
 
+def is_of_replica(cluster: str, lease: str) -> bool:
+    """Return whether a cluster on the cloud is of one replica of the lease's service, by the number in its name."""
+    return re.fullmatch(rf"{re.escape(lease)}-\d+-[a-z0-9-]+", cluster, re.ASCII) is not None
+
+
 def is_lease(name: str) -> bool:
     """Return whether cvl-ci can have written this name of a lease. A label may hold any text."""
     return re.fullmatch(LEASE_PATTERN, name) is not None

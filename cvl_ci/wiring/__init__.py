@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         has_credentials,
         on_usable_clouds,
         require_credentials,
+        service_places,
         set_up,
     )
     from cvl_ci.wiring.clouds import (
@@ -72,6 +73,7 @@ __all__ = [
     "run_logs",
     "sandbox_directory",
     "sandbox_was_left",
+    "service_places",
     "set_up",
     "skypilot_catalogue",
     "status",

@@ -98,6 +98,26 @@ def goes_through_server(environ: Mapping[str, str], *, by_inputs: bool) -> bool:
     return bool(cloud_credentials.in_use(local, ()))
 
 
+def service_places(environ: Mapping[str, str], clouds: Sequence[str]) -> tuple[tuple[Location, ...], tuple[str, ...]]:
+    """Return where the services of an environment may be, and the clouds that this step cannot ask, with the reason.
+
+    With an API server, a service has several replicas there. An older one may have one machine on a cloud, which is
+    asked if the step got credentials for it. The machine's own role does not count: no input gave it.
+    """
+    from cvl_ci.clouds import credentials as cloud_credentials
+    from cvl_ci.clouds import provable_clouds
+    from cvl_ci.model.location import REPLICATED, SANDBOX, Location
+
+    if SANDBOX in clouds or not goes_through_server(environ, by_inputs=True):
+        return tuple(Location(cloud=cloud) for cloud in clouds), ()
+    local = cloud_credentials.local_environment(environ, folder=credentials_directory(environ), writes=True)
+    local = replace(local, has_instance_role=lambda: False)
+    checked = cloud_credentials.check_clouds(local, clouds, provable_clouds=provable_clouds())
+    places = [REPLICATED, *(one.cloud for one in checked if one.usable)]
+    unasked = tuple(f"{one.cloud} ({', '.join(one.missing)} missing)" for one in checked if not one.usable)
+    return tuple(Location(cloud=cloud) for cloud in places), unasked
+
+
 def on_usable_clouds(
     plan: RunPlan, environ: Mapping[str, str], prices: Prices, *, by_inputs: bool, asks_role: bool
 ) -> RunPlan:

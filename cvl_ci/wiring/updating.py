@@ -23,7 +23,9 @@ def record_of(name: str, *, environ: Mapping[str, str], token: str, reporter: Ru
     from cvl_ci.commands.deploy import update as updates
 
     records = open_records(environ, reporter)
-    return updates.open_record(name, records=records, services=HttpServices(), token=token, field="--update")
+    return updates.open_record(
+        name, records=records, services=HttpServices(), token=token, field="--update", warn=reporter.warning
+    )
 
 
 def carry_out(

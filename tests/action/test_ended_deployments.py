@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from cvl_ci.action import deploy_verb, main
+from cvl_ci.action.deploy_request import ServicePlaces
 from cvl_ci.action.publication import StepPublication
 from cvl_ci.action.shown_deployment import ShownDeployment
 from cvl_ci.action.state import StepState
@@ -44,7 +45,8 @@ def states(api: Api) -> list[str]:
 def test_a_service_that_its_own_rollout_ended_is_inactive(api: Api, step: Step, is_closed: bool, older: str) -> None:
     rolled = Rollout(skipped="It was first.", is_closed=is_closed)
     shown = ShownDeployment(step, "pr-5")
-    assert deploy_verb._skipped(rolled, step.owner, step, StepPublication(step), shown) == 0
+    places = ServicePlaces(locations=())
+    assert deploy_verb._skipped(rolled, step.owner, step, StepPublication(step), shown, places=places) == 0
     assert states(api) == [older, "inactive"]
 
 

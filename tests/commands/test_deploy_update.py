@@ -54,7 +54,12 @@ class ServedHouse(House):
 
     def record(self, token: str = TOKEN) -> LeaseRecord:
         return updates.open_record(
-            OWNER.name, records=self.records, services=self.services, token=token, field="--update"
+            OWNER.name,
+            records=self.records,
+            services=self.services,
+            token=token,
+            field="--update",
+            warn=self.reporter.warning,
         )
 
     def update(self) -> Updated:
@@ -132,3 +137,29 @@ def test_what_cannot_be_updated_is_refused(house: ServedHouse) -> None:
     house.records.write(replace(record, released_at=house.clock.now()))
     with pytest.raises(RequestError, match="not an open service"):
         house.record()
+
+
+@pytest.mark.parametrize(
+    ("fault", "is_told"), [("", False), ("unreachable", True), ("no replica", True), ("its own 404", False)]
+)
+def test_a_token_that_could_not_be_compared_is_one_warning(house: ServedHouse, fault: str, is_told: bool) -> None:
+    house.deploy()
+    house.reporter.said.clear()
+    if fault == "unreachable":
+        house.services.is_reachable = False
+    elif fault:
+        house.services.status = {"no replica": 503, "its own 404": 404}[fault]
+    house.record()
+    warnings = [text for text in house.reporter.said if "could not compare" in text]
+    assert len(warnings) == is_told
+    assert not is_told or ("The update goes on" in warnings[0] and "CVL_CI_DEPLOY_TOKEN" in warnings[0])
+    assert TOKEN not in "".join(warnings)
+
+
+def test_a_server_that_still_starts_has_taken_the_token(house: ServedHouse) -> None:
+    """Its proxy answers for it: 401 for another token, else 503."""
+    house.deploy()
+    house.reporter.said.clear()
+    house.services.ready_at = None
+    house.record()
+    assert not any("could not compare" in text for text in house.reporter.said)

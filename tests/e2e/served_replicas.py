@@ -1,5 +1,7 @@
 """A service with two replicas of a real SkyPilot API server, whose controller launches them: real engine and EC2.
 
+By the command line, and by steps of the action, as GitHub's runner calls them.
+
     script/bench serve
 
 It takes many minutes, so `script/test` does not collect this file.
@@ -8,6 +10,8 @@ It takes many minutes, so `script/test` does not collect this file.
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 import time
 import urllib.error
@@ -25,6 +29,7 @@ from tests.e2e.cloud import docker, eventually
 from tests.e2e.conftest import Terminal
 from tests.e2e.test_detached import container_of
 from tests.e2e.test_storage import s3_of
+from tests.github.runner import read_file
 from tests.support.field import plant
 
 PORT = 46619
@@ -54,6 +59,19 @@ FILES = {
     "    docker: false\nservice:\n  readiness_probe: {path: /health, initial_delay_seconds: 900}\n",
     "examples/hello/serve.sh": 'PORT="${PORT:-8123}" exec python3 server.py\n',
     "examples/hello/server.py": f'VERSION = "one"\n{SERVER}',
+}
+SERVER_VARIABLES = ("SKYPILOT_API_SERVER_ENDPOINT", "SKYPILOT_SERVICE_ACCOUNT_TOKEN")
+STEP = {
+    "GITHUB_ACTIONS": "true",
+    "GITHUB_REPOSITORY": "cvl/ci",
+    "GITHUB_RUN_ATTEMPT": "1",
+    "GITHUB_JOB": "deploy",
+    "GITHUB_ACTION": "__self",
+    "GITHUB_EVENT_NAME": "push",
+    "GITHUB_REF_NAME": "main",
+    "INPUT_LEG": "null",
+    "INPUT_VERB": "deploy",
+    "INPUT_CLOUD": "aws/us-east-1",
 }
 REPLACED_SECONDS, END_SECONDS = 900.0, 300.0
 
@@ -175,6 +193,7 @@ def test_two_replicas_answer_outlive_the_loss_of_one_and_are_replaced_in_place_a
     (member.checkout / "examples/hello/server.py").write_text(f'VERSION = "two"\n{SERVER}')
     updated = member.type("deploy", "hello", *words[:-2], "--update", name)
     assert updated.returncode == 0, updated.stderr + updated.stdout
+    assert "could not compare its token" not in " ".join(updated.stderr.split())
     is_new = eventually(lambda: {str(get(url)[1].get("version")) for _ in range(10)} == {"two"}, within=END_SECONDS)
     assert is_new, "all replicas are of the new version"
     change = caller.close()
@@ -201,3 +220,63 @@ def test_a_service_that_never_answers_ends_with_the_code_of_its_server_and_is_go
     summary = json.loads((member.home / "failed.json").read_text())
     assert (summary["ending"], summary["released"]["gone"]) == ("failed", True)
     assert member.machines() == []
+
+
+class Runners:
+    """Fresh runners of one workflow: each run has a HOME and a number of its own, and the inputs name the server."""
+
+    def __init__(self, member: Terminal) -> None:
+        self._member = member
+        self._server = {f"INPUT_{name}": member.variables[name] for name in SERVER_VARIABLES}
+        self._runs = 0
+
+    def run(self, **inputs: str) -> tuple[dict[str, str], str]:
+        """Run main and post of one step. Return its outputs, and all that both printed."""
+        self._runs += 1
+        folder = self._member.home / f"runner-{self._runs}"
+        folder.mkdir()
+        files = {name: folder / name for name in ("GITHUB_OUTPUT", "GITHUB_STATE", "GITHUB_STEP_SUMMARY")}
+        for path in files.values():
+            path.touch()
+        own = {name: str(path) for name, path in files.items()} | {"GITHUB_RUN_ID": str(self._runs)}
+        kept = {name: text for name, text in self._member.environment.items() if name not in self._member.variables}
+        environment = {**kept, "no_proxy": "*", "HOME": str(folder), **STEP, **self._server, **own, **inputs}
+        said = ""
+        for phase in ("/entrypoint", "/post-entrypoint"):
+            done = subprocess.run(
+                [sys.executable, "-I", "-m", "cvl_ci.action.main", phase],
+                env=environment,
+                cwd=self._member.checkout,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=1200,
+            )
+            said += done.stdout + done.stderr
+            assert done.returncode == 0, said
+        return read_file(files["GITHUB_OUTPUT"].read_text()), said
+
+
+@pytest.mark.minutes(15)
+def test_a_step_of_the_action_deploys_two_replicas_and_another_one_ends_them(
+    member: Terminal, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runners, start = Runners(member), time.monotonic()
+    example = {"INPUT_EXAMPLE": "hello", "INPUT_REPLICAS": "2", "INPUT_TTL": "30m", "INPUT_DEPLOY_TOKEN": TOKEN}
+    outputs, said = runners.run(**example)
+    seconds = time.monotonic() - start
+    assert (outputs["ending"], outputs["released"]) == ("succeeded", f"kept until {outputs['expires_at']}"), said
+    assert len(member.machines()) == 2
+    assert {get(outputs["url"])[0], get(outputs["url"], "")[0]} == {200, 401}
+    assert len({str(get(outputs["url"])[1].get("host")) for _ in range(20)}) == 2, "both replicas answer"
+    assert "The API server is asked for the services of this environment, and not aws" in said
+
+    start = time.monotonic()
+    ended, said = runners.run(INPUT_DOWN="true")
+    with capsys.disabled():
+        print(f"\nstep of the action: deployed after {seconds:.0f} s, ended after {time.monotonic() - start:.0f} s")
+    assert (ended["ending"], ended["released"]) == ("succeeded", "true"), said
+    assert f"The environment main was taken down: ended {outputs['cluster']}" in said
+    assert "sky-serve 127.0.0.1 shows 0 left" in " ".join(said.split())
+    assert member.machines() == []
+    assert get(outputs["url"])[0] == 0

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 
+from cvl_ci.clouds.aws.inventory import AwsInventory
 from cvl_ci.engine.controlled_inventory import ControlledInventory
 from cvl_ci.engine.machines import SkyPilotMachines
 from cvl_ci.engine.managed_machines import ManagedMachines
@@ -14,8 +15,9 @@ from cvl_ci.engine.serve_machines import ReplicaMachines
 from cvl_ci.errors import EngineError
 from cvl_ci.model.lease_name import LABEL_DEADLINE, LABEL_LEASE
 from cvl_ci.model.location import MANAGED, REPLICATED, Location
+from cvl_ci.model.release import ProviderCheck
 from cvl_ci.model.resource import in_removal_order
-from cvl_ci.ports import ResourceKind
+from cvl_ci.ports import InventoryResult, Resource, ResourceKind
 from cvl_ci.wiring.clouds import OpenClouds
 from cvl_ci.wiring.sweep import all_places
 
@@ -135,3 +137,33 @@ def test_the_record_of_a_service_leads_to_its_server(monkeypatch: pytest.MonkeyP
     with OpenClouds(environ, by_record=True).open([there(REPLICATED)], user_id="u", watch=print) as cloud:
         [check] = cloud.inventory.find(lease=LEASE, locations=[there(REPLICATED)]).asked
     assert (check.provider, check.clean, cloud.through) == (REPLICATED, True, REPLICATED)
+
+
+@pytest.mark.parametrize("lease", [None, LEASE])
+def test_an_environment_is_looked_for_at_its_server_and_on_a_cloud(
+    monkeypatch: pytest.MonkeyPatch, lease: str | None
+) -> None:
+    """An older service may have one machine there. The server ends a service, and the cloud that machine."""
+    environ = {"SKYPILOT_API_SERVER_ENDPOINT": "https://sky.example.com", "HOME": "/nonexistent"}
+    machine = Resource(
+        provider="aws",
+        region="us-east-1",
+        kind=ResourceKind.MACHINE,
+        id="i-1",
+        state="running",
+        labels={LABEL_LEASE: LEASE},
+    )
+    check = ProviderCheck(provider="aws", region="us-east-1", kinds=("instances",), leftovers=("i-1",))
+    removed: list[str] = []
+    monkeypatch.setattr(AwsInventory, "find", lambda *_, **__: InventoryResult(resources=[machine], asked=[check]))
+    monkeypatch.setattr(AwsInventory, "remove", lambda _, resources: removed.extend(one.id for one in resources))
+    monkeypatch.setattr(ReplicaMachines, "on_server", lambda *_: [SERVICE])
+    monkeypatch.setattr(ReplicaMachines, "down", lambda _, cluster: removed.append(cluster))
+    locations = [Location(cloud=REPLICATED), Location(cloud="aws")]
+    with OpenClouds(environ, to_end=True).open(locations, user_id="u", watch=print) as cloud:
+        answer = cloud.inventory.find(lease=lease, locations=locations)
+        resources, silent = answer.read()
+        assert ({one.provider for one in resources}, silent) == ({REPLICATED, "aws"}, ())
+        assert {check.provider for check in answer.asked} == {REPLICATED, "aws"}
+        cloud.inventory.remove(resources)
+    assert sorted(removed) == [LEASE, "i-1"]

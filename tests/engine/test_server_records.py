@@ -99,3 +99,18 @@ def test_each_line_about_a_place_asks_once_and_an_error_does_not_end_the_asking(
     lines.close()
     assert len(count) == 2
     assert capsys.readouterr().out.count("Launching on AWS") == 2
+
+
+def test_a_cluster_is_known_by_any_record_of_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    from cvl_ci.engine import server_records
+
+    asked: list[Any] = []
+
+    def answer(_path: str, body: Any) -> list[dict[str, Any]]:
+        asked.append(body)
+        return [HISTORY]
+
+    monkeypatch.setattr(server_records, "_answer", answer)
+    assert server_records.are_known(["cvl-2", "cvl-1"], days=31)
+    assert not server_records.are_known(["cvl-2", "cvl-3"], days=31), "the server's answer may hold others"
+    assert (asked[0].cluster_names, asked[0].days) == (["cvl-2", "cvl-1"], 31)

@@ -15,7 +15,7 @@ TASK = f"resources:\n  labels: {LABELS}\nsecrets: {{HF_TOKEN: hf_0123}}\n"
 
 
 class Server:
-    """The answers of a server. `living`: the clusters that its records show alive."""
+    """The answers of a server. `living`: the clusters that its records show alive. `ended`: the others in them."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         from cvl_ci.engine import (  # they load SkyPilot, for seconds
@@ -29,6 +29,8 @@ class Server:
         self.services: Any = []
         self.requests: list[Any] = []
         self.living: list[str] = []
+        self.ended: list[str] = []
+        self.questions = 0
         self.did: list[Any] = []
         self.on_down: Callable[[], None] = lambda: None
         serve_sdk = SimpleNamespace(status=self._status, down=self._down, up=lambda _, name: self.did.append(name))
@@ -49,6 +51,8 @@ class Server:
         monkeypatch.setattr(sky_serve, "REGISTER_SECONDS", 0.2)
         monkeypatch.setattr(self.verbs.server_common, "get_server_url", lambda: "https://sky.example.com:46580")
         monkeypatch.setattr(server_records, "living", self._living)
+        monkeypatch.setattr(server_records, "are_known", self._are_known)
+        monkeypatch.setattr(server_records, "recorded_of", lambda names, *_, **__: [{"name": name} for name in names])
 
     def exists(self, cluster: str | None = LEASE) -> list[tuple[str, str]]:
         return [(one["kind"], one["state"]) for one in self.verbs.exists(lambda *_: None, cluster=cluster)]
@@ -72,6 +76,10 @@ class Server:
 
     def _living(self, names: list[str], *, days: int) -> list[str]:
         return [name for name in names if name in self.living]
+
+    def _are_known(self, names: list[str], *, days: int) -> bool:
+        self.questions += 1
+        return any(name in (*self.living, *self.ended) for name in names)
 
 
 def service(status: str = "READY", *, name: str = LEASE, endpoint: str = "http://localhost:30001") -> dict[str, Any]:
@@ -206,3 +214,36 @@ def test_a_replica_of_a_high_number_is_ended_before_its_service_is_forgotten(ser
     assert server.down()
     assert server.did == [f"{LEASE}-2", f"{LEASE}-150", ("forget", LEASE)]
     assert server.living == []
+
+
+def replicas(first: int, last: int) -> list[str]:
+    return [f"{LEASE}-{number}" for number in range(first, last + 1)]
+
+
+def test_the_records_are_read_to_the_last_replica(server: Server) -> None:
+    """Each replica after the deadline ends within minutes, so a service of days has hundreds of them."""
+    server.ended = replicas(1, 250)
+    names = [one["name"] for one in server.verbs.recorded(lambda *_: None, cluster=LEASE)]
+    assert set(server.ended) <= set(names) and len(names) == 300 == len(set(names))
+    server.ended, server.questions = replicas(1, 3), 0
+    server.verbs.recorded(lambda *_: None, cluster=LEASE)
+    assert server.questions == 1, "an ordinary service costs one more question"
+
+
+def test_a_living_replica_of_a_high_number_is_left_after_its_service(server: Server) -> None:
+    server.ended, server.living = replicas(1, 250), [f"{LEASE}-251"]
+    assert server.exists() == [("cluster", "alive")]
+
+
+@pytest.mark.parametrize("number", [10**12, 10_001])
+def test_a_server_that_shows_replicas_without_an_end_proves_nothing(server: Server, number: int) -> None:
+    server.verbs.server_records.are_known = lambda *_, **__: True
+    with pytest.raises(RuntimeError, match="more than 10000 replicas"):
+        server.exists()
+    server.verbs.server_records.are_known = lambda *_, **__: False
+    endless = service("FAILED_CLEANUP")
+    endless["replica_info"][0]["replica_id"] = number
+    server.services = [endless]
+    with pytest.raises(RuntimeError, match="more than 10000 replicas"):
+        server.down()
+    assert ("forget", LEASE) not in server.did

@@ -7,21 +7,24 @@ import math
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from cvl_ci import wiring
 from cvl_ci.action import main as action
 from cvl_ci.action import step
+from cvl_ci.engine.server_inventory import address
 from cvl_ci.engine.unpack import unpack
 from cvl_ci.errors import CapacityError
 from cvl_ci.local import clock
 from cvl_ci.model.launch import Launch
+from cvl_ci.model.location import REPLICATED, Location
 from cvl_ci.model.node_end import NodeEnd
 from cvl_ci.model.service import token_digest
-from cvl_ci.ports import Fetched, LaunchRequest, Resource, Watch
+from cvl_ci.ports import Cloud, Fetched, InventoryResult, LaunchRequest, Resource, Watch
 from cvl_ci.wiring import clouds, one_run, queue_runs, sweep
 from tests.support.fake_services import FakeServices
 from tests.support.fakes import FakeClock, FakeCloud, FakeClouds, FakeEngine
@@ -48,47 +51,103 @@ PRELOADED = (
 
 
 class FileCloud(FakeCloud):
-    """Machines outlive the process, as they do."""
+    """Machines outlive the process, as they do. A file `i-N` is a machine, and `s-N` a service of an API server.
+
+    `provider`: of the next ones. `asks_aws`: whether this process has credentials of AWS.
+    """
 
     def __init__(self, folder: Path) -> None:
         super().__init__(CLOCK)
         self.folder = folder
+        self.provider, self.asks_aws = "aws", True
         notes = folder / "uses"
         self.uses = json.loads(notes.read_text()) if notes.exists() else {}
-        for file in sorted(folder.glob("i-*")):
+        for file in sorted(folder.glob("[is]-*")):
             lease, _, labels = file.read_text().partition("\n")
-            name = super().create(lease=lease, region="us-east-1")
+            name, provider = file.name, REPLICATED if file.name.startswith("s") else "aws"
+            super().create(lease=lease, region="us-east-1", name=name, provider=provider)
             self.machines[name] = replace(
                 self.machines[name], labels={**self.machines[name].labels, **json.loads(labels or "{}")}
             )
 
     def create(self, *, lease: str, region: str, eventually: int = 0, **facts: Any) -> str:
-        name = super().create(lease=lease, region=region, eventually=eventually, **facts)
+        name = super().create(lease=lease, region=region, eventually=eventually, provider=self.provider, **facts)
         self.write(name)
         return name
+
+    def find(self, *, lease: str | None, locations: Sequence[Location]) -> InventoryResult:
+        """Return what the named places have. Next to a server, AWS without credentials gives no answer."""
+        answer = super().find(lease=lease, locations=locations)
+        clouds = {location.cloud for location in locations}
+        has_server, has_aws = REPLICATED in clouds, clouds != {REPLICATED}
+        error = "no keys" if has_server and has_aws and not self.asks_aws else None
+        shown = [
+            replace(one, state="ready") if one.provider == REPLICATED else one
+            for one in answer.read()[0]
+            if (has_server if one.provider == REPLICATED else has_aws)
+        ]
+        leftovers = tuple(one.id for one in shown if one.is_leftover)
+        asked = [replace(check, leftovers=leftovers, error=check.error or error) for check in answer.asked]
+        return InventoryResult(resources=shown, asked=asked)
+
+    def label(self, resources: Sequence[Resource], labels: Mapping[str, str]) -> None:
+        super().label([one for one in resources if one.provider != REPLICATED], labels)
+        for resource in resources:
+            self.write(resource.id)
 
     def write(self, name: str) -> None:
         labels = self.machines[name].labels
         (self.folder / name).write_text(f"{labels['cvl-ci-lease']}\n{json.dumps(dict(labels))}")
 
-    def label(self, resources: Sequence[Resource], labels: Mapping[str, str]) -> None:
-        super().label(resources, labels)
-        for resource in resources:
-            self.write(resource.id)
-
     def remove(self, resources: Sequence[Resource]) -> None:
+        """Remove all but the one of STAGE_KEEPS, whose provider never ends it."""
+        resources = [resource for resource in resources if resource.id != os.environ.get("STAGE_KEEPS")]
         super().remove(resources)
         for resource in resources:
             (self.folder / resource.id).unlink(missing_ok=True)
 
 
 class NotingEngine(FakeEngine):
-    """An engine whose machines note their use in a file, as they do."""
+    """An engine whose machines note their use in a file, as they do. `provider`: the only one that `down` reaches."""
+
+    provider = "aws"
+
+    def address(self) -> str:
+        return super().address() + (":30001" if self.provider == REPLICATED else "")
+
+    def down(self, cluster: str) -> None:
+        self.at("down")
+        self.downs.append(cluster)
+        own = [one for one in self.cloud.machines.values() if one.labels["cvl-ci-lease"] == cluster]
+        self.cloud.remove([one for one in own if one.provider == self.provider])
 
     def change_use(self, cluster: str, *, before: str, after: str) -> bool:
         is_changed = super().change_use(cluster, before=before, after=after)
         Path(os.environ["STAGE"], "uses").write_text(json.dumps(self.cloud.uses))
         return is_changed
+
+
+class PlacedClouds(FakeClouds):
+    """Clouds that open the place of the locations. A server's own `down` ends no machine of AWS, and AWS no service."""
+
+    def __init__(self, engine: FakeEngine, cloud: FileCloud, environ: Mapping[str, str], *, has_replicas: bool) -> None:
+        super().__init__(engine)
+        self._cloud, self._environ, self._has_replicas = cloud, environ, has_replicas
+
+    @contextmanager
+    def open(self, locations: Sequence[Location], *, user_id: str, watch: Watch) -> Iterator[Cloud]:
+        is_served = self._has_replicas or any(location.cloud == REPLICATED for location in locations)
+        if is_served:
+            address(self._environ)
+        self._cloud.provider = REPLICATED if is_served else "aws"
+        self._cloud.asks_aws = Path(os.environ["HOME"], ".aws/credentials").exists() or bool(
+            self._environ.get("AWS_ACCESS_KEY_ID")
+        )
+        self.through = REPLICATED if is_served else ""
+        engine = cast("NotingEngine", self.engine)
+        engine.provider = self._cloud.provider
+        with super().open(locations, user_id=user_id, watch=watch) as cloud:
+            yield cloud
 
 
 class UnpackingEngine(NotingEngine):
@@ -135,7 +194,9 @@ def main() -> int:
     if "STAGE_CORES" in os.environ:
         vars(os)["cpu_count"] = lambda: int(os.environ["STAGE_CORES"])
     for room in (wiring, sweep, one_run):
-        vars(room)["OpenClouds"] = lambda environ, **_: FakeClouds(engine)
+        vars(room)["OpenClouds"] = lambda environ, *, has_replicas=False, **_: PlacedClouds(
+            engine, cloud, environ, has_replicas=has_replicas
+        )
     return action.called_as(sys.argv[1])
 
 

@@ -3,6 +3,7 @@ tests/e2e holds the real engine and the emulated AWS to the same behaviour."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from cvl_ci.model.checkpoint_plan import StoredCheckpoint
 from cvl_ci.model.detached import Detached
 from cvl_ci.model.launch import Attempt, Launch, Spending
 from cvl_ci.model.ledger import Life, Memory
-from cvl_ci.model.location import Location
+from cvl_ci.model.location import REPLICATED, Location
 from cvl_ci.model.loss import Lost
 from cvl_ci.model.node_end import NodeEnd
 from cvl_ci.model.offer import Offer
@@ -107,12 +108,18 @@ class FakeCloud:
         spot: bool = False,
         instance_type: str = "m6i.large",
         labels: Mapping[str, str] = MappingProxyType({}),
+        name: str = "",
+        provider: str = "aws",
     ) -> str:
-        name = f"i-{len(self.machines)}"
+        """`name`: of an earlier machine, which another process created. `provider`: a server for a service of its."""
+        kind = ResourceKind.SERVICE_CONTROLLER if provider == REPLICATED else ResourceKind.MACHINE
+        first = "s" if provider == REPLICATED else "i"
+        numbers = itertools.count(len(self.machines))
+        name = name or next(new for number in numbers if (new := f"{first}-{number}") not in self.machines)
         self.machines[name] = Resource(
-            provider="aws",
+            provider=provider,
             region=region,
-            kind=ResourceKind.MACHINE,
+            kind=kind,
             id=name,
             state="running",
             labels={**labels, "cvl-ci-lease": lease},

@@ -6,8 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cvl_ci.errors import EngineError, InputProblem, RequestError
-from cvl_ci.model.lease_name import LABEL_ENVIRONMENT, LABEL_KEPT, LABEL_LEASE, LABEL_OWNER, LABEL_RUN
-from cvl_ci.model.location import Location
+from cvl_ci.model.lease_name import (
+    CLUSTER_TAG,
+    LABEL_ENVIRONMENT,
+    LABEL_KEPT,
+    LABEL_LEASE,
+    LABEL_OWNER,
+    LABEL_RUN,
+    is_of_replica,
+)
+from cvl_ci.model.location import REPLICATED, Location
 from cvl_ci.model.owner import Owner
 from cvl_ci.model.release import ProviderCheck
 from cvl_ci.ports import Clouds, Event, Resource
@@ -15,26 +23,37 @@ from cvl_ci.ports import Clouds, Event, Resource
 Run = tuple[int, int]
 """The number of a workflow run, and its attempt. A later one is greater."""
 _UNKNOWN: Run = (0, 0)
+_LEAVE_OUT = " If these credentials of a cloud may not look at machines, leave them out: the API server needs none."
+_READY = "ready"
+"""The state of a service with several replicas of which one is ready (sky/serve/serve_state.py, ServiceStatus)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Occupant:
     """A lease of the environment. `is_kept`: its service answered, and it stays; else it is still on its way.
 
-    `run`: None if its labels do not say it.
+    `run`: None if its labels do not say it. Several replicas have all labels from their birth, so they count as kept:
+    a service that answered before and has lost its replicas must not end before the next one answers. `is_ready`:
+    whether the provider shows that it answers now.
     """
 
     lease: str
     run: Run | None
     is_kept: bool
+    is_ready: bool
 
 
 @dataclass(frozen=True, kw_only=True)
 class Occupants:
-    """The leases of an environment, and the providers' answers that show them."""
+    """The leases of an environment, and the providers' answers that show them.
+
+    `out_of_reach`: services with several replicas whose machines a cloud shows. Their server was not asked, and its
+    controller replaces each machine that ends.
+    """
 
     leases: tuple[Occupant, ...]
     checks: tuple[ProviderCheck, ...]
+    out_of_reach: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -55,11 +74,13 @@ def find(owner: Owner, *, locations: Sequence[Location], clouds: Clouds) -> Occu
     with clouds.open(locations, user_id=owner.user_id, watch=_unwatched) as cloud:
         answer = cloud.inventory.find(lease=None, locations=locations)
     resources, silent = answer.read()
+    has_server = any(location.cloud == REPLICATED for location in locations)
+    has_both = has_server and any(location.cloud != REPLICATED for location in locations)
     if silent:
         raise EngineError(
             f"The provider did not answer which services {owner.environment} has: {'; '.join(silent)}.",
             money="Nothing was started. An earlier service may still run, until its own end.",
-            next_step="Run this job again.",
+            next_step="Run this job again." + (_LEAVE_OUT if has_both else ""),
         )
     own_labels = {name: owner.labels(deadline=0.0)[name] for name in (LABEL_OWNER, LABEL_ENVIRONMENT)}
     own = [
@@ -70,8 +91,11 @@ def find(owner: Owner, *, locations: Sequence[Location], clouds: Clouds) -> Occu
     by_lease: dict[str, list[Resource]] = {}
     for resource in own:
         by_lease.setdefault(resource.labels[LABEL_LEASE], []).append(resource)
-    leases = tuple(_occupant(name, of_lease) for name, of_lease in sorted(by_lease.items()))
-    return Occupants(leases=leases, checks=answer.asked)
+    out_of_reach = (
+        () if has_server else tuple(sorted(name for name, of_lease in by_lease.items() if _is_replicas(of_lease)))
+    )
+    leases = tuple(_occupant(name, of_lease) for name, of_lease in sorted(by_lease.items()) if name not in out_of_reach)
+    return Occupants(leases=leases, checks=answer.asked, out_of_reach=out_of_reach)
 
 
 def decide(occupants: Sequence[Occupant], owner: Owner) -> Decision:
@@ -102,14 +126,21 @@ def settle(occupants: Sequence[Occupant], owner: Owner) -> Decision:
     own = (_run(f"{owner.run}-{owner.attempt}") or _UNKNOWN, owner.name)
     rest = [one for one in occupants if one.lease != owner.name and one.is_kept]
     older = tuple(one.lease for one in rest if (one.run or _UNKNOWN, one.lease) < own)
-    newer = next((one for one in rest if one.lease not in older), None)
+    newer = next((one for one in rest if one.lease not in older and one.is_ready), None)
     return Decision(end_after=older if newer is None else (*older, owner.name), newer=newer)
 
 
 def _occupant(lease: str, resources: Sequence[Resource]) -> Occupant:
     labels: Mapping[str, str] = resources[0].labels
     is_kept = any(resource.labels.get(LABEL_KEPT) for resource in resources)
-    return Occupant(lease=lease, run=_run(labels.get(LABEL_RUN, "")), is_kept=is_kept)
+    services = [resource for resource in resources if resource.provider == REPLICATED]
+    is_ready = any(service.state == _READY for service in services) if services else is_kept
+    return Occupant(lease=lease, run=_run(labels.get(LABEL_RUN, "")), is_kept=is_kept, is_ready=is_ready)
+
+
+def _is_replicas(resources: Sequence[Resource]) -> bool:
+    """Return whether a cloud's machines are replicas of a service, by the name of their clusters."""
+    return any(is_of_replica(one.labels.get(CLUSTER_TAG, ""), one.labels[LABEL_LEASE]) for one in resources)
 
 
 def _run(label: str) -> Run | None:

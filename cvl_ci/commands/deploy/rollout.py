@@ -9,7 +9,7 @@ from cvl_ci.commands.deploy import environment
 from cvl_ci.commands.deploy.environment import Decision
 from cvl_ci.commands.reap import down as taking_down
 from cvl_ci.commands.reap.down import DownPorts
-from cvl_ci.errors import CvlError, NotProvedGone, explain_while_running
+from cvl_ci.errors import CvlError, EngineError, NotProvedGone, explain_while_running
 from cvl_ci.model.lease_name import pull_request_of
 from cvl_ci.model.location import Location
 from cvl_ci.model.outcome import Outcome
@@ -66,6 +66,12 @@ def roll_out(owner: Owner, *, commit: str, locations: Sequence[Location], tools:
     if state is not None and commit and state.head_sha != commit:
         return Rollout(skipped=f"The pull request of {owner.environment} has a newer commit: {state.head_sha[:12]}.")
     occupants = environment.find(owner, locations=locations, clouds=tools.down.clouds)
+    if occupants.out_of_reach:
+        raise EngineError(
+            _out_of_reach(occupants.out_of_reach, owner),
+            money="Nothing was started. That service stays as it is, and is billed.",
+            next_step=_END_BY_SERVER,
+        )
     decision = environment.decide(occupants.leases, owner)
     if decision.newer is not None:
         return Rollout(skipped=f"A later run has {owner.environment} already: its lease is {decision.newer.lease}.")
@@ -141,16 +147,39 @@ def take_down(
 ) -> Release:
     """End all services of the owner's environment, and return one proof. No service is a success too.
 
-    `note`: called with their leases before any of them ends. Raise EngineError unless each provider answers.
+    `note`: called with their leases before any of them ends. Raise EngineError unless each provider answers, and
+    NotProvedGone, after the end of the others, for a service of a server that was not asked.
     """
     occupants = environment.find(owner, locations=locations, clouds=tools.clouds)
     note(occupants.names)
-    releases = list(end(occupants.names, owner, locations=locations, tools=tools).values())
+    by_lease = end(occupants.names, owner, locations=locations, tools=tools)
+    releases = list(by_lease.values())
+    if occupants.out_of_reach:
+        unproved = _unproved(by_lease)
+        also = f" Nor are these proved gone: {', '.join(unproved)}." if unproved else ""
+        raise NotProvedGone(
+            _out_of_reach(occupants.out_of_reach, owner) + also,
+            money="Its machines still run, and are billed.",
+            next_step=_END_BY_SERVER,
+        )
     return Release(
         gone=all(release.gone for release in releases),
         at=tools.clock.now(),
         asked=tuple(check for release in releases for check in release.asked) or occupants.checks,
         unproved=tuple(dict.fromkeys(text for release in releases for text in release.unproved)),
+    )
+
+
+_END_BY_SERVER = (
+    "End it through its server: run `verb: deploy` with the same `environment`, `down: true`, "
+    "`skypilot_api_server_endpoint` and `skypilot_service_account_token`."
+)
+
+
+def _out_of_reach(names: Sequence[str], owner: Owner) -> str:
+    return (
+        f"{owner.environment} has a service with several replicas: {', '.join(names)}. The controller of a SkyPilot "
+        "API server replaces each of its machines that ends, and this step has no address of that server."
     )
 
 

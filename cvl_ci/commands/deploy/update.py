@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,8 +22,9 @@ from cvl_ci.model.outcome import EXIT_CODES, Ending
 from cvl_ci.model.owner import Owner
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.model.service import ServiceResult
-from cvl_ci.ports import LaunchRequest, LeaseRecord, Records, ServiceRequest, Services
+from cvl_ci.ports import LaunchRequest, LeaseRecord, Records, ServiceAnswer, ServiceRequest, Services
 from cvl_ci.result.conclusion import Conclusion
+from cvl_ci.result.sanitize import plain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +39,13 @@ class Updated:
     warnings: tuple[str, ...] = ()
 
 
-def open_record(name: str, *, records: Records, services: Services, token: str, field: str) -> LeaseRecord:
-    """Return the record of a service with several replicas that takes this token. Raise RequestError for another."""
+def open_record(
+    name: str, *, records: Records, services: Services, token: str, field: str, warn: Callable[[str], None]
+) -> LeaseRecord:
+    """Return the record of a service with several replicas that takes this token. Raise RequestError for another.
+
+    A service that does not answer is often the reason for its update, so its silence is one warning and no refusal.
+    """
     record = records.read(name)
     if record is None or record.released_at is not None:
         problem = "is not an open service by the records of this computer"
@@ -52,7 +59,18 @@ def open_record(name: str, *, records: Records, services: Services, token: str, 
     if answer.status == 401 and answer.is_from_proxy:
         problem = "is not the token of this service: callers would lose it in the middle of the update"
         raise RequestError([InputProblem(field="CVL_CI_DEPLOY_TOKEN", value="***", problem=problem)])
+    if not _took_token(answer):
+        warn(
+            f"{name} does not answer now ({plain(answer.problem) or answer.status}), so cvl-ci could not compare its "
+            "token with that of CVL_CI_DEPLOY_TOKEN. The update goes on. If the two differ, callers with the old token "
+            "are refused as soon as the new version serves: run the update again with the old token."
+        )
     return record
+
+
+def _took_token(answer: ServiceAnswer) -> bool:
+    """Return whether the proxy of a replica took the token. A load balancer without a ready replica answers 503."""
+    return answer.is_from_proxy or 0 < answer.status < 500
 
 
 def update(plan: RunPlan, record: LeaseRecord, *, owner: Owner, outputs: Path, tools: RunPorts) -> Updated:

@@ -38,9 +38,8 @@ REASON = (
     "needs the controller of `sky serve`, which launches the replicas and replaces each one that ends; without a "
     "SkyPilot API server their end cannot be guaranteed, so cvl-ci starts none of them"
 )
-WITH_SERVER = (
-    "With an API server it starts: set SKYPILOT_API_SERVER_ENDPOINT and SKYPILOT_SERVICE_ACCOUNT_TOKEN of your team"
-)
+WITH_SERVER = "With an API server it starts: set {} and {} of your team"
+SERVER_INPUTS = ("skypilot_api_server_endpoint", "skypilot_service_account_token")
 NO_PROMISE = (
     "SkyPilot's controller, and not cvl-ci, launches and ends the replicas. It belongs to the API server, and no "
     "figure here includes its cost. After the end of the service each replica ends within minutes. But the controller "
@@ -55,7 +54,8 @@ def refusals(replicas: ReplicaPlan | None, spelling: Spelling) -> list[InputProb
         return []
     remedy = f"give {spelling.of('replicas')} 1 for one machine"
     task = ", or --dry-run for its price and --yaml for the task of `sky serve`" if spelling is Spelling.FLAG else ""
-    problem = f"{REASON}. {WITH_SERVER}. Else {remedy}{task}"
+    with_server = WITH_SERVER.format(*(_server_input(name, spelling) for name in SERVER_INPUTS))
+    problem = f"{REASON}. {with_server}. Else {remedy}{task}"
     return [InputProblem(field=spelling.of("replicas"), value=str(replicas), problem=problem)]
 
 
@@ -79,7 +79,9 @@ def mistakes_through_server(
             "is set: deploy opens a port by itself, which an API server does not offer. Unset it for one machine, or "
             f"give {spelling.of('replicas')} 2 or more, which the server's controller starts"
         )
-        return [InputProblem(field="SKYPILOT_API_SERVER_ENDPOINT", value="***", problem=problem)]
+        if spelling is Spelling.INPUT:
+            problem += ". An older service with several replicas needs it for its end: run `down: true` with it first"
+        return [InputProblem(field=_server_input(SERVER_INPUTS[0], spelling), value="***", problem=problem)]
     wrong = {
         "tls_cert": (bool(inputs.tls_cert), "the load balancer of `sky serve` takes plain HTTP from cvl-ci"),
         "allow": (inputs.allow is not None, "the callers reach the load balancer, which belongs to the server"),
@@ -91,6 +93,11 @@ def mistakes_through_server(
         for name, (is_given, why) in wrong.items()
         if is_given
     ]
+
+
+def _server_input(name: str, spelling: Spelling) -> str:
+    """Return how a person names the server here. Outside the action, its address and token are variables alone."""
+    return name if spelling is Spelling.INPUT else name.upper()
 
 
 def started(plan: RunPlan, service: ServicePlan, *, probe_token: Secret) -> tuple[RunPlan, ServicePlan]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from cvl_ci.clouds import credential_files
 from cvl_ci.clouds import credentials as cloud_credentials
 from cvl_ci.errors import CredentialsError
+from cvl_ci.model.location import REPLICATED
 from tests.clouds.credentials.machine import KEY, KUBECONFIG, ROLE, WITH_OIDC, machine
 
 TOKEN: dict[str, Any] = dict(WITH_OIDC)
@@ -162,3 +164,28 @@ def test_a_configuration_of_skypilot_that_is_the_users_stays(mine: Path) -> None
         cloud_credentials.carry_out(where, cloud_credentials.prepare(where, ["kubernetes"]))["SKYPILOT_GLOBAL_CONFIG"]
         == "/mine"
     )
+
+
+KEYS: dict[str, Any] = {"aws_access_key_id": "AKIAIOSFODNN7EXAMPLE", "aws_secret_access_key": "wJalrXUtnFEMI0123456789"}
+SERVER: dict[str, Any] = {"skypilot_api_server_endpoint": "https://sky", "skypilot_service_account_token": "sky_0123"}
+
+
+def test_keys_that_became_variables_are_complete_for_a_later_check(mine: Path) -> None:
+    """The secret input is gone then. Next to its lonely id, the variables would count as incomplete."""
+    where = machine(mine, **KEYS)
+    known = cloud_credentials.carry_out(where, cloud_credentials.prepare(where, ["aws"]))
+    assert (known["AWS_ACCESS_KEY_ID"], known["AWS_SECRET_ACCESS_KEY"]) == tuple(KEYS.values())
+    assert not [name for name in known if name.startswith("INPUT_AWS")]
+    [later] = cloud_credentials.check_clouds(replace(where, environ=known), ["aws"], provable_clouds=["aws"])
+    assert later.usable and not later.missing
+
+
+def test_services_of_a_server_named_with_a_cloud_need_both(mine: Path) -> None:
+    where = machine(mine, **KEYS, **SERVER)
+    assert cloud_credentials.in_use(where, ["aws"]) == ["api-server"], "a run goes through the server alone"
+    assert cloud_credentials.in_use(where, [REPLICATED, "aws"]) == ["api-server", "aws"]
+    known = cloud_credentials.carry_out(
+        where, cloud_credentials.prepare(where, cloud_credentials.in_use(where, [REPLICATED, "aws"]))
+    )
+    assert {"AWS_ACCESS_KEY_ID", "SKYPILOT_API_SERVER_ENDPOINT"} <= known.keys()
+    assert "SKYPILOT_GLOBAL_CONFIG" not in known, "the server chooses the clouds"
