@@ -103,9 +103,9 @@ def test_a_script_of_a_folder_runs_as_in_the_earlier_runner(runner: SkyPilotRunn
 def test_a_script_that_the_folder_lacks_is_refused_before_a_machine(
     runner: SkyPilotRunner, seen: Seen, tmp_path: Path
 ) -> None:
-    for call in ({"script": "trian.py"}, {"preset": "trian.py"}):
+    for script, preset in (("trian.py", None), (None, "trian.py")):
         with pytest.raises(RequestError) as refused:
-            runner.run_example(".", **call)
+            runner.run_example(".", preset, script=script)
         (mistake,) = refused.value.mistakes
         assert (mistake.field, mistake.value, mistake.near) == ("script", "trian.py", ("train.py",))
     with pytest.raises(RequestError) as refused:

@@ -33,6 +33,10 @@ def named_as_script(script: str) -> Iterator[None]:
     try:
         yield
     except RequestError as error:
-        own = {"command": {"field": "script", "value": script}, "workdir": {"field": "example_dir"}}
-        mistakes = [replace(one, **own.get(one.field, {})) for one in error.mistakes]
+        mistakes = [
+            replace(one, field="script", value=script)
+            if one.field == "command"
+            else replace(one, field="example_dir" if one.field == "workdir" else one.field)
+            for one in error.mistakes
+        ]
         raise RequestError(mistakes, next_step=error.next_step) from None

@@ -28,9 +28,9 @@ def with_missing_file(draft: RunPlan, inputs: Inputs) -> RunPlan:
 def with_warning(plan: RunPlan) -> RunPlan:
     """Return a plan that runs although files of its command are missing: something else may bring them."""
     problem = _not_sent(plan)
-    others = (text for text in plan.warnings if not text.startswith(problem))
+    other_warnings = (text for text in plan.warnings if not text.startswith(problem))
     warning = f"{problem}: its setup, a mount, the image or an earlier job must bring it."
-    return replace(plan, work=replace(plan.work, missing_scripts=()), warnings=(*others, warning))
+    return replace(plan, work=replace(plan.work, missing_scripts=()), warnings=(*other_warnings, warning))
 
 
 def _not_sent(plan: RunPlan) -> str:
