@@ -41,10 +41,10 @@ class LegKey:
 
     def place_of(self, uses: Collection[int] = ()) -> str:
         """Return the place, where it is warm with the uses of its machines: `warm (use 3)`, `warm (uses 2 to 5)`."""
-        several = f"uses {min(uses)} to {max(uses)}" if len({*uses}) > 1 else f"use {max(uses, default=0)}"
+        words_of_uses = f"uses {min(uses)} to {max(uses)}" if len({*uses}) > 1 else f"use {max(uses, default=0)}"
         nodes = f"{self.nodes} nodes" if self.nodes > 1 else ""
         spot = "spot" if self.spot else ""
-        warm = (f"warm ({several})" if uses else "warm") if self.warm else ""
+        warm = (f"warm ({words_of_uses})" if uses else "warm") if self.warm else ""
         words = (self.cloud, self.accelerator or "CPU", self.instance_type, nodes, spot, warm, self.driver, self.image)
         return " ".join(word for word in words if word)
 
