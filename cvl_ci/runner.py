@@ -8,7 +8,6 @@ assert result == 0 and result.release.gone
 from __future__ import annotations
 
 import secrets
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,7 +25,7 @@ from cvl_ci.local.awaiting import awaited
 from cvl_ci.local.console.callback_reporter import CallbackReporter
 from cvl_ci.local.git.checkout import open_checkout
 from cvl_ci.local.interruption import Interruption, RunsUnderWay
-from cvl_ci.local.script_folder import SCRIPT_GPU, script_of
+from cvl_ci.local.script_folder import SCRIPT_GPU, command_of, named_as_script, script_of
 from cvl_ci.model.location import Location
 from cvl_ci.model.offer import Quote
 from cvl_ci.model.outcome import Ending
@@ -143,10 +142,10 @@ class SkyPilotRunner:
         if script is None:
             words = {"example": str(example_dir), "preset": preset, "args": args or None, "gpu": gpu}
             return self._run({**inputs, **words}, stream_logs=stream_logs)
-        arguments = args if isinstance(args, str) else shlex.join(args or ())
-        command = f"python {shlex.quote(script)} {arguments}".rstrip()
-        words = {"command": command, "workdir": str(example_dir), "gpu": gpu or self._inputs.get("gpu") or SCRIPT_GPU}
-        return self._run({**inputs, **words}, stream_logs=stream_logs)
+        words = {"command": command_of(script, args), "workdir": str(example_dir)}
+        words["gpu"] = gpu or self._inputs.get("gpu") or SCRIPT_GPU
+        with named_as_script(script):
+            return self._run({**inputs, **words}, stream_logs=stream_logs)
 
     def run_from_yaml(self, path: str | Path, *, stream_logs: bool = False, **overrides: object) -> RunResult:
         """Run a SkyPilot task file. The overrides replace its values."""

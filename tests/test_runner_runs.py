@@ -100,6 +100,23 @@ def test_a_script_of_a_folder_runs_as_in_the_earlier_runner(runner: SkyPilotRunn
     assert seen.plans[-1].work.run_commands == ("python train.py",)
 
 
+def test_a_script_that_the_folder_lacks_is_refused_before_a_machine(
+    runner: SkyPilotRunner, seen: Seen, tmp_path: Path
+) -> None:
+    for script, preset in (("trian.py", None), (None, "trian.py")):
+        with pytest.raises(RequestError) as refused:
+            runner.run_example(".", preset, script=script)
+        (mistake,) = refused.value.mistakes
+        assert (mistake.field, mistake.value, mistake.near) == ("script", "trian.py", ("train.py",))
+    with pytest.raises(RequestError) as refused:
+        runner.run_example("nowhere", script="train.py", num_nodes=0)
+    assert {mistake.field for mistake in refused.value.mistakes} == {"example_dir", "num_nodes"}
+    assert seen.plans == [] and not (tmp_path / "outputs").exists()
+    assert runner.run_example(".", script="made.py", setup="touch made.py") == 0
+    (plan,) = seen.plans
+    assert any("runs made.py, which is not among" in text for text in plan.warnings)
+
+
 def test_a_path_stands_for_its_text_everywhere(runner: SkyPilotRunner, seen: Seen, tmp_path: Path) -> None:
     folder = tmp_path / "work"
     assert asyncio.run(runner.arun("true", workdir=folder)) == 0
@@ -336,6 +353,18 @@ def test_snippet_queue(runner: SkyPilotRunner, seen: Seen) -> None:
     assert [plan.work.run_commands for plan in seen.plans] == [("python preprocess.py",), ("python train.py",)]
     assert [job.state for job in result.jobs.values()] == [JobState.SUCCEEDED] * 2
     assert seen.running() == []
+
+
+def test_a_queue_with_a_file_that_no_job_brings_starts_none(runner: SkyPilotRunner, seen: Seen, tmp_path: Path) -> None:
+    jobs = [{"id": "good", "command": "python train.py"}, {"id": "bad", "command": "python trian.py"}]
+    with pytest.raises(RequestError) as refused:
+        runner.queue(jobs)
+    (mistake,) = refused.value.mistakes
+    assert (mistake.field, mistake.near) == ("job bad: command", ("train.py",))
+    assert seen.plans == []
+    for brings in ({"inputs": {"from": "good"}}, {"machine": "one"}):
+        assert runner.queue([jobs[0], {**jobs[1], **brings}], outputs=tmp_path / str(len(seen.plans))) == 0
+    assert [plan.work.run_commands for plan in seen.plans].count(("python trian.py",)) == 2
 
 
 def test_a_queue_gives_files_on_and_is_not_run_twice(runner: SkyPilotRunner, seen: Seen, tmp_path: Path) -> None:

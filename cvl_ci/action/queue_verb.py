@@ -102,6 +102,7 @@ def _run(
     caller = replace(caller, environ=wiring.credentials(environ, list(dict.fromkeys(clouds)), mask=step.reporter.mask))
     records = wired_queue.run_planned(queued, plans, caller)
     costs.add_untold(records, reason="the queue ended before it", exit_code=CapacityError.exit_code)
+    costs.upload_logs(records)
     costs.upload()
     code = int(QueueResult(records, fails_on_infrastructure=values.get("infra_failures") == "fail"))
     _publish(step, publication, records, code)
@@ -160,6 +161,7 @@ def undo(
         reason="the step was cut off",
         exit_code=EXIT_CODES[Ending.CANCELLED],
     )
+    costs.upload_logs(records)
     costs.upload()
     records = _with_costs({name: _after_proof(record, is_gone) for name, record in records.items()}, dollars)
     code = 0 if all(is_gone.values()) else NotProvedGone.exit_code

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from cvl_ci.action.saved_outcome import outcome_from
 from cvl_ci.action.state import SavedJob, StepState
-from cvl_ci.commands.publish import Files, PublishPorts, keep_costs, write_cost
+from cvl_ci.commands.publish import Files, PublishPorts, keep_costs, keep_logs, write_cost
 from cvl_ci.errors import NotProvedGone
 from cvl_ci.model.launch import Attempt
 from cvl_ci.model.lease_name import is_lease
@@ -126,6 +126,23 @@ class StepCosts:
                 for line in _last_lines(self._outputs / job_end.job / f"{job_end.lease}.log"):
                     errors.line(line)
         return errors.first_error(), errors.tail
+
+    def upload_logs(self, records: Mapping[str, JobRecord]) -> None:
+        """Upload the logs of the jobs as one artifact, once, before the costs that name it.
+
+        `records`: the ends of the jobs. The log of a job that an earlier queue ran is in that queue's artifact.
+        """
+        if self._outputs is None:
+            return
+        logs = [Path(f"{one.folder}.log") for one in records.values() if one.folder and not one.is_reused]
+        own = [log for log in logs if log.is_relative_to(self._outputs) and ".." not in log.parts and log.is_file()]
+        keep_logs(
+            root=self._outputs,
+            paths=sorted(log.relative_to(self._outputs).as_posix() for log in own),
+            costs=self._folder,
+            files=self._files(""),
+            tools=self._tools(),
+        )
 
     def upload(self) -> None:
         """Upload all costs of this step as one artifact, once."""

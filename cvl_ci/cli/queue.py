@@ -35,6 +35,8 @@ def queue(parsed: argparse.Namespace, environ: Mapping[str, str], console: Conso
     from cvl_ci.wiring.queue_runs import QueueCaller
 
     queued = _queue(parsed)
+    if parsed.estimate_cost:
+        return _say_estimate(queued, environ, console, owner=owner)
     terminal = console.terminal()
     stopping = Stopping(terminal.warning)
     states = {job.id: JobRecord() for job in queued.jobs}
@@ -80,6 +82,23 @@ def queue(parsed: argparse.Namespace, environ: Mapping[str, str], console: Conso
         terminal.close()
     console.say(*queue_text.table(records))
     return int(QueueResult(records, fails_on_infrastructure=parsed.infra_failures == "fail"))
+
+
+def _say_estimate(queued: Queue, environ: Mapping[str, str], console: Console, *, owner: Owner) -> int:
+    from cvl_ci.wiring import queue as wired_queue
+    from cvl_ci.wiring.queue_runs import QueueCaller
+
+    caller = QueueCaller(
+        folder=Path.cwd(),
+        outputs=OUTPUTS,
+        environ=environ,
+        owner=owner,
+        masks=console.masks,
+        line=lambda _job, _text: None,
+        tell=console.tell,
+    )
+    console.say(*wired_queue.estimate(queued, caller).lines)
+    return 0
 
 
 def _queue(parsed: argparse.Namespace) -> Queue:

@@ -150,6 +150,22 @@ def keep_costs(*, folder: Path, files: Files, tools: PublishPorts) -> None:
         _Shelf(files, tools).put(COST, root=folder, paths=names)
 
 
+def keep_logs(*, root: Path, paths: Sequence[str], costs: Path, files: Files, tools: PublishPorts) -> None:
+    """Upload the logs of several runs as one artifact, and name it in the costs of those that failed. Never raises.
+
+    `paths`: the logs, from `root`. `costs`: the folder with the costs.
+    """
+    shelf = _Shelf(files, tools)
+    with _warning_on_failure(tools, f"The logs of the runs could not be uploaded from {root}"):
+        shelf.put(LOG, root=root, paths=paths)
+    link = shelf.link(LOG)
+    for cost in costs.glob("*.json") if link is not None else ():
+        with _warning_on_failure(tools, f"The cost of the run could not be written again to {cost}"):
+            document = json.loads(cost.read_text(encoding="utf-8"))
+            if link is not None and document["ending"] != Ending.SUCCEEDED.value:
+                write_text(cost, json.dumps({**document, "artifact_url": link.url}, indent=2) + "\n")
+
+
 def write_cost(outcome: Outcome, files: Files, *, tools: PublishPorts) -> None:
     """Write the cost of a run next to its files. Never raises."""
     with _warning_on_failure(tools, f"The cost of the run could not be written to {files.cost}"):

@@ -13,6 +13,11 @@ VARIABLE = "CVL_CI_MANAGED_JOBS"
 class ManagedMachines(ControlledMachines):
     """The machines of one managed job, which has the name of its lease."""
 
+    def recovery_count(self, cluster: str) -> int | None:
+        """Return how often the controller recovered the job; None: it has no count of exactly one job."""
+        counts = [job["count"] for job in self._server_list("recoveries", cluster)]
+        return counts[0] if len(counts) == 1 and isinstance(counts[0], int) else None
+
     def _task(self, request: LaunchRequest) -> dict[str, object]:
         """Return the task. Its setup is a part of the job, so that the log and the end of both are stored.
 

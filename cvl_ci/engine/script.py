@@ -244,9 +244,18 @@ def _service(plan: RunPlan) -> list[str]:
     service = plan.service
     if service is None:
         return []
-    stored = f"cat > \"$cvl_ci_state/proxy.py\" << '{_END_OF_FILE}'\n{_read('proxy.py')}{_END_OF_FILE}"
+    stored = [
+        f"cat > \"$cvl_ci_state/proxy/{name}.py\" << '{_END_OF_FILE}'\n{_read(f'proxy/{name}.py')}{_END_OF_FILE}"
+        for name in ("redirects", "main")
+    ]
     words = shlex.join([str(service.public_port), str(service.port), _digests(service), *service.allow])
-    return [stored, f"cvl_ci_proxy=({words})", *_encryption(service), _read("service.sh")]
+    return [
+        'mkdir -p "$cvl_ci_state/proxy"',
+        *stored,
+        f"cvl_ci_proxy=({words})",
+        *_encryption(service),
+        _read("service.sh"),
+    ]
 
 
 def _digests(service: ServicePlan) -> str:

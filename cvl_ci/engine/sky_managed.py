@@ -17,7 +17,7 @@ from sky.jobs.client import sdk as jobs_sdk
 from cvl_ci.engine import controller_answers, server_records, sky_server
 from cvl_ci.engine.sky_server import warm
 
-__all__ = ["down", "exists", "launch", "recorded", "warm"]
+__all__ = ["down", "exists", "launch", "recorded", "recoveries", "warm"]
 
 Send = Callable[..., None]
 FIELDS = (
@@ -62,6 +62,11 @@ def recorded(_send: Send, *, cluster: str) -> list[dict[str, Any]]:
     for job in _jobs(cluster):
         records += server_records.recorded(_cluster(job), sky_server.described, days=DAYS)
     return records
+
+
+def recoveries(_send: Send, *, cluster: str) -> list[dict[str, Any]]:
+    """Return how often the controller recovered each job of this name. A retry of a launch is not a recovery."""
+    return [{"count": job.recovery_count} for job in _jobs(cluster)]
 
 
 def down(_send: Send, *, cluster: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 
-from cvl_ci.inputs.parsers import Wrong
+from cvl_ci.inputs.parsers import Wrong, sendable
 
 
 def read(value: object) -> dict[str, object]:
@@ -24,6 +24,7 @@ def read(value: object) -> dict[str, object]:
     for remote, source in pairs:
         if not remote.strip() or not (isinstance(source, Mapping) or (isinstance(source, str) and source.strip())):
             raise Wrong("has an empty path", display=f"{remote}={source}")
+        sendable(f"{remote}{source if isinstance(source, str) else ''}")
     return dict(pairs)
 
 

@@ -6,17 +6,16 @@ import base64
 import math
 import re
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import PurePath
 
+from cvl_ci.inputs import sendable_text
 from cvl_ci.inputs.patterns import MOST_PATTERNS, TooMany, patterns
 from cvl_ci.inputs.suggest import similar
 from cvl_ci.model.resource_request import Spot
-from cvl_ci.model.secret import Secret
 
 SPOT_WORDS = ("true", "false", "fallback")
 _DURATION = re.compile(r"((?P<d>[\d.]+)d)?((?P<h>[\d.]+)h)?((?P<m>[\d.]+)m)?((?P<s>[\d.]+)s)?")
-_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _MINUTES = {"d": 1440.0, "h": 60.0, "m": 1.0, "s": 1 / 60}
 _MEMORY = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?:(?P<unit>[kmgtp])(?:i?b|i)?)?\s*\+?")
 # sky/skylet/constants.py, MEMORY_SIZE_UNITS: SkyPilot's GB and GiB are one.
@@ -65,9 +64,9 @@ def text(value: object) -> str:
 
 def script(value: object) -> str:
     """Shell text: may have several lines."""
-    if not isinstance(value, str) or "\0" in value:
+    if not isinstance(value, str):
         raise Wrong("is not text")
-    return value.strip()
+    return sendable(value).strip()
 
 
 def image(value: object) -> str:
@@ -80,12 +79,13 @@ def image(value: object) -> str:
 def words(value: object) -> tuple[str, ...]:
     """Arguments: a list as it is, text as a shell would split it."""
     if isinstance(value, str):
+        text_to_send = sendable(value)
         try:
-            return tuple(shlex.split(value))
+            return tuple(shlex.split(text_to_send))
         except ValueError as error:
             raise Wrong(f"cannot be split into words ({str(error).lower()})") from None
     if isinstance(value, Sequence):
-        return tuple(str(word) for word in value)
+        return tuple(sendable(str(word)) for word in value)
     raise Wrong("is neither text nor a list of words")
 
 
@@ -132,6 +132,8 @@ def public_key(value: object) -> str:
     words = value.split() if isinstance(value, str) else []
     if isinstance(value, str) and "PRIVATE" in value:
         raise Wrong("is a private key: give the other half, as in `id_ed25519.pub`, and make a new pair", display="***")
+    if problem := sendable_text.problem_of(" ".join(words)):
+        raise Wrong(problem, display="***")
     if len(words) < 2 or words[0] not in _KEY_KINDS or not _is_key(words[0], words[1]) or "\n" in str(value).strip():
         raise Wrong("is no ssh public key, as in `ssh-ed25519 AAAA… anna@laptop`", display="***")
     return " ".join(words)
@@ -236,36 +238,14 @@ def retention_days(value: object) -> int:
     raise Wrong(f"is no number of days from 0 to {LONGEST_RETENTION_DAYS}")
 
 
-def environment(value: object) -> dict[str, str]:
-    """KEY=VALUE lines, a list of them, or a mapping."""
-    return dict(_pairs(value, alone=_no_value))
-
-
-def secrets(environment: Mapping[str, str]) -> Callable[[object], dict[str, Secret]]:
-    """As `environment`, into Secrets; a NAME alone takes its value from the given environment."""
-
-    def value_of(name: str) -> str:
-        if environment.get(name):
-            return environment[name]
-        # A word alone may be the secret itself: the message repeats only a word in the form of a name.
-        display = name if re.fullmatch(r"[A-Z][A-Z0-9_]*", name) else "***"
-        raise Wrong("is not set in the environment: give NAME=VALUE, or set it", display=display)
-
-    def read(value: object) -> dict[str, Secret]:
-        try:
-            return {name: Secret(text) for name, text in _pairs(value, alone=value_of)}
-        except Wrong as wrong:
-            raise Wrong(wrong.problem, near=wrong.near, display=wrong.display or "***") from None
-
-    return read
-
-
 def globs(value: object) -> tuple[str, ...]:
     texts = tuple(glob for line in _lines(value) if (glob := line.strip()))
     for glob in texts:
         below = glob.lstrip("! ")
         if below.startswith(("/", "~")) or ".." in below.split("/"):
             raise Wrong("leads out of the working directory", display=glob)
+        if "\0" in glob:
+            raise Wrong("holds a NUL character, which no path can hold", display=glob)
     try:
         patterns(texts, directory=".")
     except TooMany:
@@ -302,39 +282,8 @@ def _lines(value: object) -> list[str]:
     raise Wrong("is neither text nor a list")
 
 
-def _pairs(value: object, *, alone: Callable[[str], str]) -> list[tuple[str, str]]:
-    if isinstance(value, Mapping):
-        pairs = [(str(name), _env_text(text)) for name, text in value.items()]
-    else:
-        pairs = [_pair(entry, alone=alone) for entry in _entries(value)]
-    for name, _ in pairs:
-        if not _ENV_NAME.fullmatch(name):
-            raise Wrong("is not the name of a variable (letters, digits and _)", display=name)
-        if name.startswith("CVL_CI_"):
-            raise Wrong("begins with CVL_CI_, which is kept for this program", display=name)
-    return pairs
-
-
-def _entries(value: object) -> list[str]:
-    """Return the pairs: each entry of a list, or each line of a text. A line that begins with `#` is a comment."""
-    if isinstance(value, str):
-        return [line.strip() for line in value.splitlines() if line.strip() and not line.strip().startswith("#")]
-    if isinstance(value, Sequence):
-        return [str(entry) for entry in value if str(entry).strip()]
-    raise Wrong("is neither KEY=VALUE lines nor a mapping")
-
-
-def _pair(entry: str, *, alone: Callable[[str], str]) -> tuple[str, str]:
-    name, equals, text = entry.partition("=")
-    name = name.strip()
-    return (name, text) if equals else (name, alone(name))
-
-
-def _no_value(name: str) -> str:
-    raise Wrong("is not KEY=VALUE", display=name)
-
-
-def _env_text(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return value if isinstance(value, str) else str(value)
+def sendable(text: str) -> str:
+    """Return a text that can go to a machine. Raise Wrong."""
+    if problem := sendable_text.problem_of(text):
+        raise Wrong(problem)
+    return text

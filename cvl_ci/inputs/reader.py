@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from cvl_ci.errors import InputProblem
-from cvl_ci.inputs import action_variables, parsers
+from cvl_ci.inputs import action_variables, variables
 from cvl_ci.inputs import locations as places
 from cvl_ci.inputs.checkpoint_inputs import CheckpointInputs
 from cvl_ci.inputs.keep_inputs import KeepInputs
@@ -135,16 +135,16 @@ def _inputs(
     values: Mapping[str, object], spelling: Spelling, *, environment: Mapping[str, str], mistakes: list[InputProblem]
 ) -> Inputs:
     def read(group: type[Group]) -> Group:
-        readers = {"secrets": parsers.secrets(environment)}
+        readers = {"secrets": variables.secrets(environment)}
         return read_group(group, values, spelling=spelling, mistakes=mistakes, readers=readers)
 
     work, location, machine, limits = read(WorkInputs), read(LocationInputs), read(MachineInputs), read(LimitInputs)
-    variables, trials, files = read(VariableInputs), read(TrialInputs), read(FileInputs)
+    own, trials, files = read(VariableInputs), read(TrialInputs), read(FileInputs)
     own_secret = environment.get(SECRET_VARIABLE) if spelling is not Spelling.INPUT and values.get("reuse") else None
     keep_values = {**values, "reuse_key": values.get("reuse_key") or own_secret}
     keep = read_group(KeepInputs, keep_values, spelling=spelling, mistakes=mistakes)
     location = replace(location, cloud=_places(location, spelling, mistakes))
-    duplicates = variables.env.keys() & variables.secrets.keys()
+    duplicates = own.env.keys() & own.secrets.keys()
     mistakes += [_mistake(spelling, "env", name, Wrong("is given as a secret too")) for name in sorted(duplicates)]
     return Inputs(
         work=work,
@@ -152,7 +152,7 @@ def _inputs(
         machine=machine,
         limits=limits,
         keep=keep,
-        variables=variables,
+        variables=own,
         trials=trials,
         files=files,
         checkpoints=read(CheckpointInputs),

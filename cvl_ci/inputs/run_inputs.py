@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cvl_ci.inputs import file_mounts, locations, mounts, parsers
+from cvl_ci.inputs import file_mounts, locations, mounts, parsers, variables
 from cvl_ci.inputs.checkpoint_inputs import CheckpointInputs
 from cvl_ci.inputs.keep_inputs import KeepInputs
 from cvl_ci.inputs.machine_inputs import MachineInputs
@@ -206,7 +206,7 @@ class VariableInputs:
     """The environment variables of the job."""
 
     env: Mapping[str, str] = option(
-        parsers.environment,
+        variables.environment,
         value={},
         help="Environment variables of the job, as KEY=VALUE.",
         metavar="KEY=VALUE",
@@ -215,7 +215,7 @@ class VariableInputs:
         other_flags=("--envs",),
     )
     secrets: Mapping[str, Secret] = option(
-        parsers.secrets({}),
+        variables.secrets({}),
         value={},
         help="As env, but masked everywhere. On the command line, a NAME alone takes its value from your environment.",
         metavar="KEY[=VALUE]",

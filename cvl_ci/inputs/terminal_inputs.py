@@ -32,9 +32,9 @@ class AnswerInputs:
     estimate_cost: bool = option(
         parsers.flag,
         value=False,
-        help="Print only the price of an hour and the bounds of the run; start nothing.",
+        help="Print only the price of an hour and the bounds of the run or the queue; start nothing.",
         entry_points=CLI,
-        verbs=RUN_VERBS,
+        verbs=(*RUN_VERBS, "queue"),
     )
     json_summary: str = option(
         parsers.text,

@@ -62,6 +62,21 @@ class Recovery:
     repeated_seconds: float | None = None
 
     @property
+    def is_replaced(self) -> bool:
+        """Return whether a new machine ran the job after a loss. A broken machine that cvl-ci gave back is none."""
+        return self.lost.kind is not LossKind.UNFIT and self.resumed_at is not None
+
+    @property
     def pause_seconds(self) -> float | None:
         """Return how long no machine ran the job."""
         return None if self.resumed_at is None else max(0.0, self.resumed_at - self.lost_at)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControllerRecoveries:
+    """The recoveries of a job by the controller of an API server. cvl-ci sees none of its losses.
+
+    `count`: the controller's own number. None: it has given none, because its job goes on or it did not answer.
+    """
+
+    count: int | None = None

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from cvl_ci.model.fitness import MachineState
 from cvl_ci.model.launch import Attempt, Launch
 from cvl_ci.model.ledger import Cost
-from cvl_ci.model.loss import Recovery
+from cvl_ci.model.loss import ControllerRecoveries, Recovery
 from cvl_ci.model.node_end import GpuUse, NodeEnd
 from cvl_ci.model.paired_comparison import PairedComparison
 from cvl_ci.model.release import Release
@@ -86,6 +86,8 @@ class MachineResult:
     nodes: tuple[NodeEnd, ...] = ()
     recoveries: tuple[Recovery, ...] = ()
     """The losses and the returns of earlier machines, also those that no new machine followed."""
+    controller: ControllerRecoveries | None = None
+    """The recoveries of which an API server's controller alone knows. None: cvl-ci itself replaces lost machines."""
     states_after: tuple[MachineState, ...] = ()
     """The machines after the job, by rank; empty if they were not probed again."""
     service: ServiceResult | None = None
@@ -94,6 +96,13 @@ class MachineResult:
     """The use of a machine that waits between runs."""
     turn: int = 0
     """The number of this job on a machine that jobs of a queue share, from 1; 0: it shares none."""
+
+    @property
+    def recovery_count(self) -> int | None:
+        """Return how often new machines went on with the job; None: it is not known."""
+        if self.controller is not None:
+            return self.controller.count
+        return None if self.launch is None else sum(one.is_replaced for one in self.recoveries)
 
     @property
     def gpu(self) -> GpuUse | None:

@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from cvl_ci.inputs import sendable_text, variables
 from cvl_ci.inputs.parsers import Wrong
 from cvl_ci.inputs.suggest import folded, similar
 
@@ -102,12 +103,16 @@ def read(name: str, definition: object, *, files: Collection[str]) -> Preset:
     if form.get("script") is None and command and not _is_file(f"{name}.sh", files):
         script = None
     alone = _lone_script(command, files) if script is None else None
+    args = (*words, *_args(form.get("args")))
+    for text in (command or "", *args):
+        if problem := sendable_text.problem_of(text):
+            raise Wrong(problem)
     return Preset(
         name=name,
         script=script or alone,
         command=None if alone else command,
-        args=(*words, *_args(form.get("args"))),
-        env={**env, **{str(key): _text(value) for key, value in _mapping(form.get("env")).items()}},
+        args=args,
+        env=_environment({**env, **_mapping(form.get("env"))}),
         docker=form.get("docker") is not False,
         description=str(form.get("description") or "").strip(),
     )
@@ -203,6 +208,14 @@ def _is_file(path: str, files: Collection[str]) -> bool:
 
 def _mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
+
+
+def _environment(values: Mapping[str, Any]) -> dict[str, str]:
+    try:
+        return variables.environment({str(key): _text(value) for key, value in values.items()})
+    except Wrong as wrong:
+        problems = [f"has env {one.display}, which {one.problem}" for one in (wrong, *wrong.further)]
+        raise Wrong("; ".join(problems)) from None
 
 
 def _text(value: object) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from cvl_ci.inputs import accelerators, parsers
+from cvl_ci.inputs import accelerators, parsers, sendable_text, variables
 from cvl_ci.inputs import locations as places
 from cvl_ci.inputs.parsers import Wrong
 from cvl_ci.inputs.reader import Inputs
@@ -16,7 +16,6 @@ from cvl_ci.model.limits import IdlePolicy, Limits
 from cvl_ci.model.location import SANDBOX, Location
 from cvl_ci.model.plan import MachinePlan, RunPlan, VariablePlan, WorkPlan
 from cvl_ci.model.resource_request import Alternative, ResourceRequest, Spot
-from cvl_ci.model.secret import Secret
 from cvl_ci.planning import alternatives, idle_words, recovery_words, safe_yaml, task_documents, task_grammar, task_keys
 
 
@@ -97,6 +96,10 @@ def _has_region_alone(resources: Mapping[str, Any]) -> bool:
     return bool(resources.get("region") or resources.get("zone")) or str(resources.get("infra")).startswith("*/")
 
 
+def _with_value(variables: Mapping[str, Any]) -> dict[str, str]:
+    return {str(name): str(value) for name, value in variables.items() if value is not None}
+
+
 class _Reader:
     """Reader of one task: values out, and every mistake by its place in the file."""
 
@@ -126,9 +129,8 @@ class _Reader:
                 task_extra=self._extra(),
             ),
             variables=VariablePlan(
-                env=self._value("envs", parsers.environment, {k: str(v) for k, v in envs.items() if v is not None})
-                or {},
-                secrets={str(name): Secret(str(value)) for name, value in secrets.items() if value is not None},
+                env=self._value("envs", variables.environment, _with_value(envs)) or {},
+                secrets=self._value("secrets", variables.secrets({}), _with_value(secrets)) or {},
             ),
             machines=MachinePlan(
                 needs=self._one_of(machines) if machines else self._resource_request(locations),
@@ -327,6 +329,8 @@ class _Reader:
 
     def _text(self, key: str) -> str | None:
         value = self._task.get(key)
+        if isinstance(value, str) and (problem := sendable_text.problem_of(value)):
+            self._wrong[key] = f"has a {key} that {problem}"
         return value or None if isinstance(value, str) else None
 
     def _resource(self, key: str, read: Callable[[object], Any]) -> Any:
@@ -338,6 +342,8 @@ class _Reader:
         try:
             return read(value)
         except Wrong as wrong:
-            near = f" (did you mean {' or '.join(wrong.near)}?)" if wrong.near else ""
-            self._wrong[path] = f"has {path} {wrong.display or str(value)!r}, which {wrong.problem}{near}"
+            for one in (wrong, *wrong.further):
+                near = f" (did you mean {' or '.join(one.near)}?)" if one.near else ""
+                place = path if one is wrong else f"{path}.{one.display}"
+                self._wrong[place] = f"has {path} {one.display or str(value)!r}, which {one.problem}{near}"
             return None

@@ -22,7 +22,7 @@ from cvl_ci.ports.inventory import Inventory, InventoryResult
 from cvl_ci.ports.jobs import Fetched, JobEnd, JobRequest, Jobs, UnpackStopped
 from cvl_ci.ports.leases import KeyLock, KeyLocks, LeaseRecord, Records
 from cvl_ci.ports.machine_log import MachineLog
-from cvl_ci.ports.machines import LaunchRequest, Machines, SharedMachines
+from cvl_ci.ports.machines import LaunchRequest, Machines, RecoveredMachines, SharedMachines
 from cvl_ci.ports.prices import Prices
 from cvl_ci.ports.publishing import Artifacts, NotUploaded, Publication, Uploaded
 from cvl_ci.ports.results import DetachedEnd, Results, StoredFile
@@ -68,6 +68,7 @@ __all__ = [
     "Progress",
     "Publication",
     "Records",
+    "RecoveredMachines",
     "Resource",
     "ResourceKind",
     "Results",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from cvl_ci.model.launch import Attempt, Launch
 from cvl_ci.model.offer import Offer
@@ -82,6 +82,14 @@ class Machines(Protocol):
 
     def close(self) -> None:
         """Close the resources on this computer. That says nothing about machines on a cloud."""
+
+
+@runtime_checkable
+class RecoveredMachines(Protocol):
+    """Machines that the controller of an API server replaces after a loss."""
+
+    def recovery_count(self, cluster: str) -> int | None:
+        """Return how often the controller recovered the job of a lease; None: it has no count of exactly one job."""
 
 
 class SharedMachines(Protocol):

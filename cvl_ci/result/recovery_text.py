@@ -24,6 +24,8 @@ def replacement_begins(recovery: Recovery, *, number: int, of: int) -> str:
 
 def recoveries(outcome: Outcome) -> Iterator[str]:
     """Yield a line on each loss: where and why, how long no machine ran the job, and its cost."""
+    if count := outcome.machines.controller and outcome.machines.controller.count:
+        yield f"the controller of the API server recovered the job {'once' if count == 1 else f'{count} times'}"
     for one in outcome.machines.recoveries:
         machine = f"{one.instance_type} {'spot' if one.spot else 'on-demand'} on {one.place}"
         pause = one.pause_seconds

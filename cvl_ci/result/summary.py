@@ -138,7 +138,7 @@ def to_json(outcome: Outcome, *, commit: str = "") -> dict[str, object]:
         "turn": outcome.machines.turn or None,
         "driver": gpu.driver if gpu else "",
         "attempts": [_attempt_json(one) for one in outcome.machines.attempts],
-        "recoveries": [_recovery_json(one) for one in outcome.machines.recoveries],
+        **_recoveries_json(outcome.machines),
         "phases": {name: round(seconds, 3) for name, seconds in outcome.timing.phases.items()},
         "duration_seconds": round(outcome.timing.duration_seconds, 3),
         "estimated_usd": cost.estimated_usd if cost else None,
@@ -205,6 +205,12 @@ def _checkpoints(staying: KeptCheckpoints) -> dict[str, object]:
         "bytes": stored.content.bytes if stored else None,
         "monthly_usd": staying.monthly_usd,
     }
+
+
+def _recoveries_json(machines: MachineResult) -> dict[str, object]:
+    """Return each loss, and the recoveries' number; no list where the controller of an API server alone knows them."""
+    losses = None if machines.controller is not None else [_recovery_json(one) for one in machines.recoveries]
+    return {"recoveries": losses, "recovery_count": machines.recovery_count}
 
 
 def _recovery_json(recovery: Recovery) -> dict[str, object]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from cvl_ci.commands.plan import month as months
 from cvl_ci.commands.plan import quote as quoting
 from cvl_ci.commands.plan.build_run import prepare
+from cvl_ci.commands.queue import estimate as estimating
 from cvl_ci.commands.queue import machines, run_queue
 from cvl_ci.commands.queue.manifest import FILE_NAME, QueueManifest
 from cvl_ci.commands.queue.queue_ports import QueuePorts
@@ -33,6 +34,7 @@ from cvl_ci.wiring.month import within_month
 from cvl_ci.wiring.queue_runs import JobThreads, QueueCaller
 
 if TYPE_CHECKING:
+    from cvl_ci.commands.queue.estimate import QueueEstimate
     from cvl_ci.model.plan import RunPlan
     from cvl_ci.model.queue import JobRecord, Queue
     from cvl_ci.ports import Prices
@@ -125,7 +127,14 @@ def run_planned(queued: Queue, plans: Mapping[str, RunPlan], caller: QueueCaller
     return run_queue.run(queued, plans, prices=quotes, ports=ports)
 
 
-def plans_of(queued: Queue, caller: QueueCaller, *, by_inputs: bool = False) -> dict[str, RunPlan]:
+def estimate(queued: Queue, caller: QueueCaller) -> QueueEstimate:
+    """Return the price and the bounds of a queue. Nothing starts, and no job of an earlier queue counts as over."""
+    return estimating.estimate(queued, plans_of(queued, caller, asks_role=False), prices(caller.environ))
+
+
+def plans_of(
+    queued: Queue, caller: QueueCaller, *, by_inputs: bool = False, asks_role: bool = True
+) -> dict[str, RunPlan]:
     """Return the plan of each job. A mistake of any job starts none: one error has all of them.
 
     `by_inputs`: the action's inputs name the credentials.
@@ -141,7 +150,7 @@ def plans_of(queued: Queue, caller: QueueCaller, *, by_inputs: bool = False) -> 
             checkout = open_checkout(caller.folder, at=at)
             plan = prepare(inputs, checkout=checkout, prices=catalogue, through_server=through_server)
             caller.masks.add(*secrets_of(plan.variables))
-            plan = on_usable_clouds(plan, caller.environ, catalogue, by_inputs=by_inputs, asks_role=True)
+            plan = on_usable_clouds(plan, caller.environ, catalogue, by_inputs=by_inputs, asks_role=asks_role)
             plans[job.id] = machines.of_job(job, within_month(plan, checkout, caller.environ))
         except RequestError as error:
             mistakes += [replace(one, field=f"job {job.id}: {one.field}") for one in error.mistakes]

@@ -88,6 +88,39 @@ def test_each_job_is_a_run_with_its_own_cost_and_all_are_one_artifact(
     step.reporter.close()
 
 
+def test_the_logs_of_the_jobs_are_one_artifact_that_the_costs_of_failed_jobs_name(
+    environment: dict[str, str], artifacts: FakeArtifacts, tmp_path: Path
+) -> None:
+    outputs = Path("cvl-outputs/queue")
+    step = Step(environment)
+    costs = StepCosts(step, StepPublication(step), outputs=outputs)
+    costs.add([ended("build", SUCCEEDED), ended("train", FAILED)])
+    records = {name: JobRecord(folder=f"{outputs}/{name}/cvl-{name}") for name in ("build", "train", "old", "none")}
+    records["old"] = replace(records["old"], is_reused=True)
+    records["forged"] = JobRecord(folder=f"{outputs}/../../secret")
+    records["elsewhere"] = JobRecord(folder=str(tmp_path / "secret"))
+    for name in ("build", "train", "old"):
+        (outputs / name).mkdir(parents=True)
+        (outputs / name / f"cvl-{name}.log").write_text(f"lines of {name}\n")
+    (tmp_path / "secret.log").write_text("of nobody")
+    costs.upload_logs(records)
+    [(name, files)] = artifacts.contents.items()
+    assert name.endswith("-log")
+    assert files == {"build/cvl-build.log": "lines of build\n", "train/cvl-train.log": "lines of train\n"}
+    costs.upload()
+    [read] = [files for name, files in artifacts.contents.items() if name.endswith("-cost")]
+    legs = {leg.name: leg for leg in (source.read(path, text.encode()) for path, text in read.items())}
+    assert legs["train"].evidence.artifact_url and not legs["build"].evidence.artifact_url
+    step.reporter.close()
+
+
+def test_without_logs_there_is_no_artifact_of_them(environment: dict[str, str], artifacts: FakeArtifacts) -> None:
+    step = Step(environment)
+    StepCosts(step, StepPublication(step), outputs=Path("cvl-outputs/queue")).upload_logs({"a": JobRecord()})
+    assert artifacts.contents == {}
+    step.reporter.close()
+
+
 def test_without_a_proof_the_machine_s_own_name_has_the_whole_cost(
     environment: dict[str, str], artifacts: FakeArtifacts
 ) -> None:

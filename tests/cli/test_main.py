@@ -116,6 +116,14 @@ def test_bad_input_is_one_message_64_and_nothing_started(tmp_path: Path, words: 
     assert not (tmp_path / "new").exists(), "not even a directory"
 
 
+def test_a_command_of_a_missing_file_starts_nothing(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("print(1)\n")
+    done = cvl_ci("run", "--command", "python trian.py", "--cloud", "sandbox", cwd=tmp_path, home=tmp_path)
+    assert done.returncode == 64
+    assert "Did you mean train.py?" in done.stderr and "Nothing was started" in done.stderr
+    assert not (tmp_path / ".cvl-ci/leases").exists()
+
+
 def test_several_mistakes_are_told_at_once(tmp_path: Path) -> None:
     words = ["--gpu", "H1000", "--cloud", "asw", "--num-nodes", "0", "--max-cost", "cheap", "--spot=perhaps"]
     done = cvl_ci("run", "digits_sdg", "train", *words, home=tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -143,3 +144,53 @@ def test_the_presets_of_an_example_share_a_machine(
     assert seen.running() == []
     assert main(words) == 0
     assert len(seen.plans) == 1
+
+
+ESTIMATED = """
+max_parallel: 2
+budget: 20
+defaults: {cloud: aws/us-east-1, gpu: "L4:1", max_runtime: 2h, spot: "false"}
+jobs:
+  - {id: prepare, command: make data, gpu: none, max_runtime: 30m}
+  - {id: build, command: make, machine: trainer}
+  - {id: train, command: make train, needs: build, machine: trainer, retry: {on: [preempted], limit: 2}}
+"""
+
+
+def test_an_estimate_sums_the_worst_of_each_machine_and_starts_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen = on_fakes(monkeypatch)
+    folder = checkout(tmp_path / "work")
+    (folder / "q.yaml").write_text(ESTIMATED)
+    monkeypatch.chdir(folder)
+
+    def most(*words: str) -> list[float]:
+        assert main([*words, "--estimate-cost"]) == 0
+        out = capsys.readouterr().out
+        return [float(usd) for usd in re.findall(r"(?:At most|at most|up to) \$([0-9.]+)(?: within| for|  ?more)", out)]
+
+    single = ["run", "--cloud", "aws/us-east-1", "--command", "true", "--spot", "false", "--max-runtime"]
+    [small], [large] = most(*single, "30m", "--gpu", "none"), most(*single, "2h", "--gpu", "L4:1")
+    prepare, trainer, total, again = most("queue", "q.yaml")
+    assert prepare == small
+    assert trainer == pytest.approx(2 * large, rel=0.05), "the sum of the limits of its jobs"
+    assert total == pytest.approx(prepare + trainer, abs=0.02)
+    assert again == pytest.approx(2 * large, abs=0.02), "two further attempts of train"
+    main(["queue", "q.yaml", "--estimate-cost"])
+    out = capsys.readouterr().out
+    assert out.startswith("prepare:\n  Estimated cost: $") and "\nbuild, train:\n" in out
+    assert "for 3 jobs on 2 machines" in out and "The budget of $20.00 starts no job" in out
+    assert seen.plans == [] and not (folder / "cvl-outputs").exists()
+
+
+def test_an_estimate_names_all_mistakes_as_the_queue_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    on_fakes(monkeypatch)
+    folder = checkout(tmp_path / "work")
+    (folder / "q.yaml").write_text("jobs: [{id: a, command: x, gpu: H1000}, {id: b, command: x, num_nodes: 0}]")
+    monkeypatch.chdir(folder)
+    assert main(["queue", "q.yaml", "--cloud", "aws", "--estimate-cost"]) == 64
+    err = capsys.readouterr().err
+    assert "job a: gpu" in err and "job b: num_nodes" in err

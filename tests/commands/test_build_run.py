@@ -11,6 +11,7 @@ import pytest
 
 from cvl_ci.clouds.catalogue.prices import CataloguePrices
 from cvl_ci.commands.plan.build_run import prepare
+from cvl_ci.commands.run.steps import refuse_unseen
 from cvl_ci.errors import RequestError
 from cvl_ci.inputs.reader import from_environment, from_keywords
 from cvl_ci.local.git.checkout import open_checkout
@@ -274,10 +275,61 @@ def test_an_example_that_is_all_new_is_taken_as_it_is(ask: Ask, field: Path) -> 
 
 
 def test_a_command_runs_among_its_folders_files(ask: Ask) -> None:
-    plan = ask(command="python x.py --a", workdir="cvlization")
-    assert (plan.title, plan.work.directory, plan.work.run_commands) == ("python x.py --a", ".", ("python x.py --a",))
+    words = "python data/tiny.py --a"
+    plan = ask(command=words, workdir="cvlization")
+    assert (plan.title, plan.work.directory, plan.work.run_commands) == (words, ".", (words,))
     assert [file.path for file in plan.files.staged] == ["__init__.py", "data/tiny.py"]
     assert plan.machines.needs.disk_gb == 100
+
+
+@pytest.mark.parametrize("command", ["python tinny.py --a", "./tinny.py", "X=1 python -u tinny.py && echo done"])
+def test_a_command_of_a_file_that_does_not_go_along_is_planned_not_run(ask: Ask, command: str) -> None:
+    plan = ask(command=command, workdir="cvlization/data")
+    assert plan.work.missing_scripts == ("tinny.py",)
+    assert plan.warnings[-1].endswith("not among the files for the machine: plan works, run does not.")
+    with pytest.raises(RequestError) as refused:
+        refuse_unseen(plan)
+    (mistake,) = refused.value.mistakes
+    assert str(mistake) == (
+        f"command: {command!r} runs tinny.py, which is not among the 1 files for the machine. Did you mean tiny.py?"
+    )
+    refuse_unseen(ask(command=command.replace("tinny", "tiny"), workdir="cvlization/data"))
+
+
+def test_a_file_that_stays_here_is_missing_on_the_machine(ask: Ask) -> None:
+    words = {"command": "python tiny.py", "workdir": "cvlization/data"}
+    assert ask(**words).work.missing_scripts == ()
+    assert ask(**words, exclude="*.py").work.missing_scripts == ("tiny.py",)
+
+
+@pytest.mark.parametrize(
+    "brings",
+    [
+        {"setup": "curl -O https://example.com/nope.py"},
+        {"image": "own/image:1"},
+        {"file_mounts": {"~/sky_workdir/nope.py": "s3://bucket/nope.py"}},
+        {"mounts": "/data=s3://bucket/prefix"},
+        {"reuse": "key"},
+        {"command": "bash nope.py"},
+    ],
+)
+def test_a_file_that_something_else_may_bring_is_a_warning(ask: Ask, brings: dict[str, object]) -> None:
+    plan = ask(**{"command": "python nope.py", "cloud": "aws", **brings})
+    assert plan.work.missing_scripts == ()
+    (warning,) = [text for text in plan.warnings if "nope.py" in text]
+    assert "a mount, the image or an earlier job must bring it" in warning
+
+
+def test_the_run_of_a_task_is_checked_as_a_command_is(ask: Ask, field: Path) -> None:
+    def missing(run: str, more: str = "") -> tuple[str, ...]:
+        (field / "task.yaml").write_text(f"workdir: cvlization\n{more}run: |\n  {run}\n")
+        return ask(task="task.yaml").work.missing_scripts
+
+    assert missing("python nope.py") == ("nope.py",)
+    assert missing("python data/tiny.py") == ()
+    assert missing("python nope.py", "setup: make nope.py\n") == ()
+    # SkyPilot's own task goes on after a line that fails.
+    assert missing("python nope.py\n  echo done") == ()
 
 
 def test_without_a_folder_a_command_has_the_one_it_is_given_in(ask: Ask) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,12 +11,15 @@ import pytest
 from cvl_ci.commands.collect import collect as collect_verb
 from cvl_ci.commands.collect.collect import Collected, CollectPorts
 from cvl_ci.commands.run import run as running
+from cvl_ci.errors import CvlError, EngineError
 from cvl_ci.local.lease_records import as_text, from_text
 from cvl_ci.model.detached import DetachPlan
 from cvl_ci.model.lease_name import LABEL_DEADLINE, LABEL_DETACHED, LABEL_KEPT
 from cvl_ci.model.location import MANAGED
 from cvl_ci.model.outcome import Ending, Outcome
 from cvl_ci.model.plan import RunPlan
+from cvl_ci.result.benchmark import leg_file
+from cvl_ci.result.summary import lines, to_json
 from tests.commands.test_detach import OWNER, PLAN, Scene
 from tests.support.fakes import FakeClouds, FakePrices, FakeStaging
 
@@ -23,7 +27,15 @@ MANAGED_PLAN = replace(PLAN, detach=DetachPlan(place=PLAN.detach.place, is_manag
 
 
 class ServedScene(Scene):
-    """The same scene, where an API server answers for the cloud."""
+    """The same scene, where an API server answers for the cloud. `counted`: the controller's recoveries of a job."""
+
+    counted: int | CvlError | None = None
+
+    def recoveries(self, lease: str) -> int | None:
+        assert lease == OWNER.name
+        if isinstance(self.counted, CvlError):
+            raise self.counted
+        return self.counted
 
     def run(self, plan: RunPlan = MANAGED_PLAN) -> Outcome:
         tools = running.RunPorts(
@@ -37,6 +49,7 @@ class ServedScene(Scene):
         return running.run(plan, owner=OWNER, outputs=self.folder / "out", tools=tools)
 
     def collect(self, *names: str) -> Collected:
+        self.engine.recovery_count = self.recoveries  # type: ignore[attr-defined]
         return collect_verb.collect(
             names,
             everything=not names,
@@ -100,6 +113,24 @@ def test_its_results_come_with_the_proof_of_the_server(scene: ServedScene) -> No
     outcome = scene.collect(OWNER.name).outcomes[OWNER.name]
     assert (outcome.ending, outcome.exit_code) == (Ending.FAILED, 7)
     assert outcome.release is not None and outcome.release.gone
+
+
+@pytest.mark.parametrize(
+    ("counted", "count"), [(2, 2), (0, 0), (None, None), (EngineError("The server did not answer."), None)]
+)
+def test_its_recoveries_are_the_controllers_own_number(
+    scene: ServedScene, counted: int | CvlError | None, count: int | None
+) -> None:
+    """No list of losses is told that cvl-ci has not seen: a report counts by the number alone."""
+    submitted = to_json(scene.run())
+    assert (submitted["recoveries"], submitted["recovery_count"]) == (None, None)
+    scene.end_job(0)
+    scene.counted = counted
+    outcome = scene.collect(OWNER.name).outcomes[OWNER.name]
+    told = json.loads(json.dumps(to_json(outcome)))
+    assert (outcome.exit_code, told["recoveries"], told["recovery_count"]) == (0, None, count)
+    assert leg_file.of_summary(told).machines.recoveries == count
+    assert any("recovered the job 2 times" in line for line in lines(outcome)) == (count == 2)
 
 
 def test_without_an_answer_of_the_server_nothing_is_proved(scene: ServedScene) -> None:

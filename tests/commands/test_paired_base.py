@@ -55,6 +55,13 @@ def test_a_base_without_this_example_is_nothing_to_compare_with(ask: Ask, field:
     assert any(text.startswith("Not compared with HEAD~1, which has no such work: ") for text in plan.warnings)
 
 
+def test_a_base_without_the_file_of_a_command_is_nothing_to_compare_with(ask: Ask, field: Path) -> None:
+    plant(field, {"new.py": "print(1)\n"})
+    plan = ask(command="python new.py", compare="HEAD~1")
+    assert plan.trials.base is None
+    assert "Not compared with HEAD~1, which has no new.py for its command." in plan.warnings
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [

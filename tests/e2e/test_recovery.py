@@ -151,7 +151,7 @@ def test_training_that_is_preempted_twice_goes_on_from_its_checkpoint_and_so_doe
 
 
 def test_a_machine_that_is_taken_before_it_has_the_job_is_a_loss_at_once(terminal: Terminal) -> None:
-    """SkyPilot itself tries for eight minutes to reach such a machine. The provider shows the loss after seconds."""
+    """SkyPilot itself tries for ten minutes to reach such a machine. The provider shows the loss after seconds."""
     taken: list[str] = []
 
     def take(line: str) -> bool:
@@ -164,7 +164,9 @@ def test_a_machine_that_is_taken_before_it_has_the_job_is_a_loss_at_once(termina
     assert (ran.code, ran.summary["ending"]) == (75, "preempted"), ran.err + ran.out
     assert len(taken) == 1
     assert ran.summary["released"]["gone"] is True
-    assert ran.summary["phases"]["provisioning"] < 240, ran.summary["phases"]
+    # sky/provision/provisioner.py, wait_for_ssh: so ends SkyPilot's own wait, whose length no busy computer changes.
+    assert "after timeout" not in json.dumps(ran.summary) + ran.err
+    assert ran.summary["phases"]["provisioning"] < 600, ran.summary["phases"]
     assert_told_as_metered(ran.summary, terminal.sandbox, case="preempted before it had the job", taken=taken)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import resource
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,9 @@ def wait_for(text):
 
 def driver(job):
     program = f"python.* {Path.home()}/.sky/sky_app/sky_job_{job}$"
-    return int(subprocess.check_output(["pgrep", "-f", program], text=True).split()[-1])
+    pids = subprocess.check_output(["pgrep", "-f", program], text=True).split()
+    is_parent = lambda pid: subprocess.run(["pgrep", "-P", pid], stdout=subprocess.DEVNULL).returncode == 0
+    return int([pid for pid in pids if is_parent(pid)][-1])  # its guard has no process below it
 
 state = lambda job: backend.get_job_status(handle, [job])[job].value
 """
@@ -263,10 +266,36 @@ def kill():
 threading.Thread(target=kill, daemon=True).start()
 tried("log", lambda: streamed(1))
 tried("state", lambda: state(1))
-subprocess.run(["pkill", "-KILL", "-f", "sleep 3145"])
 """
     told = answers(steps)
     assert told["state"] == "FAILED_DRIVER" and told["log"][0] == 100 and lines_of(told["log"][1]) == ["first"]
+
+
+def test_a_job_ends_with_its_program_when_that_is_killed(answers: Any, place: Path) -> None:
+    """As under SkyPilot's own subprocess_daemon. The next job of the machine finds no process of this one."""
+    end = f"sleep 0.3; touch {place}/saved; exit"
+    program = f"exec 2> {place}/err; trap '{end}' TERM; touch {place}/begun; while true; do sleep 0.1; done"
+    job = f"bash -c {shlex.quote(program)} & (exec -a {place}/other sleep 3146); sleep 3147"
+    steps = f"""
+tried("job", lambda: submit({job!r}))
+while not (Path.home() / "begun").exists():
+    time.sleep(0.05)
+def rest():
+    names = f"^{{Path.home()}}/other|{{Path.home()}}/saved"
+    return subprocess.run(["pgrep", "-f", names], capture_output=True, text=True).stdout.split()
+tried("processes", rest)
+os.kill(driver(1), signal.SIGKILL)
+until = time.monotonic() + 90
+while rest() and time.monotonic() < until:
+    time.sleep(0.1)
+tried("rest", rest)
+tried("log", lambda: streamed(1))
+tried("state", lambda: state(1))
+"""
+    told = answers(steps)
+    assert len(told["processes"]) == 2
+    assert (told["state"], told["rest"]) == ("FAILED_DRIVER", [])
+    assert (place / "saved").exists(), "a process has time to write a checkpoint"
 
 
 def _command(entry: Path) -> list[str]:

@@ -84,7 +84,7 @@ def test_the_proxy_has_its_key_in_a_private_file_and_no_command_sees_it(
     assert (seen["mode"], seen["env"]) == ("0o600", [])
     assert seen["key"] == hashlib.sha256(own.key.encode()).hexdigest()
     secret = own.key.splitlines()[1]
-    assert "proxy.py" in seen["argv"] and secret not in seen["argv"]
+    assert "from proxy import main" in seen["argv"] and secret not in seen["argv"]
     of_setup = (node.state / "work" / "of-setup").read_text()
     assert "CVL_CI_LEASE=" in of_setup and "CVL_CI_TLS" not in of_setup and secret not in of_setup
     others = [path for path in node.home.rglob("*") if path.is_file() and path.name != "tls-key.pem"]

@@ -127,6 +127,17 @@ def test_a_cluster_that_the_server_has_not_ended_is_left_and_one_that_it_ended_i
     assert server.exists() == []
 
 
+def test_the_recoveries_are_those_of_the_job_alone(server: Server) -> None:
+    """SkyPilot's own record has them as `recovery_count`."""
+    from sky.schemas.api import responses
+
+    own, other = job("SUCCEEDED", "DONE"), job("RUNNING", name="cvl-1a-0123abcde")
+    own.recovery_count, other.recovery_count = 2, 5
+    server.jobs = [own, other]
+    assert server.verbs.recoveries(lambda *_: None, cluster=LEASE) == [{"count": 2}]
+    assert "recovery_count" in responses.ManagedJobRecord.model_fields and "recovery_count" in server.verbs.FIELDS
+
+
 def test_an_answer_without_a_list_proves_nothing(server: Server) -> None:
     server.jobs = {}
     with pytest.raises(TypeError, match="not a list"):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from collections.abc import Callable
 
 import pytest
 
-from cvl_ci.inputs import parsers
+from cvl_ci.inputs import file_mounts, parsers, sendable_text, variables
 from cvl_ci.inputs.parsers import Wrong
 from cvl_ci.model.resource_request import Spot
 from cvl_ci.model.secret import Secret
@@ -105,31 +107,76 @@ def test_a_disk_is_in_whole_gigabytes() -> None:
 
 def test_environment_is_read_from_lines_a_list_and_a_mapping() -> None:
     wanted = {"A": "1", "B": "two = 2", "C": ""}
-    assert parsers.environment("A=1\n\n# a comment\nB=two = 2\nC=\n") == wanted
-    assert parsers.environment(["A=1", "B=two = 2", "C="]) == wanted
-    assert parsers.environment({"A": 1, "B": "two = 2", "C": ""}) == wanted
-    assert parsers.environment({"T": True}) == {"T": "true"}
+    assert variables.environment("A=1\n\n# a comment\nB=two = 2\nC=\n") == wanted
+    assert variables.environment(["A=1", "B=two = 2", "C="]) == wanted
+    assert variables.environment({"A": 1, "B": "two = 2", "C": ""}) == wanted
+    assert variables.environment({"T": True}) == {"T": "true"}
 
 
 def test_a_lists_entry_may_have_a_value_of_several_lines() -> None:
-    assert parsers.environment(["KEY=one\ntwo"]) == {"KEY": "one\ntwo"}
+    assert variables.environment(["KEY=one\ntwo"]) == {"KEY": "one\ntwo"}
 
 
 @pytest.mark.parametrize("given", ["A", "1A=2", "A-B=2", "=2", "CVL_CI_LEASE=x", 5])
 def test_what_is_no_environment_is_refused(given: object) -> None:
     with pytest.raises(Wrong):
-        parsers.environment(given)
+        variables.environment(given)
+
+
+UNFIT = {"\0": "NUL character", "\udcff": "not UTF-8"}
+
+
+@pytest.mark.parametrize(("letter", "why"), UNFIT.items(), ids=["NUL", "no UTF-8"])
+def test_a_value_that_no_environment_holds_is_refused_by_its_name_alone(letter: str, why: str) -> None:
+    for read in (variables.environment, variables.secrets({})):
+        for given in ({"GOOD": "1", "TOKEN": f"hid{letter}den"}, ["GOOD=1", f"TOKEN=hid{letter}den"]):
+            with pytest.raises(Wrong, match=why) as caught:
+                read(given)
+            assert caught.value.display == "TOKEN"
+            assert "hid" not in caught.value.problem
+    with pytest.raises(Wrong):
+        variables.environment({f"A{letter}": "1"})
+
+
+def test_all_wrong_variables_are_told_at_once() -> None:
+    with pytest.raises(Wrong) as caught:
+        variables.secrets({})({"1A": "x", "B": "\0", "C": "fits", "CVL_CI_D": "x"})
+    assert [one.display for one in (caught.value, *caught.value.further)] == ["1A", "B", "CVL_CI_D"]
+
+
+def test_a_variable_may_be_as_large_as_linux_takes_it() -> None:
+    """The kernel itself is the measure."""
+    most = sendable_text.MOST_VARIABLE_BYTES - len("A=")
+    for text in ("x" * most, "é" * (most // 2)):
+        assert variables.environment({"A": text}) == {"A": text}
+        subprocess.run(["true"], env={"PATH": os.environ["PATH"], "A": text}, check=True)
+    with pytest.raises(OSError, match="Argument list too long"):
+        subprocess.run(["true"], env={"PATH": os.environ["PATH"], "A": "x" * (most + 1)}, check=True)
+    with pytest.raises(Wrong, match="Linux starts no program"):
+        variables.environment({"A": "x" * (most + 1)})
+
+
+@pytest.mark.parametrize(("letter", "why"), UNFIT.items(), ids=["NUL", "no UTF-8"])
+def test_no_text_for_a_machine_holds_what_no_machine_holds(letter: str, why: str) -> None:
+    key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFDYWOCYXsx/YEGKrwzFq1h/QsJXCohAlanozKzQ9lRc"
+    texts = [(parsers.script, f"echo {letter}"), (parsers.words, f"--a {letter}"), (parsers.words, ["--a", letter])]
+    mounts = [(file_mounts.read, {f"/a{letter}": "b"}), (file_mounts.read, f"/a=b{letter}")]
+    for read, given in [*texts, *mounts, (parsers.public_key, f"{key} anna{letter}")]:
+        with pytest.raises(Wrong, match=why):
+            read(given)
+    with pytest.raises(Wrong, match="NUL"):
+        parsers.globs("a\0b")
 
 
 def test_a_secret_named_alone_takes_its_value_from_the_environment() -> None:
-    read = parsers.secrets({"HF_TOKEN": "hf_value"})
+    read = variables.secrets({"HF_TOKEN": "hf_value"})
     assert read(["HF_TOKEN", "OTHER=x"]) == {"HF_TOKEN": Secret("hf_value"), "OTHER": Secret("x")}
 
 
 @pytest.mark.parametrize(("given", "shown"), [("HF_TOKEN", "HF_TOKEN"), ("hf_AbCdEf123", "***"), ("sk-proj-1", "***")])
 def test_a_secret_that_is_not_there_is_refused_without_showing_what_may_be_its_value(given: str, shown: str) -> None:
     with pytest.raises(Wrong) as caught:
-        parsers.secrets({})([given])
+        variables.secrets({})([given])
     assert caught.value.display == shown
     assert given not in caught.value.problem or shown == given
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import io
 import json
 import socket
 import ssl
@@ -17,7 +18,8 @@ from pathlib import Path
 import pytest
 
 from cvl_ci.engine import machine as machine_programs
-from cvl_ci.engine.machine import proxy as proxy_program
+from cvl_ci.engine.machine.proxy import main as proxy_program
+from cvl_ci.engine.machine.proxy.redirects import Redirects
 from cvl_ci.local.http_services import HttpServices
 from cvl_ci.model.service import token_digest
 from cvl_ci.ports import ServiceAnswer, ServiceRequest, Services
@@ -26,7 +28,9 @@ from tests.support.fake_services import FakeServices
 from tests.support.fakes import FakeClock
 
 TOKEN = "t" * 43
-PROXY = Path(next(iter(machine_programs.__path__))) / "proxy.py"
+START = "import sys; sys.path.insert(0, sys.argv[1]); from proxy import main; sys.exit(main.main(*sys.argv[2:]))"
+PROXY = (sys.executable, "-I", "-c", START, next(iter(machine_programs.__path__)))
+"""The proxy as service.sh starts it."""
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -35,9 +39,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        if self.path == "/elsewhere":
+        if self.path.startswith(("/elsewhere", "/own")):
             self.send_response(302)
-            self.send_header("Location", "http://127.0.0.1:1/steal")
+            self.send_header("Location", f"http://127.0.0.1:{self.path.partition('=')[2] or 1}/next")
             self.send_header("Content-Length", "0")
             self.end_headers()
         elif self.path == "/endless":
@@ -115,7 +119,7 @@ def proxy_process(
     ready = folder / f"ready-{public}"
     words = [str(ready), str(public), str(server_port), token_digest(TOKEN), *(networks or ("0.0.0.0/0",))]
     words += ["--tls", *tls] if tls else []
-    process = subprocess.Popen([sys.executable, "-I", str(PROXY), *words])
+    process = subprocess.Popen([*PROXY, *words])
     try:
         while not ready.exists() and process.poll() is None:
             time.sleep(0.02)
@@ -220,6 +224,79 @@ def told(url: str, request: bytes) -> bytes:
         while part := one.recv(65536):
             answer += part
         return answer
+
+
+SERVER_PORT = 8001
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted"),
+    [
+        ("http://127.0.0.1:8001/login?next=/a", "/login?next=/a"),
+        ("HTTP://LocalHost:8001/login", "/login"),
+        ("https://0.0.0.0:8001", "/"),
+        ("http://127.0.0.1:8001?a=1", "/?a=1"),
+        ("http://127.0.0.1:8001#top", "/#top"),
+        ("http://127.0.0.1:8001//evil.example/x", "/evil.example/x"),
+        ("http://127.0.0.1:8001/\\/evil.example", "/evil.example"),
+        ("/login", None),
+        ("https://example.com/login", None),
+        ("http://127.0.0.1:80010/", None),
+        ("http://127.0.0.1:8001@evil.example/", None),
+        ("http://127.0.0.1:8001.evil.example/", None),
+        ("http://127.0.0.1:8002/", None),
+        ("http://127.0.0.1:8001/\t/evil.example", None),
+        ("http://127.0.0.1:8001/a\rSet-Cookie: a=b", None),
+        ("https://example.com/?back=http://127.0.0.1:8001/", None),
+        ("", None),
+    ],
+)
+def test_a_redirect_to_the_servers_own_address_stays_on_the_service(value: str, wanted: str | None) -> None:
+    for header in ("Location", "location ", "Refresh"):
+        before = "0; url=" if header == "Refresh" else ""
+        head = f"HTTP/1.1 302 Found\r\nA: http://127.0.0.1:8001/\r\n{header}: {before}{value}\r\nB: 1".encode()
+        changed = Redirects(SERVER_PORT, [], is_tls=False).changed(head)
+        assert changed == head.replace(value.encode() if value else b"\0", (wanted or value).encode() or b"")
+
+
+def test_behind_tls_a_redirect_to_the_callers_own_host_keeps_its_scheme() -> None:
+    """A server that ignores X-Forwarded-Proto sends its caller to http://, which this port does not take."""
+    head = b"HTTP/1.1 302 Found\r\nLocation: http://a.example:8443/x"
+    lines = [b"GET / HTTP/1.1", b"Host: a.example:8443"]
+    assert Redirects(SERVER_PORT, lines, is_tls=True).changed(head).endswith(b"Location: /x")
+    assert Redirects(SERVER_PORT, lines, is_tls=False).changed(head) == head
+    for host in (b"", b"(", b"*", b".*", b"\\"):
+        assert Redirects(SERVER_PORT, [b"", b"Host: " + host], is_tls=True).changed(head) == head
+
+
+@pytest.mark.parametrize("size", [1, 7, 65536])
+@pytest.mark.parametrize("end", [b"\r\n", b"\n"])
+def test_only_the_head_of_the_answer_changes(size: int, end: bytes) -> None:
+    interim = end.join([b"HTTP/1.1 103 Early Hints", b"Link: </a>", b"", b""])
+    head = end.join([b"HTTP/1.1 302 Found", b"Location: http://127.0.0.1:8001/x", b"", b""])
+    body = b"Location: http://127.0.0.1:8001/x\r\n\r\n"
+    source, sent = io.BytesIO(interim + head + body), bytearray()
+    Redirects(SERVER_PORT, [], is_tls=False).pass_head(lambda most: source.read(min(most, size)), sent.extend)
+    assert bytes(sent) + source.read() == interim + head.replace(b"http://127.0.0.1:8001", b"") + body
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b"no http", b"HTTP/1.1 100 Continue", b"HTTP/1.1 200 OK\r\nA: " + b"x" * 200_000]
+)
+def test_an_answer_without_the_end_of_a_head_passes_unchanged(text: bytes) -> None:
+    source, sent = io.BytesIO(text), bytearray()
+    Redirects(SERVER_PORT, [], is_tls=False).pass_head(source.read, sent.extend)
+    assert bytes(sent) + source.read() == text
+
+
+def test_the_proxy_answers_with_a_redirect_that_its_caller_can_follow(tmp_path: Path) -> None:
+    port = free_port()
+    request = f"GET /own?port={port} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode()
+    upgrade = request.replace(b"\r\n\r\n", b"\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+    with proxy(tmp_path, port) as url, server(port):
+        for asked in (request, upgrade):
+            answer = told(url, asked)
+            assert b"\r\nLocation: /next\r\n" in answer and b"127.0.0.1" not in answer, answer
 
 
 @pytest.mark.parametrize(
@@ -360,7 +437,7 @@ def test_a_port_in_use_ends_the_proxy_with_its_own_code(tmp_path: Path) -> None:
     port = free_port()
     words = [str(tmp_path / "ready"), str(free_port()), str(port), "d", "0.0.0.0/0"]
     with server(port):
-        done = subprocess.run([sys.executable, "-I", PROXY, *words], capture_output=True, text=True, check=False)
+        done = subprocess.run([*PROXY, *words], capture_output=True, text=True, check=False)
     assert done.returncode == 98 and f"port {port} of this machine is in use already" in done.stdout
     assert not (tmp_path / "ready").exists()
 

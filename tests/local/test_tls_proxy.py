@@ -8,7 +8,6 @@ import select
 import socket
 import ssl
 import subprocess
-import sys
 import threading
 import warnings
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from cvl_ci.engine.machine import proxy as proxy_program
+from cvl_ci.engine.machine.proxy import main as proxy_program
 from cvl_ci.local.http_services import HttpServices
 from cvl_ci.planning import certificate
 from cvl_ci.ports import ServiceAnswer, ServiceRequest
@@ -344,8 +343,6 @@ def test_people_without_the_token_cannot_take_the_places_of_those_with_it(
 def test_files_that_are_no_pair_end_the_proxy_before_it_listens(tmp_path: Path) -> None:
     wrong = Pair(cert=certificates.pair().cert, key=certificates.pair(kind="rsa:2048").key)
     words = [str(tmp_path / "ready"), str(free_port()), str(free_port()), "d", "0.0.0.0/0", "--tls"]
-    done = subprocess.run(
-        [sys.executable, "-I", PROXY, *words, *files(tmp_path, wrong)], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([*PROXY, *words, *files(tmp_path, wrong)], capture_output=True, text=True, check=False)
     assert done.returncode == 1 and "cannot use the certificate of this service" in done.stdout
     assert not (tmp_path / "ready").exists()

@@ -73,6 +73,11 @@ def test_a_command_alone_stays_one_unless_it_is_a_script() -> None:
         (5, "neither a script nor a mapping"),
         ([], "neither a script nor a command"),
         ({"script": "../../secret.sh"}, "not a file of the example"),
+        ({"script": "train.sh", "env": {"A-B": 1}}, "^has env A-B, which is not the name of a variable"),
+        ({"script": "train.sh", "env": {"A": "x\0"}}, "^has env A, which has a value that holds a NUL"),
+        ({"script": "train.sh", "env": {"A": "\0", "B": "\0"}}, "has env A, .*; has env B, "),
+        ({"script": "train.sh", "args": ["x\0"]}, "^holds a NUL character"),
+        ({"command": "echo \0"}, "^holds a NUL character"),
     ],
 )
 def test_what_can_do_nothing_says_why(said: object, why: str) -> None:

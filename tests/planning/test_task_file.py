@@ -191,11 +191,18 @@ def test_what_is_no_single_task_is_refused(content: bytes, why: str) -> None:
         ("workdir: {url: https://x}", "from git"),
         ("envs: [a]", "envs \\*\\*\\*, which is not a mapping"),
         ("setup: 5", "setup 5, which is not text"),
+        (r'setup: "a\0"', "a setup that holds a NUL character"),
+        (r'envs: {GOOD: 1, BAD: "hid\0den"}', "^has envs 'BAD', which has a value that holds a NUL character"),
+        (r'secrets: {BAD: "hid\0den"}', "^has secrets 'BAD', which has a value that holds a NUL character"),
+        (r'secrets: {A-B: x, BAD: "hid\0den"}', "^has secrets 'BAD', which has a value"),
+        ("secrets: {A-B: x}", "^has secrets 'A-B', which is not the name of a variable"),
+        ("secrets: {CVL_CI_LEASE: x}", "^has secrets 'CVL_CI_LEASE', which begins with CVL_CI_"),
     ],
 )
 def test_every_mistake_inside_is_kept(line: str, why: str) -> None:
     task = read(f"run: x\nname: ''\n{line}".encode())
     assert any(re.search(why, problem) for problem in task.wrong), task.wrong
+    assert not any("hid" in problem for problem in task.wrong)
 
 
 def test_a_task_that_runs_nothing_is_a_mistake() -> None:

@@ -67,7 +67,7 @@ def test_narrow_terminals_get_narrow_lines() -> None:
 KEYS = [
     "schema", "ending", "reason", "exit_code", "cluster", "title", "example", "preset", "image", "commit", "cloud",
     "region", "instance_type", "accelerators", "spot", "num_nodes", "service", "reuse", "turn", "driver", "attempts",
-    "recoveries",
+    "recoveries", "recovery_count",
     "phases",
     "duration_seconds",
     "estimated_usd", "cost_usd", "hourly_usd", "on_demand_hourly_usd", "billed", "ledger", "gpu", "machine_states",

@@ -90,5 +90,6 @@ def checkout(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("train.py", "preprocess.py"):
         (folder / name).write_text("print(1)\n")
-    (folder / "my-task.yaml").write_text("resources:\n  accelerators: L4:1\n  use_spot: true\nrun: python train.py\n")
+    task = "workdir: .\nresources:\n  accelerators: L4:1\n  use_spot: true\nrun: python train.py\n"
+    (folder / "my-task.yaml").write_text(task)
     return folder

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import resource
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable, Iterator
 
 _YARDSTICK = "import argparse, asyncio, dataclasses, json, logging, subprocess, urllib.request\nsum(range(1_000_000))"
 """It loads modules and counts, as the measured programs do."""
@@ -24,6 +27,28 @@ def interpreter_seconds() -> float:
     began = time.monotonic()
     subprocess.run([sys.executable, "-I", "-c", "pass"], check=True)
     return time.monotonic() - began
+
+
+@contextlib.contextmanager
+def starts_meanwhile() -> Iterator[Callable[[], int]]:
+    """Yield the number of interpreters that started and ended one after the other since the block began.
+
+    It is a clock that runs as slowly as the computer itself does just then.
+    """
+    counts, is_over = [0], threading.Event()
+
+    def count() -> None:
+        while not is_over.is_set():
+            interpreter_seconds()
+            counts.append(len(counts))
+
+    thread = threading.Thread(target=count, daemon=True)
+    thread.start()
+    try:
+        yield lambda: counts[-1]
+    finally:
+        is_over.set()
+        thread.join()
 
 
 def within(spent: float, seconds: float) -> bool:

@@ -18,6 +18,7 @@ from cvl_ci.inputs.suggest import similar
 from cvl_ci.model.detached import Detached
 from cvl_ci.model.lease_name import LABEL_OWNER, LABEL_RUN
 from cvl_ci.model.location import Location
+from cvl_ci.model.loss import ControllerRecoveries
 from cvl_ci.model.outcome import Outcome
 from cvl_ci.model.release import Release
 from cvl_ci.model.resource import ResourceKind
@@ -31,6 +32,7 @@ from cvl_ci.ports import (
     LeaseRecord,
     Prices,
     Records,
+    RecoveredMachines,
     Results,
     RunReporter,
 )
@@ -125,7 +127,8 @@ def _collect(state: _Collection, *, user_id: str, tools: CollectPorts) -> Outcom
         _refuse_others(record, cloud)
         state.release = release = lease.release(maybe_created=True)
         fetched = cloud.results.fetch(detached, end, into=state.into, line=tools.reporter.show_job_line)
-        state.outcome = outcome = _outcome(state, end, release, fetched, tools=tools)
+        controller = _controller(record, cloud)
+        state.outcome = outcome = _outcome(state, end, release, fetched, controller=controller, tools=tools)
         tools.reporter.show_outcome(outcome)
     tools.publish(record, outcome, state.into)
     if release.gone:
@@ -178,14 +181,33 @@ def _refuse_others(record: LeaseRecord, cloud: Cloud) -> None:
             raise EngineError(f"{one.kind.value} {one.id} has the name of this lease, and labels of another run.")
 
 
+def _controller(record: LeaseRecord, cloud: Cloud) -> ControllerRecoveries | None:
+    """Return the recoveries of a managed job by its controller's word. Without an answer, their count is not known."""
+    if not record.is_managed:
+        return None
+    machines = cloud.machines
+    try:
+        count = machines.recovery_count(record.name) if isinstance(machines, RecoveredMachines) else None
+        return ControllerRecoveries(count=count)
+    except CvlError:  # the proof of the release stands, and a report shows no count
+        return ControllerRecoveries()
+
+
 def _outcome(
-    state: _Collection, end: DetachedEnd | None, release: Release, fetched: Fetched, *, tools: CollectPorts
+    state: _Collection,
+    end: DetachedEnd | None,
+    release: Release,
+    fetched: Fetched,
+    *,
+    controller: ControllerRecoveries | None,
+    tools: CollectPorts,
 ) -> Outcome:
     facts = ending.Facts(
         detached=state.detached,
         end=end,
         release=release,
         fetched=fetched,
+        controller=controller,
         silence=state.silence,
         now=tools.clock.now(),
         price_source=tools.prices.date,

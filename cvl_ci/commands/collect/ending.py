@@ -10,7 +10,7 @@ from cvl_ci.commands.run.outcome import metrics_of
 from cvl_ci.model.detached import Detached
 from cvl_ci.model.ledger import Cost
 from cvl_ci.model.limits import Limits
-from cvl_ci.model.loss import LossKind, Lost
+from cvl_ci.model.loss import ControllerRecoveries, LossKind, Lost
 from cvl_ci.model.outcome import FileResult, MachineResult, Measurements, Outcome, Phase, Timing
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.model.release import Release
@@ -38,6 +38,7 @@ class Facts:
     end: DetachedEnd | None
     release: Release
     fetched: Fetched
+    controller: ControllerRecoveries | None = None
     silence: str = ""
     now: float
     price_source: str = ""
@@ -64,7 +65,11 @@ def outcome(record: LeaseRecord, facts: Facts, *, outputs: Path) -> Outcome:
         advice=conclusion.advice,
         work=detached.work,
         machines=MachineResult(
-            cluster=record.name, launch=detached.launch, attempts=detached.spending.attempts, nodes=nodes
+            cluster=record.name,
+            launch=detached.launch,
+            attempts=detached.spending.attempts,
+            nodes=nodes,
+            controller=facts.controller,
         ),
         timing=Timing(
             phases={Phase.RUNNING.value: facts.ran_seconds},

@@ -19,6 +19,7 @@ from cvl_ci.commands.plan.folder_files import (
     warnings_of_credentials,
 )
 from cvl_ci.commands.plan.mounts import with_mounts
+from cvl_ci.commands.plan.named_files import with_missing_file
 from cvl_ci.errors import InputProblem, RequestError
 from cvl_ci.inputs.locations import CLOUDS
 from cvl_ci.inputs.parsers import Wrong
@@ -171,6 +172,7 @@ def _command(inputs: Inputs, checkout: Checkout) -> Draft:
         files=sent.plan,
         warnings=sent.warnings,
     )
+    draft = with_missing_file(draft, inputs)
     return draft, [inputs.mistake("command", command, problem) for problem in unset]
 
 
@@ -212,12 +214,13 @@ def _task(inputs: Inputs, checkout: Checkout, prices: Prices) -> Draft:
             mistakes.append(inputs.mistake("workdir", workdir, wrong.problem))
     extra = task_paths.with_absolute_sources(filled, locate=checkout.locate, root=str(checkout.root))
     draft = task.draft(inputs)
-    return replace(
+    draft = replace(
         draft,
         work=replace(draft.work, task_extra=extra),
         files=sent.plan,
         warnings=(*draft.warnings, *sent.warnings),
-    ), mistakes
+    )
+    return with_missing_file(draft, inputs), mistakes
 
 
 def clouds_with(prices: Prices, region: str, needs: ResourceRequest) -> list[str]:

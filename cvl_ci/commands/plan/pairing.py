@@ -33,6 +33,9 @@ def with_base(plan: RunPlan, inputs: Inputs, *, checkout: Checkout, of: Callable
         return replace(
             plan, warnings=(*plan.warnings, f"Not compared with {ref}, which has no such work: {error.mistakes[0]}")
         )
+    if missing := ", ".join(base.work.missing_scripts):
+        warning = f"Not compared with {ref}, which has no {missing} for its command."
+        return replace(plan, warnings=(*plan.warnings, warning))
     against = PairedBase(
         ref=ref,
         commit=base_checkout.head,

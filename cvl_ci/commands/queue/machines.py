@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from cvl_ci.commands.plan.named_files import with_warning
 from cvl_ci.commands.plan.quote import machine as machine_in_words
 from cvl_ci.errors import CvlError, InputProblem, NotProvedGone
 from cvl_ci.model.limits import RELEASE_MINUTES, Limits
@@ -225,7 +226,9 @@ def _of_cleaning(job: QueueJob, other: QueueJob, queue: Queue) -> Iterator[Input
 
 
 def of_job(job: QueueJob, plan: RunPlan) -> RunPlan:
-    """Return the plan of a job with the facts of its machine."""
+    """Return the plan of a job with the facts of its machine. Another job may bring a file that its command runs."""
+    if plan.work.missing_scripts and plan.work.example is None and (job.machine or job.inputs_from):
+        plan = with_warning(plan)
     return replace(plan, machines=replace(plan.machines, is_cleaned=job.clean and job.machine is not None))
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cvl_ci.commands.run import detaching, serving, spending, trials
 from cvl_ci.commands.run.state import RunState
+from cvl_ci.model.loss import ControllerRecoveries
 from cvl_ci.model.outcome import Ending, FileResult, MachineResult, Measurements, Outcome, Timing
 from cvl_ci.model.reuse import MachineUse
 from cvl_ci.result.benchmark import files as benchmark_files
@@ -92,6 +93,7 @@ def outcome(state: RunState) -> Outcome:
             attempts=tuple(state.launches.attempts),
             nodes=state.facts.job.nodes if state.facts.job else (),
             recoveries=tuple(state.launches.recoveries),
+            controller=ControllerRecoveries() if state.plan.has_controller else None,
             states_after=state.facts.fetched.states_after,
             service=state.service,
             use=_use(state),

@@ -16,6 +16,7 @@ from cvl_ci.commands.run import keep_alive as keeping
 from cvl_ci.commands.run.outcome import conclusion_so_far
 from cvl_ci.commands.run.state import RunPorts, RunState, Timeline
 from cvl_ci.errors import CvlError, InputProblem, RequestError, RequestRefused, explain_while_running
+from cvl_ci.inputs.suggest import similar
 from cvl_ci.lease import Lease
 from cvl_ci.model.lease_name import LABEL_BUCKETS, NO_BUCKETS
 from cvl_ci.model.location import Location
@@ -83,14 +84,27 @@ def refuse_unseen(plan: RunPlan) -> None:
 
     A plan can come from an example.yaml alone; a run needs the named files.
     """
-    if plan.work.missing_scripts:
-        raise RequestError(
-            [
-                InputProblem(field="example", value=plan.work.example or plan.title, problem=f"has no {name}")
-                for name in plan.work.missing_scripts
-            ],
-            next_step="Run it from a checkout that holds the whole example.",
-        )
+    work = plan.work
+    if not work.missing_scripts:
+        return
+    if work.example:
+        mistakes = [
+            InputProblem(field="example", value=work.example, problem=f"has no {name}") for name in work.missing_scripts
+        ]
+        raise RequestError(mistakes, next_step="Run it from a checkout that holds the whole example.")
+    files = [file.path for file in plan.files.staged]
+    raise RequestError(
+        [
+            InputProblem(
+                field="command",
+                value=work.run_commands[0],
+                problem=f"runs {name}, which is not among the {len(files)} files for the machine",
+                near=similar(name, files),
+            )
+            for name in work.missing_scripts
+        ],
+        next_step="Add the file to the folder of the command. If it is there, send it with include.",
+    )
 
 
 @contextmanager

@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 PR_SET_NAME = 15
 SUPERVISOR = "cvl-ci"
@@ -83,10 +83,10 @@ def main(*, job: int, name: str, setup: str, script: str, first_lines: list[str]
 
 
 class Cancellation:
-    """Whether SkyPilot cancelled the job. It sends SIGTERM to this process and to none of the job."""
+    """Whether SkyPilot cancelled the job. It sends SIGTERM to this process and to none of the job. `of`: its roots."""
 
-    def __init__(self, job: int) -> None:
-        self._job = job
+    def __init__(self, job: int, *, of: Collection[int] = ()) -> None:
+        self._job, self._roots = job, set(of)
         self._at: float | None = None
         self._doubt_until = self._supervised_at = 0.0
 
@@ -96,22 +96,22 @@ class Cancellation:
             if received.si_pid in descendants():
                 continue
             if os.path.exists(f"/proc/{received.si_pid}"):
-                self._begin()
+                self.begin()
             else:  # SkyPilot's program records the cancellation after the signal, and ends
                 self._doubt_until = time.monotonic() + DOUBT_SECONDS
         if self._at is None and time.monotonic() < self._doubt_until and is_cancelled(self._job):
-            self._begin()
+            self.begin()
         return self._at is not None
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
         self._at = time.monotonic()
-        send(signal.SIGTERM, set(descendants()))
+        send(signal.SIGTERM, set(self._rest()))
 
     def press(self, shell: int) -> None:
         """End a cancelled job by and by. An interactive bash ignores SIGTERM, and goes on after its program's end."""
         if not self.has_come() or self._at is None:
             return
-        now, rest = time.monotonic(), descendants()
+        now, rest = time.monotonic(), self._rest()
         if now - self._at > GRACE_SECONDS:
             send(signal.SIGKILL, set(rest))
         elif SUPERVISOR in rest.values():
@@ -122,11 +122,17 @@ class Cancellation:
 
     def end_rest(self, shell: int) -> None:
         """Wait for the processes of a cancelled job."""
-        while self._at is not None and descendants():
+        while self._at is not None and self._rest():
             self.press(shell)
             if time.monotonic() - self._at > GRACE_SECONDS + KILL_SECONDS:
                 return
             time.sleep(0.1)
+
+    def _rest(self) -> dict[int, str]:
+        """Return the live processes. One whose parent has ended stays among them."""
+        rest = descendants(*self._roots)
+        self._roots |= rest.keys() if self._roots else set()
+        return rest
 
 
 def run(script: str, name: str, cancellation: Cancellation) -> int:
@@ -144,14 +150,50 @@ def run(script: str, name: str, cancellation: Cancellation) -> int:
             preexec_fn=_begin_as_under_ray,  # noqa: PLW1509  no thread runs here
         )
         lines = PrefixedLines(f"({name}, pid={process.pid}) ")
-        if process.stdout is not None:
-            copy(process, process.stdout.fileno(), lines, cancellation)
-        lines.close()
-        cancellation.end_rest(process.pid)
-        return process.wait()
+        with guarded(process.pid):
+            if process.stdout is not None:
+                copy(process, process.stdout.fileno(), lines, cancellation)
+            lines.close()
+            cancellation.end_rest(process.pid)
+            return process.wait()
     finally:
         with contextlib.suppress(OSError):  # the job may have removed it
             os.unlink(file.name)
+
+
+@contextlib.contextmanager
+def guarded(shell: int) -> Iterator[None]:
+    """End the job if this program is killed, as SkyPilot's own subprocess_daemon.py does for a job under Ray.
+
+    SkyPilot then records FAILED_DRIVER, and a job that went on would write next to the next job of its machine.
+    """
+    end_of_guard, own_end = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            if os.fork() == 0:  # not below this process, which waits for all processes below it
+                guard(end_of_guard, shell)
+        finally:
+            os._exit(0)
+    os.close(end_of_guard)
+    os.waitpid(child, 0)
+    yield
+    with contextlib.suppress(OSError):  # a person may have killed the guard
+        os.write(own_end, b"over")
+    os.close(own_end)
+
+
+def guard(pipe: int, shell: int) -> None:
+    """Wait until the driver ends. End its job unless the driver wrote that the job is over."""
+    os.setsid()
+    for number in map(int, os.listdir("/proc/self/fd")):
+        if number != pipe:  # with an end of its output, the job would wait for a reader
+            with contextlib.suppress(OSError):
+                os.close(number)
+    if not os.read(pipe, 1):
+        cancellation = Cancellation(0, of={shell})
+        cancellation.begin()
+        cancellation.end_rest(shell)
 
 
 def copy(process: subprocess.Popen[bytes], source: int, lines: PrefixedLines, cancellation: Cancellation) -> None:
@@ -280,8 +322,8 @@ def _begin_as_under_ray() -> None:
         file.write("1000")
 
 
-def descendants() -> dict[int, str]:
-    """Return the names of the live processes below this one."""
+def descendants(*roots: int) -> dict[int, str]:
+    """Return the names of the live processes below this one; with `roots`, of these and those below them."""
     children: dict[int, list[int]] = {}
     names: dict[int, str] = {}
     for entry in os.listdir("/proc"):
@@ -292,7 +334,8 @@ def descendants() -> dict[int, str]:
                 children.setdefault(int(parent), []).append(int(entry))
                 if state not in "ZX":
                     names[int(entry)] = name
-    below, ahead = {}, [os.getpid()]
+    below = {pid: names[pid] for pid in roots if pid in names}
+    ahead = list(roots) or [os.getpid()]
     while ahead:
         for pid in children.get(ahead.pop(), ()):
             ahead.append(pid)

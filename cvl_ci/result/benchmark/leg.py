@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from cvl_ci.model.fitness import GpuState
@@ -36,9 +37,14 @@ class LegKey:
     @property
     def place(self) -> str:
         """`aws L4:1 g6.xlarge 2 nodes spot warm`."""
+        return self.place_of()
+
+    def place_of(self, uses: Collection[int] = ()) -> str:
+        """Return the place, where it is warm with the uses of its machines: `warm (use 3)`, `warm (uses 2 to 5)`."""
+        words_of_uses = f"uses {min(uses)} to {max(uses)}" if len({*uses}) > 1 else f"use {max(uses, default=0)}"
         nodes = f"{self.nodes} nodes" if self.nodes > 1 else ""
         spot = "spot" if self.spot else ""
-        warm = "warm" if self.warm else ""
+        warm = (f"warm ({words_of_uses})" if uses else "warm") if self.warm else ""
         words = (self.cloud, self.accelerator or "CPU", self.instance_type, nodes, spot, warm, self.driver, self.image)
         return " ".join(word for word in words if word)
 

@@ -92,7 +92,8 @@ class Row:
         if last.machines.region:
             regions = sorted({leg.machines.region for leg in self.legs if leg.machines.region})
             spread = f"{len(self.legs)} runs in {', '.join(regions[:MOST_REGIONS])}" if len(regions) > 1 else ""
-            return " · ".join(part for part in (self.key.place, spread) if part)
+            place = self.key.place_of([leg.machines.use for leg in self.legs])
+            return " · ".join(part for part in (place, spread) if part)
         requested = ", ".join(last.machines.requested_locations[:3])
         return " · ".join(part for part in (requested, last.name) if part) or self.key.place
 

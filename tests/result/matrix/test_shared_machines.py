@@ -8,6 +8,7 @@ import pytest
 
 from cvl_ci.result.benchmark import leg_file
 from cvl_ci.result.benchmark.leg import Leg
+from cvl_ci.result.matrix import markdown
 from cvl_ci.result.matrix.claims import contradictions, latest
 from cvl_ci.result.matrix.failures import Failure
 from cvl_ci.result.matrix.report import report
@@ -112,6 +113,17 @@ def test_runs_on_a_warm_machine_are_compared_with_such_alone() -> None:
     new, warm = report(legs, history=before, commits=["b" * 40]).rows
     assert [one.measurements.metrics["loss"] for one in new.comparison.baseline.legs] == [1.0]
     assert [one.measurements.metrics["loss"] for one in warm.comparison.baseline.legs] == [2.0, 3.0]
-    assert "warm" in warm.place and "warm" not in new.place
+    assert "warm (use 2)" in warm.place and "warm" not in new.place
     [alone] = report(legs[1:], history=before[:1], commits=["b" * 40]).rows
     assert "differ in warm machine" in alone.comparison.baseline.reason
+
+
+def test_the_row_of_a_reused_machine_names_its_use() -> None:
+    (one,) = report([use(3, 1.0)]).rows
+    assert one.place.startswith("aws ") and "warm (use 3)" in one.place
+    text = markdown.job_summary(report([use(3, 1.0)]))
+    assert "warm (use 3)" in text
+    (several,) = report([use(2, 1.0), use(5, 1.0), use(3, 1.0)]).rows
+    assert "warm (uses 2 to 5)" in several.place
+    (new,) = report([use(1, 1.0)]).rows
+    assert "use" not in new.place

@@ -1,7 +1,7 @@
 """Let only a person with the token reach the server of this machine: a small HTTP proxy in front of it.
 
 A program of its own for the machine's Python:
-`proxy.py READY PUBLIC-PORT SERVER-PORT DIGEST NETWORK... [--tls CHAIN KEY]`. With a certificate it takes HTTPS alone.
+`main READY PUBLIC-PORT SERVER-PORT DIGEST NETWORK... [--tls CHAIN KEY]`. With a certificate it takes HTTPS alone.
 It knows the SHA-256 of the token, and not the token. `DIGEST,DIGEST2,PATH` takes a second token for a GET of that path
 alone: the probe of a controller. It accepts `Authorization: Bearer TOKEN`, and for browsers the same token as the
 password of Basic. It removes that header, so the server never sees it. Each connection carries one request: a shared
@@ -30,6 +30,8 @@ import time
 from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
+
+from .redirects import Redirects, name
 
 LARGEST_HEAD = 64 << 10
 HEAD_SECONDS, CONNECT_SECONDS, UPGRADE_SECONDS, IDLE_SECONDS = 10.0, 10.0, 60.0, 3600.0
@@ -206,18 +208,20 @@ class Connection(socketserver.BaseRequestHandler):
             return
         with upstream:
             is_upgrade = asks_for_websocket(lines)
+            redirects = Redirects(self.server.server_port, lines, is_tls=self.server.tls is not None)
             upstream.sendall(forwarded(lines, is_upgrade=is_upgrade, is_tls=self.server.tls is not None))
-            if is_upgrade and not self.is_upgraded(upstream):
+            if is_upgrade and not self.is_upgraded(upstream, redirects):
                 return
             for one in (self.request, upstream):
                 one.settimeout(IDLE_SECONDS)
             upstream.sendall(rest)
-            answer = threading.Thread(target=pump, args=(upstream, self.request), daemon=True)
+            to_caller = (upstream, self.request, None if is_upgrade else redirects)
+            answer = threading.Thread(target=pump, args=to_caller, daemon=True)
             answer.start()
-            pump(self.request, upstream)
+            pump(self.request, upstream, None)
             answer.join(IDLE_SECONDS)
 
-    def is_upgraded(self, upstream: socket.socket) -> bool:
+    def is_upgraded(self, upstream: socket.socket, redirects: Redirects) -> bool:
         """Pass on the head of the server's answer. False: it refused the WebSocket, so the connection ends."""
         head, rest = read_head(upstream, UPGRADE_SECONDS)
         lines = head.split(b"\r\n")
@@ -228,7 +232,7 @@ class Connection(socketserver.BaseRequestHandler):
         if status and len(status[0]) == 3 and status[0][:1] in {b"2", b"3", b"4", b"5"}:
             headers = [line for line in lines[1:] if name(line) not in OF_A_BODY | OF_A_CONNECTION]
             ending = [b"Content-Length: 0", b"Connection: close", b"", b""]
-            self.request.sendall(b"\r\n".join([lines[0], *headers, *ending]))
+            self.request.sendall(redirects.changed(b"\r\n".join([lines[0], *headers, *ending])))
         else:
             self.refuse("502 Bad Gateway", "the server did not accept the WebSocket")
         return False
@@ -257,10 +261,6 @@ class Connection(socketserver.BaseRequestHandler):
         )
         with contextlib.suppress(OSError):
             self.request.sendall(text.encode())
-
-
-def name(line: bytes) -> bytes:
-    return line.partition(b":")[0].strip().lower().replace(b"_", b"-")  # many servers take one for the other
 
 
 def read_head(source: socket.socket | Encrypted, seconds: float) -> tuple[bytes, bytes]:
@@ -297,8 +297,11 @@ def forwarded(lines: list[bytes], *, is_upgrade: bool, is_tls: bool) -> bytes:
     return b"\r\n".join([lines[0], *headers, *ending, b"", b""])
 
 
-def pump(source: socket.socket | Encrypted, target: socket.socket | Encrypted) -> None:
+def pump(source: socket.socket | Encrypted, target: socket.socket | Encrypted, redirects: Redirects | None) -> None:
+    """Pass on all that comes. `redirects`: those in the head of an answer change."""
     with contextlib.suppress(OSError, ValueError):  # ValueError: TLS on a closed socket
+        if redirects is not None:
+            redirects.pass_head(source.recv, target.sendall)
         while data := source.recv(65536):
             target.sendall(data)
     with contextlib.suppress(OSError):
@@ -320,12 +323,11 @@ def encryption(chain: str, key: str) -> ssl.SSLContext:
     return context
 
 
-def main() -> int:
+def main(ready: str, public_port: str, server_port: str, digest: str, *rest: str) -> int:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, MOST_FILES), hard))
-    ready, public_port, server_port, digest, *rest = sys.argv[1:]
-    networks, files = (rest[:-3], rest[-2:]) if "--tls" in rest else (rest, [])
+    networks, files = (rest[:-3], rest[-2:]) if "--tls" in rest else (rest, ())
     if is_taken(int(server_port)):
         why = f"port {server_port} of this machine is in use already, so the server cannot have it"
         sys.stdout.write(f"cvl-ci: {why}\n")
@@ -336,7 +338,7 @@ def main() -> int:
         sys.stdout.write(f"cvl-ci: the proxy cannot use the certificate of this service: {error}\n")
         return 1
     try:
-        proxy = Proxy(int(public_port), int(server_port), digest, networks, tls)
+        proxy = Proxy(int(public_port), int(server_port), digest, list(networks), tls)
     except OSError as error:
         sys.stdout.write(f"cvl-ci: the proxy cannot have port {public_port} of this machine: {error}\n")
         return IN_USE
@@ -344,7 +346,3 @@ def main() -> int:
         os.replace(file.name, ready)
     proxy.serve_forever()
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
