@@ -43,7 +43,7 @@ def read(step: Step, environ: Mapping[str, str], inputs: Inputs, *, is_end: bool
     for name in sorted((NOT_OF_A_SERVICE & action_variables.names()) - {"down"}):
         text = action_variables.value(environ, name)
         if text not in {"", RUN_BY_NAME[name].action_default}:
-            mistakes.append(InputProblem(field=name, value=text, problem="goes without `verb: deploy`"))
+            mistakes.append(InputProblem(field=name, value=text, problem="cannot be combined with `verb: deploy`"))
     own = DeployStepInputs(**{one.name: values[one.name] for one in options_of(DeployStepInputs) if one.name in values})
     login = StepRolloutInputs(
         **{one.name: values[one.name] for one in options_of(StepRolloutInputs) if one.name in values}
@@ -63,7 +63,7 @@ def read(step: Step, environ: Mapping[str, str], inputs: Inputs, *, is_end: bool
             mistakes += error.mistakes
     if wiring.goes_through_server(environ, by_inputs=True):
         problem = (
-            "goes without `verb: deploy`, which opens a port by itself: an API server does not offer that. Several "
+            "cannot be combined with `verb: deploy`, which opens a port by itself: an API server does not offer that. Several "
             "replicas start through it with the command line, in a `run:` step: `cvl-ci deploy EXAMPLE --replicas 2`"
         )
         mistakes.append(InputProblem(field="skypilot_api_server_endpoint", value="***", problem=problem))

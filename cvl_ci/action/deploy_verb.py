@@ -308,5 +308,5 @@ def _end_as_outcome(owner: Owner, leases: Sequence[str], release: Release) -> Ou
         work=WorkIdentity(title=owner.environment),
         machines=MachineResult(cluster=leases[0] if leases else owner.name),
         release=release,
-        advice="" if release.gone else f"Take it down and have it proved:\ncvl-ci down {' '.join(leases)}",
+        advice="" if release.gone else f"Take it down and prove its end:\ncvl-ci down {' '.join(leases)}",
     )

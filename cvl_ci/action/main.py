@@ -36,7 +36,7 @@ def called_as(name: str) -> int:
     """By the name of the executable, which no input, variable or saved state can change."""
     phase = PHASES.get(Path(name).name)
     if phase is None:
-        print(f"cvl-ci: {name!r} is no phase of the action: it is called as {' or '.join(PHASES)}")
+        print(f"cvl-ci: {name!r} is not a phase of the action: call it as {' or '.join(PHASES)}")
         return RequestError.exit_code
     environ = wiring.environment()
     return main(environ) if phase == "main" else post(environ)

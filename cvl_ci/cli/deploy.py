@@ -99,7 +99,7 @@ def _show(plan: RunPlan, prices: Prices, console: Console, *, as_yaml: bool) -> 
     from cvl_ci.inputs.reader import Spelling
 
     if as_yaml and plan.has_replicas:
-        problem = "goes without an API server: cvl-ci gives the server this task itself, with its end and its tokens"
+        problem = "cannot be combined with an API server: cvl-ci gives the server this task itself, with its end and its tokens"
         raise RequestError([InputProblem(field="--yaml", value="true", problem=problem)])
     if as_yaml:
         if mistakes := replicas.mixed(plan, Spelling.FLAG):

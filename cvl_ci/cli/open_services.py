@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def show(parsed: argparse.Namespace, environ: Mapping[str, str], console: Console) -> int:
     """List the services, ask one of them whether it answers, or show its log. Raise CvlError."""
     if parsed.follow and not parsed.log_name:
-        problem = "goes with --logs NAME"
+        problem = "works only with --logs NAME"
         raise RequestError([InputProblem(field="--follow", value="true", problem=problem)])
     overview = wiring.status(environ, cloud=parsed.cloud or "")
     services = {lease.name: lease for lease in overview.leases if lease.service}
@@ -86,7 +86,7 @@ def _ask(lease: OpenLease, overview: Overview, environ: Mapping[str, str], conso
         console.say(f"  replicas: {replicas}")
     service = lease.service
     if service is None:
-        raise ValueError(f"{lease.name} is no service")
+        raise ValueError(f"{lease.name} is not a service")
     console.say(*_dns(service))
     answer = HttpServices().ask(ServiceRequest(url=service.url, address=service.address, chain=chain))
     if answer.status == 401 and answer.is_from_proxy:

@@ -104,7 +104,7 @@ def decide(
     allowed = allowed_sha.strip().lower()
     if event.spoken_by_stranger and not event.from_fork:
         raise UntrustedCode(
-            f"{event.name} started this with this repository's secrets, and its author is no member of the repository.",
+            f"{event.name} started this with this repository's secrets, and its author is not a member of the repository.",
             next_step="A member can say the same in their place.",
         )
     code = code_of(event.name)

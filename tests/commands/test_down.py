@@ -97,7 +97,7 @@ def test_whoever_was_silent_proves_nothing(silence: InventoryResult | Exception)
     downed, text = everything(aws=silence)
     assert not downed.proved
     assert "Nothing of ours" not in text
-    assert "NO WHOLE ANSWER" in text
+    assert "INCOMPLETE ANSWER" in text
     assert "billed" in text
 
 

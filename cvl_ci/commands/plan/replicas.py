@@ -87,7 +87,7 @@ def mistakes_through_server(
         "cloud": (plan.machines.is_on_sandbox, "no API server knows the sandbox: name aws"),
     }
     return [
-        InputProblem(field=spelling.of(name), value="", problem=f"goes without several replicas: {why}")
+        InputProblem(field=spelling.of(name), value="", problem=f"cannot be combined with several replicas: {why}")
         for name, (is_given, why) in wrong.items()
         if is_given
     ]

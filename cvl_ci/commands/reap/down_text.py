@@ -20,7 +20,7 @@ def lines(downed: Downed, *, locations: Sequence[Location]) -> Iterator[str]:
         name = plain(f"{resource.provider} {resource.region} {resource.id}")
         yield f"named like ours, but without our labels, so it stays untouched, and may be billed: {name}"
     for words in downed.silent:
-        yield f"NO WHOLE ANSWER: {plain(words)}"
+        yield f"INCOMPLETE ANSWER: {plain(words)}"
     if downed.silent:
         yield (
             "So there is no proof that nothing else of cvl-ci is left. A machine or a bucket there is billed. "
