@@ -63,8 +63,8 @@ def read(step: Step, environ: Mapping[str, str], inputs: Inputs, *, is_end: bool
             mistakes += error.mistakes
     if wiring.goes_through_server(environ, by_inputs=True):
         problem = (
-            "cannot be combined with `verb: deploy`, which opens a port by itself: an API server does not offer that. Several "
-            "replicas start through it with the command line, in a `run:` step: `cvl-ci deploy EXAMPLE --replicas 2`"
+            "cannot be combined with `verb: deploy`, which opens a port by itself: an API server does not offer that. "
+            "Several replicas start through it with a `run:` step: `cvl-ci deploy EXAMPLE --replicas 2`"
         )
         mistakes.append(InputProblem(field="skypilot_api_server_endpoint", value="***", problem=problem))
     if mistakes:

@@ -35,7 +35,7 @@ def show(parsed: argparse.Namespace, environ: Mapping[str, str], console: Consol
         return _ask(lease, overview, environ, console, chain=deploy_steps.chain_of(parsed.tls_cert or ""))
     _say(list(services.values()), overview, console)
     if not services:
-        console.say("No service is open, by the records of this computer and the clouds that were asked.")
+        console.say("No service is open, by the records of this computer and the answers of the clouds.")
     _require_answers(overview)
     return 0
 

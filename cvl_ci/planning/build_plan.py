@@ -68,7 +68,8 @@ def asked_for(inputs: Inputs) -> tuple[str | None, list[InputProblem]]:
             words = value if isinstance(value, str) else " ".join(value)
             mistakes.append(inputs.mistake(name, words, f"works only with a command or a task: an example {own}"))
     if inputs.work.workdir and named_kinds == ["example"]:
-        mistakes.append(inputs.mistake("workdir", inputs.work.workdir, "works only with a command: an example has its own"))
+        problem = "works only with a command: an example has its own"
+        mistakes.append(inputs.mistake("workdir", inputs.work.workdir, problem))
     return named_kinds[0], mistakes
 
 
@@ -126,7 +127,8 @@ def _keeping(inputs: Inputs, plan: RunPlan) -> list[InputProblem]:
     keep, mistakes = inputs.keep, []
     keeps_always = keep.down is False
     if keeps_always and keep.keep_on_failure:
-        problem = f"cannot be combined with {inputs.spelling.of('keep_on_failure')}: it keeps the machine after a failure too"
+        other = inputs.spelling.of("keep_on_failure")
+        problem = f"cannot be combined with {other}: it keeps the machine after a failure too"
         mistakes.append(inputs.mistake("down", "false", problem))
     for_person = plan.limits.keep_minutes and keep.reuse is None
     if for_person and inputs.spelling is Spelling.INPUT and not plan.machines.public_key:

@@ -63,9 +63,10 @@ def mistakes(inputs: Inputs, plan: RunPlan, *, through_server: bool) -> list[Inp
         if inputs.value(field) not in (None, 0, 1)
     ]
     if inputs.keep.down is False:
-        wrong.append(inputs.mistake("detach", "true", f"cannot be combined with `{name('down')} false`: the machine ends itself"))
+        problem = f"cannot be combined with `{name('down')} false`: the machine ends itself"
+        wrong.append(inputs.mistake("detach", "true", problem))
     if plan.machines.num_nodes > 1:
-        problem = f"works only with one machine: {name('num_nodes')} {plan.machines.num_nodes} does not work with it yet"
+        problem = f"works only with one machine yet, and {name('num_nodes')} is {plan.machines.num_nodes}"
         wrong.append(inputs.mistake("detach", "true", problem))
     if storage_rules.makes_buckets(plan):
         problem = "cannot be combined with buckets that the run makes: no process is there that could remove them"

@@ -1,4 +1,4 @@
-"""Name the inputs that cannot be combined with a managed job of a SkyPilot API server, and tell what it cannot promise. Pure."""
+"""Name the inputs that a managed job of a SkyPilot API server refuses, and tell what it cannot promise. Pure."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def mistakes(inputs: Inputs, plan: RunPlan, *, through_server: bool) -> list[Inp
         wrong.append(inputs.mistake("managed", "true", problem))
     if not through_server:
         problem = (
-            "needs a SkyPilot API server, whose controller runs the job: give `skypilot_api_server_endpoint` and its "
-            "token, or SKYPILOT_API_SERVER_ENDPOINT and SKYPILOT_SERVICE_ACCOUNT_TOKEN at a terminal"
+            "needs a SkyPilot API server, whose controller runs the job. Give `skypilot_api_server_endpoint` and its "
+            "token; at a terminal, set SKYPILOT_API_SERVER_ENDPOINT and SKYPILOT_SERVICE_ACCOUNT_TOKEN"
         )
         wrong.append(inputs.mistake("managed", "true", problem))
     for field, why in _UNFIT.items():
@@ -58,7 +58,7 @@ def mistakes(inputs: Inputs, plan: RunPlan, *, through_server: bool) -> list[Inp
             wrong.append(inputs.mistake("managed", "true", f"cannot be combined with {name(field)}: {why}"))
     if inputs.machine.recover is not None:
         problem = (
-            f"cannot be combined with {name('recover')}: the controller recovers after each loss by itself, until the deadline"
+            f"cannot be combined with {name('recover')}: until the deadline, the controller recovers after each loss"
         )
         wrong.append(inputs.mistake("managed", "true", problem))
     if inputs.keep.down is False:
@@ -69,7 +69,7 @@ def mistakes(inputs: Inputs, plan: RunPlan, *, through_server: bool) -> list[Inp
 
 def _of_machines(plan: RunPlan, num_nodes: str) -> Iterator[str]:
     if plan.machines.num_nodes > 1:
-        yield f"works only with one machine: {num_nodes} {plan.machines.num_nodes} does not work with it yet"
+        yield f"works only with one machine yet, and {num_nodes} is {plan.machines.num_nodes}"
     if storage_rules.makes_buckets(plan):
         yield "cannot be combined with buckets that the run makes: no process is there that could remove them"
     own = [one.location for one in plan.machines.needs.alternatives if one.location]

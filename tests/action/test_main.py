@@ -650,7 +650,7 @@ def test_a_sweep_leaves_the_living_alone_and_is_green(job: Job) -> None:
     assert code == 0, said
     assert job.alive() == ["i-0"]
     assert job.outputs()["ending"] == "nothing_left"
-    assert "1 lease living and left alone" in said
+    assert "1 lease still in use and untouched" in said
 
 
 def test_a_sweep_that_gets_no_answer_is_as_loud_as_a_release_that_does_not(job: Job) -> None:

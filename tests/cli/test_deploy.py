@@ -63,7 +63,7 @@ def test_a_dry_run_shows_port_probe_life_and_the_bound_of_the_cost(capsys: pytes
         (("hello", "--cloud", "sandbox", "--allow", "example.com"), "not an IPv4 address"),
         (("hello", "--cloud", "sandbox", "--smoke-schema", "absent.json"), "is not a file of examples/hello"),
         (("hello", "--cloud", "sandbox", "--smoke-schema", "serve.sh"), "is not JSON"),
-        (("hello", "--cloud", "sandbox", "--smoke-schema", "a.json", "--steps", "up"), "works only with the step smoke"),
+        (("hello", "--cloud", "sandbox", "--smoke-schema", "a.json", "--steps", "up"), "only with the step smoke"),
         (("hello", "portless", "--cloud", "sandbox"), "names no port"),
         (("idle", "--cloud", "sandbox"), "serve"),
         (("hello", "--cloud", "sandbox", "--ttl", "never"), "not a length of time"),
@@ -176,7 +176,7 @@ def test_a_workflow_needs_a_token_of_its_own_and_no_message_shows_one(
 def test_the_list_is_empty_and_an_unknown_name_is_a_mistake(capsys: pytest.CaptureFixture[str]) -> None:
     assert typed(capsys, "--list") == (
         0,
-        "No service is open, by the records of this computer and the clouds that were asked.\n",
+        "No service is open, by the records of this computer and the answers of the clouds.\n",
     )
     code, text = typed(capsys, "--status", "cvl-1-0a1b2c3d")
     assert code == 64 and "is not an open service" in text

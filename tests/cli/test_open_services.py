@@ -312,7 +312,7 @@ def test_smoke_requests_alone_trust_the_named_certificate(
         (None, ("--logs", "../x"), "is not an open service by the records here", 64),
         (replace(RECORD, released_at=RECORD.deadline), ("--logs", NAME), "has ended: its machine is gone", 64),
         (replace(RECORD, released_at=RECORD.deadline), ("--status", NAME), "has ended: its machine is gone", 64),
-        (RECORD, ("--logs", NAME), "There is no way from here into the machine", 70),
+        (RECORD, ("--logs", NAME), "This computer cannot reach the machine", 70),
         (RECORD, ("--follow",), "works only with --logs NAME", 64),
     ],
 )

@@ -15,7 +15,12 @@ import yaml
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 ALL = sorted(path.parent.relative_to(EXAMPLES).as_posix() for path in EXAMPLES.rglob("example.yaml"))
-HERE = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+HERE = {
+    **os.environ,
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+}
 
 
 def copied(name: str, into: Path) -> Path:

@@ -35,8 +35,8 @@ from cvl_ci.ports import Prices
 from cvl_ci.result.units import dollars, duration
 
 REASON = (
-    "needs the controller of `sky serve`, which launches the replicas and replaces each one that ends; without a "
-    "SkyPilot API server their end cannot be guaranteed, so cvl-ci starts none of them"
+    "needs the controller of `sky serve`, which launches the replicas and replaces them. Without a SkyPilot API server "
+    "cvl-ci cannot guarantee their end, so it starts none of them"
 )
 WITH_SERVER = (
     "With an API server it starts: set SKYPILOT_API_SERVER_ENDPOINT and SKYPILOT_SERVICE_ACCOUNT_TOKEN of your team"

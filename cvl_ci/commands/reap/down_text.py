@@ -33,5 +33,5 @@ def lines(downed: Downed, *, locations: Sequence[Location]) -> Iterator[str]:
 def _nothing_left(locations: Sequence[Location]) -> str:
     if locations:
         clouds = ", ".join(map(str, locations))
-        return f"Nothing of ours is left: no lease is recorded as running here, and none is shown by {clouds}."
-    return "No lease is recorded as running here. No cloud was asked: add `--cloud aws` to search there too."
+        return f"cvl-ci has nothing left: its records show no lease that runs, and {clouds} shows none."
+    return "The records here show no lease that runs. cvl-ci asked no cloud: add `--cloud aws` to search there too."
