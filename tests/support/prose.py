@@ -102,7 +102,11 @@ def comments(source: str) -> Iterator[str]:
 
 def broken_patterns(source: str) -> list[str]:
     """Return a line for each pattern that the docstrings and comments of a module break; length is not counted."""
-    text = [sentence for prose in (*docstrings(source), *comments(source)) for sentence in split(prose)]
+    return broken_in(sentence for prose in (*docstrings(source), *comments(source)) for sentence in split(prose))
+
+
+def broken_in(text: Iterable[str]) -> list[str]:
+    """Return a line for each pattern that a sentence breaks; length is not counted."""
     return [f"{name}: {one}" for one in text for name, pattern in PATTERNS.items() if pattern.search(one)]
 
 
