@@ -6,6 +6,7 @@ import itertools
 import json
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -37,7 +38,7 @@ def inputs_of(cloud: str) -> dict[str, str]:
 @pytest.mark.parametrize("cloud", ["gcp", "azure"])
 def test_the_documented_inputs_are_complete(cloud: str, tmp_path: Path) -> None:
     inputs = {name: value.replace("NUMBER", "1") for name, value in inputs_of(cloud).items()}
-    typed = {f"INPUT_{name.upper()}": value for name, value in inputs.items()}
+    typed: dict[str, Any] = {f"INPUT_{name.upper()}": value for name, value in inputs.items()}
     access = credential_providers()[cloud].check(machine(tmp_path, **typed, **WITH_OIDC))
     assert access.available
     assert not access.missing
