@@ -138,7 +138,7 @@ class SkyPilotRunner:
         if script is None and preset is None:
             script = script_of(self._checkout / example_dir)
         if script is not None and preset is not None:
-            raise RequestError([InputProblem(field="script", value=script, problem="goes without a preset")])
+            raise RequestError([InputProblem(field="script", value=script, problem="cannot be combined with a preset")])
         if script is None:
             words = {"example": str(example_dir), "preset": preset, "args": args or None, "gpu": gpu}
             return self._run({**inputs, **words}, stream_logs=stream_logs)

@@ -1,7 +1,8 @@
-"""The laws of the house hold, and each of them could fail."""
+"""The laws of the packages hold, and each of them can fail."""
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +15,7 @@ from tests.support.architecture import Module, modules
 
 Law = Callable[[Module], list[str]]
 
-HOUSE = modules()
+MODULES = modules()
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -23,32 +24,41 @@ def trees() -> Iterator[None]:
     """Those of the package, until the last of these tests."""
     with law.without_garbage():
         yield
-    HOUSE.clear()
+    MODULES.clear()
 
 
 def broken(rule: Law) -> list[str]:
-    return [complaint for module in HOUSE for complaint in rule(module)]
+    return [complaint for module in MODULES for complaint in rule(module)]
 
 
-def test_rooms_import_only_rooms_below_them() -> None:
+def test_packages_import_only_packages_of_lower_layers() -> None:
     assert broken(law.imports_go_down) == []
 
 
+def test_the_documentation_shows_every_package_in_its_layer() -> None:
+    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+) \| (`.+?) \|", page, re.MULTILINE)
+    layers: list[set[str]] = [set() for _ in range(max(int(number) for number, _ in rows))]
+    for number, packages in rows:
+        layers[int(number) - 1] |= set(re.findall(r"`(\w+)(?:/|\.py)`", packages))
+    assert layers == list(map(set, law.LAYERS))
+
+
 def test_no_modules_import_each_other_in_a_ring() -> None:
-    assert law.cycles(HOUSE) == []
+    assert law.cycles(MODULES) == []
 
 
 def test_no_two_classes_have_one_name() -> None:
-    assert law.namesakes(HOUSE) == []
+    assert law.namesakes(MODULES) == []
 
 
 def test_an_alias_names_one_thing_and_a_thing_has_one_alias() -> None:
     tests = [module for module in modules(ROOT / "tests") if " as " in module.source]
-    assert law.unclear_aliases([*HOUSE, *tests]) == []
+    assert law.unclear_aliases([*MODULES, *tests]) == []
 
 
 def test_a_field_is_declared_once() -> None:
-    assert law.repeated_declarations(HOUSE) == []
+    assert law.repeated_declarations(MODULES) == []
 
 
 def test_nobody_inside_imports_the_package_root() -> None:
@@ -71,20 +81,20 @@ def test_only_github_imports_what_talks_to_github() -> None:
     assert broken(law.github_is_githubs) == []
 
 
-def test_only_one_room_asks_the_model_hub() -> None:
-    assert broken(law.the_hub_is_asked_in_one_room) == []
+def test_only_one_package_asks_the_model_hub() -> None:
+    assert broken(law.the_hub_is_asked_in_one_package) == []
 
 
-def test_only_doors_and_wiring_read_the_environment() -> None:
-    assert broken(law.the_environment_is_read_at_the_doors) == []
+def test_only_entry_points_and_wiring_read_the_environment() -> None:
+    assert broken(law.the_environment_is_read_at_the_entry_points) == []
 
 
 def test_only_action_and_cli_handle_signals() -> None:
-    assert broken(law.signals_are_handled_at_the_doors) == []
+    assert broken(law.signals_are_handled_at_the_entry_points) == []
 
 
 def test_only_action_and_cli_end_the_program() -> None:
-    assert broken(law.the_doors_alone_exit) == []
+    assert broken(law.the_entry_points_alone_exit) == []
 
 
 def test_only_the_lease_takes_a_cluster_down() -> None:
@@ -137,7 +147,7 @@ def test_no_class_has_more_than_fifteen_public_methods() -> None:
 
 def test_help_and_plan_never_load_skypilot_or_a_clouds_library() -> None:
     """Whatever is loaded when every module but the separate programs and what runs inside them is."""
-    mine = [module.name for module in HOUSE if not module.own_program and not _inside_the_worker(module)]
+    mine = [module.name for module in MODULES if not module.own_program and not _inside_the_worker(module)]
     heavy = sorted(law.CLOUD_LIBRARIES | law.EMULATOR_LIBRARIES | law.HUB_LIBRARIES)
     program = (
         f"import importlib, sys\nfor name in {mine!r}: importlib.import_module(name)\n"
@@ -150,12 +160,12 @@ def test_help_and_plan_never_load_skypilot_or_a_clouds_library() -> None:
 
 def _inside_the_worker(module: Module) -> bool:
     """Engine modules that name SkyPilot at their top: only the worker, a process of its own, may import them."""
-    return module.room == "engine" and any(i.top == "sky" and not i.lazy and not i.typing for i in module.imports)
+    return module.package == "engine" and any(i.top == "sky" and not i.lazy and not i.typing for i in module.imports)
 
 
 def test_what_names_skypilot_at_its_top_is_loaded_by_the_worker_alone() -> None:
-    inside = {module.name for module in HOUSE if _inside_the_worker(module)}
-    for module in HOUSE:
+    inside = {module.name for module in MODULES if _inside_the_worker(module)}
+    for module in MODULES:
         if not module.own_program and module.name not in inside:
             assert not inside & {found.name for found in module.imports}, module.path
 
@@ -181,19 +191,19 @@ BREAKS: Sequence[tuple[Law, str, str]] = [
     (law.the_sandbox_loads_its_emulator_late, "sandbox/network.py", "if True:\n    from moto import server"),
     (law.github_is_githubs, "engine/x.py", "import requests"),
     (law.github_is_githubs, "cli.py", "from github import Github"),
-    (law.the_hub_is_asked_in_one_room, "commands/models/x.py", "def f():\n    import huggingface_hub"),
-    (law.the_hub_is_asked_in_one_room, "clouds/x.py", "def f():\n    import httpx"),
-    (law.the_hub_is_asked_in_one_room, "hub/client.py", "from huggingface_hub import HfApi"),
-    (law.the_environment_is_read_at_the_doors, "engine/x.py", "import os\nhome = os.environ['HOME']"),
-    (law.the_environment_is_read_at_the_doors, "local/x.py", "from os import environ as e\nhome = e['HOME']"),
-    (law.the_environment_is_read_at_the_doors, "inputs/x.py", "import os\nhome = os.getenv('HOME')"),
-    (law.the_environment_is_read_at_the_doors, "local/x.py", "from pathlib import Path\nhome = Path.home()"),
-    (law.signals_are_handled_at_the_doors, "runner.py", "import signal\nsignal.signal(signal.SIGINT, f)"),
-    (law.signals_are_handled_at_the_doors, "lease.py", "from signal import set_wakeup_fd"),
-    (law.signals_are_handled_at_the_doors, "lease.py", "import signal as s\ns.pthread_sigmask(1, [])"),
-    (law.the_doors_alone_exit, "runner.py", "import sys\nsys.exit(1)"),
-    (law.the_doors_alone_exit, "lease.py", "raise SystemExit(1)"),
-    (law.the_doors_alone_exit, "engine/x.py", "from os import _exit\n_exit(1)"),
+    (law.the_hub_is_asked_in_one_package, "commands/models/x.py", "def f():\n    import huggingface_hub"),
+    (law.the_hub_is_asked_in_one_package, "clouds/x.py", "def f():\n    import httpx"),
+    (law.the_hub_is_asked_in_one_package, "hub/client.py", "from huggingface_hub import HfApi"),
+    (law.the_environment_is_read_at_the_entry_points, "engine/x.py", "import os\nhome = os.environ['HOME']"),
+    (law.the_environment_is_read_at_the_entry_points, "local/x.py", "from os import environ as e\nhome = e['HOME']"),
+    (law.the_environment_is_read_at_the_entry_points, "inputs/x.py", "import os\nhome = os.getenv('HOME')"),
+    (law.the_environment_is_read_at_the_entry_points, "local/x.py", "from pathlib import Path\nhome = Path.home()"),
+    (law.signals_are_handled_at_the_entry_points, "runner.py", "import signal\nsignal.signal(signal.SIGINT, f)"),
+    (law.signals_are_handled_at_the_entry_points, "lease.py", "from signal import set_wakeup_fd"),
+    (law.signals_are_handled_at_the_entry_points, "lease.py", "import signal as s\ns.pthread_sigmask(1, [])"),
+    (law.the_entry_points_alone_exit, "runner.py", "import sys\nsys.exit(1)"),
+    (law.the_entry_points_alone_exit, "lease.py", "raise SystemExit(1)"),
+    (law.the_entry_points_alone_exit, "engine/x.py", "from os import _exit\n_exit(1)"),
     (law.the_lease_alone_takes_down, "commands/run/run.py", "cloud.machines.down(name)"),
     (law.the_lease_alone_takes_down, "wiring/x.py", "Engine().down('x')"),
     (law.the_lease_alone_takes_down, "commands/reap/reap.py", "self._inventory.remove(found)"),
@@ -236,13 +246,13 @@ KEEPS: Sequence[tuple[Law, str, str]] = [
     (law.root_is_not_imported, "cli.py", "from cvl_ci import wiring"),
     (law.the_lease_alone_takes_down, "cli.py", "from cvl_ci.commands.reap import down as x\nx.down(names)"),
     (law.clouds_are_the_engines, "engine/x.py", "import sky, boto3"),
-    (law.the_hub_is_asked_in_one_room, "hub/x.py", "def f():\n    import httpx"),
+    (law.the_hub_is_asked_in_one_package, "hub/x.py", "def f():\n    import httpx"),
     (law.clouds_are_the_engines, "sandbox/x.py", "def f():\n    import boto3"),
     (law.the_sandbox_loads_its_emulator_late, "sandbox/emulator/main.py", "import moto"),
-    (law.the_environment_is_read_at_the_doors, "cli.py", "import os\nos.environ"),
-    (law.the_environment_is_read_at_the_doors, "engine/worker.py", "import os\nos.environ"),
-    (law.signals_are_handled_at_the_doors, "engine/x.py", "import os, signal\nos.kill(1, signal.SIGKILL)"),
-    (law.the_doors_alone_exit, "sandbox/emulator/main.py", "import sys\nsys.exit(0)"),
+    (law.the_environment_is_read_at_the_entry_points, "cli.py", "import os\nos.environ"),
+    (law.the_environment_is_read_at_the_entry_points, "engine/worker.py", "import os\nos.environ"),
+    (law.signals_are_handled_at_the_entry_points, "engine/x.py", "import os, signal\nos.kill(1, signal.SIGKILL)"),
+    (law.the_entry_points_alone_exit, "sandbox/emulator/main.py", "import sys\nsys.exit(0)"),
     (law.the_lease_alone_takes_down, "commands/run/run.py", "files.remove(x)\nlease.release()\nsandbox.down()"),
     (law.git_runs_in_one_file, "local/git/git.py", "git = shutil.which('git')"),
     (law.git_runs_in_one_file, "github/x.py", "url = f'{server}/{repository}.git'"),
@@ -282,18 +292,18 @@ def test_the_law_against_namesakes_sees_them() -> None:
 
 
 def test_the_law_against_unclear_aliases_sees_them() -> None:
-    house = [
+    importers = [
         Module("action/a.py", "from cvl_ci.commands import matrix as planning"),
         Module("cli/a.py", "def f():\n    from cvl_ci.commands.plan import quote as planning"),
         Module("cli/b.py", "from cvl_ci.commands import matrix as matrices\nfrom cvl_ci.commands.plan import month"),
         Module("cli/c.py", "import cvl_ci.result.month as month\nfrom numpy import month as matrices"),
     ]
-    assert law.unclear_aliases(house) == [
+    assert law.unclear_aliases(importers) == [
         "cvl_ci.commands.matrix: matrices, planning",
         "month: cvl_ci.commands.plan.month, cvl_ci.result.month",
         "planning: cvl_ci.commands.matrix, cvl_ci.commands.plan.quote",
     ]
-    assert law.unclear_aliases(house[2:3]) == []
+    assert law.unclear_aliases(importers[2:3]) == []
 
 
 GROUP = """class FileInputs:
@@ -332,8 +342,8 @@ def test_the_law_against_second_declarations_leaves_others_alone(path: str, sour
     assert law.repeated_declarations([Module("inputs/a.py", GROUP), Module(path, source)]) == []
 
 
-def test_the_house_is_not_empty() -> None:
-    assert {"errors.py", "lease.py", "model/plan.py", "model/outcome.py"} <= {module.path for module in HOUSE}
+def test_the_modules_are_not_empty() -> None:
+    assert {"errors.py", "lease.py", "model/plan.py", "model/outcome.py"} <= {module.path for module in MODULES}
 
 
 def test_the_top_level_has_no_file_of_chance() -> None:

@@ -1,9 +1,11 @@
-"""The pages name as many generated cases as the property tests have."""
+"""The pages name as many generated cases as the property tests have, and as many killed runs as the records have."""
 
 from __future__ import annotations
 
 import pytest
 
+from tests.chaos import run_records
+from tests.chaos.table import leak_rate
 from tests.clouds.inventory import test_contract as providers
 from tests.engine import test_unpack as archives
 from tests.github import test_contract as github
@@ -29,3 +31,9 @@ def test_the_limits_name_the_counts_of_what_a_report_reads() -> None:
     text = (ROOT / "docs/limits.md").read_text(encoding="utf-8")
     assert f"{summaries.INPUTS:,} summaries of legs" in text
     assert f"{damaged.EACH * len(damaged.KINDS):,} damaged files of metrics, legs and rules" in text
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/guarantee.md"])
+def test_a_page_names_the_leak_rate_of_the_recorded_runs(page: str) -> None:
+    rate = leak_rate(run_records.read(sorted(run_records.HERE.glob("*.jsonl"))))
+    assert f"{rate} left " in (ROOT / page).read_text(encoding="utf-8")

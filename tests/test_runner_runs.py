@@ -94,7 +94,7 @@ def test_a_script_of_a_folder_runs_as_in_the_earlier_runner(runner: SkyPilotRunn
     assert dict(first.machines.needs.accelerators) == {"A100": 1}
     assert second.work.run_commands == ("python train.py --note 'two words'",)
     assert dict(second.machines.needs.accelerators) == {"L4": 1}
-    with pytest.raises(RequestError, match="goes without a preset"):
+    with pytest.raises(RequestError, match="cannot be combined with a preset"):
         runner.run_example(".", "train", script="train.py")
     assert runner.run_example(".") == 0, "the earlier runner's default"
     assert seen.plans[-1].work.run_commands == ("python train.py",)

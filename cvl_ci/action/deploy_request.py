@@ -57,9 +57,9 @@ class ServicePlaces:
         if not self.unasked:
             return ""
         return (
-            "The API server is asked for the services of this environment, and not "
-            f"{', '.join(self.unasked)}. If an older service has one machine there, nothing here ends it, and it is "
-            "billed until its own end. End it with `verb: deploy` and `down: true`, with the credentials of that cloud."
+            "This step asks the API server for the services of this environment. It has no credentials to ask "
+            f"{', '.join(self.unasked)}. An older service with one machine there is billed until its own end. End it "
+            "with `verb: deploy` and `down: true`, with the credentials of that cloud."
         )
 
 
@@ -77,7 +77,7 @@ def read(step: Step, environ: Mapping[str, str], inputs: Inputs, *, is_end: bool
     for name in sorted((NOT_OF_A_SERVICE & action_variables.names()) - {"down"}):
         text = action_variables.value(environ, name)
         if text not in {"", RUN_BY_NAME[name].action_default}:
-            mistakes.append(InputProblem(field=name, value=text, problem="goes without `verb: deploy`"))
+            mistakes.append(InputProblem(field=name, value=text, problem="cannot be combined with `verb: deploy`"))
     own = DeployStepInputs(**{one.name: values[one.name] for one in options_of(DeployStepInputs) if one.name in values})
     login = StepRolloutInputs(
         **{one.name: values[one.name] for one in options_of(StepRolloutInputs) if one.name in values}

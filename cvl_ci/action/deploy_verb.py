@@ -319,5 +319,5 @@ def _end_as_outcome(owner: Owner, leases: Sequence[str], release: Release, place
         work=WorkIdentity(title=owner.environment),
         machines=MachineResult(cluster=leases[0] if leases else owner.name),
         release=release,
-        advice="" if release.gone else f"Take it down and have it proved:\n{places.down_of(*leases)}",
+        advice="" if release.gone else f"Take it down and prove its end:\n{places.down_of(*leases)}",
     )

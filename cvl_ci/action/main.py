@@ -36,7 +36,7 @@ def called_as(name: str) -> int:
     """By the name of the executable, which no input, variable or saved state can change."""
     phase = PHASES.get(Path(name).name)
     if phase is None:
-        print(f"cvl-ci: {name!r} is no phase of the action: it is called as {' or '.join(PHASES)}")
+        print(f"cvl-ci: {name!r} is not a phase of the action: call it as {' or '.join(PHASES)}")
         return RequestError.exit_code
     environ = wiring.environment()
     return main(environ) if phase == "main" else post(environ)
@@ -58,7 +58,8 @@ def main(environ: Mapping[str, str]) -> int:
     except Exception:  # noqa: BLE001  a mistake of ours: its text may hold a machine's, so it goes out as our words do
         advice = wiring.keep_details(environ, step.masks.hide(traceback.format_exc()))
         step.reporter.refused(
-            f"A mistake in cvl-ci itself stopped this. {advice}\nThe post step takes down what is saved."
+            f"A mistake in cvl-ci itself stopped this. {advice}\n"
+            "The post step takes down every machine in the saved state of this step. Read its log."
         )
         return CvlError.exit_code
     finally:

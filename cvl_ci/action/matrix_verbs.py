@@ -310,7 +310,7 @@ def _repository(request: MatrixVerbRequest) -> Repository:
     token = action_variables.value(request.environ, "github_token")
     if not token or not re.fullmatch(r"\d+", context.run) or not context.repository:
         raise CvlError(
-            "GitHub cannot be asked what the legs left: there is no token, or this is no run of a workflow.",
+            "cvl-ci cannot ask GitHub for the leftovers of the legs: there is no token, or no workflow run.",
             next_step="Leave the input github_token as it is, or name folders.",
         )
     return Repository(api=context.server.api, token=token, name=context.repository)

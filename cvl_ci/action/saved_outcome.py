@@ -40,7 +40,7 @@ def outcome_from(state: StepState | None, release: Release, *, name: str, folder
         timing=Timing(duration_seconds=cost.seconds if cost else 0.0),
         files=FileResult(fetched=files, directory=str(folder) if files else ""),
         release=release,
-        advice="" if is_over else f"Take it down and have it proved:\ncvl-ci down {name}",
+        advice="" if is_over else f"Take it down and prove its end:\ncvl-ci down {name}",
     )
 
 

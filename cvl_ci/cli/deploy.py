@@ -99,7 +99,7 @@ def _show(plan: RunPlan, prices: Prices, console: Console, *, as_yaml: bool) -> 
     from cvl_ci.inputs.reader import Spelling
 
     if as_yaml and plan.has_replicas:
-        problem = "goes without an API server: cvl-ci gives the server this task itself, with its end and its tokens"
+        problem = "cannot be combined with an API server: cvl-ci sends it this task itself, with its end and its tokens"
         raise RequestError([InputProblem(field="--yaml", value="true", problem=problem)])
     if as_yaml:
         if mistakes := replicas.mixed(plan, Spelling.FLAG):
@@ -147,7 +147,7 @@ def _handed_over(service: ServiceResult, token: str, environ: Mapping[str, str],
         "Send the token as `Authorization: Bearer TOKEN`; a browser takes it as the password of any user.",
         "The connection is encrypted with your certificate."
         if service.is_encrypted
-        else "The connection is not encrypted: whoever sees the network's traffic sees the token too.",
+        else "The connection is not encrypted: a person who reads the network's traffic reads the token too.",
     ]
 
 

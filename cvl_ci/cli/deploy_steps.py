@@ -60,13 +60,13 @@ def read(parsed: argparse.Namespace) -> Steps:
         problem = "is missing: the step image pushes to it, such as ghcr.io/owner/images"
         mistakes.append(InputProblem(field="--registry", value="", problem=problem))
     if steps.smokes_alone != bool(steps.url):
-        problem = "goes with `--steps smoke` alone, which needs it"
+        problem = "works only with `--steps smoke`, which needs it"
         mistakes.append(InputProblem(field="--url", value=steps.url, problem=problem))
     if SMOKE in steps.named and not steps.starts and not steps.smokes_alone:
         problem = "has smoke without up: the other steps start no service to ask"
         mistakes.append(InputProblem(field="--steps", value=",".join(steps.named), problem=problem))
     if getattr(parsed, "smoke_schema", None) and not steps.has(SMOKE):
-        problem = "goes with the step smoke, which sends the requests"
+        problem = "works only with the step smoke, which sends the requests"
         mistakes.append(InputProblem(field="--smoke-schema", value=parsed.smoke_schema, problem=problem))
     if mistakes:
         raise RequestError(mistakes)
@@ -147,7 +147,7 @@ def _schema(name: str) -> Mapping[str, object]:
         with Path(name).open("rb") as file:
             return answer_schema.read(file.read(answer_schema.LARGEST_BYTES + 1))
     except OSError:
-        mistake = InputProblem(field="--smoke-schema", value=name, problem="is no file that cvl-ci can read")
+        mistake = InputProblem(field="--smoke-schema", value=name, problem="is not a file that cvl-ci can read")
     except Wrong as wrong:
         mistake = InputProblem(field="--smoke-schema", value=name, problem=wrong.problem)
     raise RequestError([mistake])

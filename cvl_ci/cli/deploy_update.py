@@ -33,10 +33,10 @@ def update(
     name = parsed.update_name
     mistakes = []
     if not plan.has_replicas:
-        problem = "goes with several replicas of an API server: one machine is replaced by a new deployment"
+        problem = "works only with several replicas of an API server: one machine is replaced by a new deployment"
         mistakes.append(InputProblem(field="--update", value=name, problem=problem))
     if parsed.json_summary:
-        problem = "goes without --update, which is no run of its own"
+        problem = "cannot be combined with --update, which is not a run of its own"
         mistakes.append(InputProblem(field="--json-summary", value=parsed.json_summary, problem=problem))
     if not environ.get(TOKEN_VARIABLE):
         problem = "is missing: both versions of the service take one token, which its callers have"

@@ -320,8 +320,8 @@ def _bug(environ: Mapping[str, str], console: Console) -> int:
     details = console.hide(traceback.format_exc())
     console.tell(
         f"A mistake in cvl-ci itself stopped this. {wiring.keep_details(environ, details)}\n"
-        "What had been started was taken down where that was still possible.\n"
-        "Make sure with `cvl-ci down --all`, and please report it with that file."
+        "cvl-ci tried to take down everything that it had started, but a machine may still run and cost money.\n"
+        "Take the rest down with `cvl-ci down --all`. Then report this mistake with that file."
     )
     return 70
 

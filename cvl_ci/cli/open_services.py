@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def show(parsed: argparse.Namespace, environ: Mapping[str, str], console: Console) -> int:
     """List the services, ask one of them whether it answers, or show its log. Raise CvlError."""
     if parsed.follow and not parsed.log_name:
-        problem = "goes with --logs NAME"
+        problem = "works only with --logs NAME"
         raise RequestError([InputProblem(field="--follow", value="true", problem=problem)])
     overview = wiring.status(environ, cloud=parsed.cloud or "")
     services = {lease.name: lease for lease in overview.leases if lease.service}
@@ -35,7 +35,7 @@ def show(parsed: argparse.Namespace, environ: Mapping[str, str], console: Consol
         return _ask(lease, overview, environ, console, chain=deploy_steps.chain_of(parsed.tls_cert or ""))
     _say(list(services.values()), overview, console)
     if not services:
-        console.say("No service is open, by the records of this computer and the clouds that were asked.")
+        console.say("No service is open, by the records of this computer and the answers of the clouds.")
     _require_answers(overview)
     return 0
 
@@ -86,7 +86,7 @@ def _ask(lease: OpenLease, overview: Overview, environ: Mapping[str, str], conso
         console.say(f"  replicas: {replicas}")
     service = lease.service
     if service is None:
-        raise ValueError(f"{lease.name} is no service")
+        raise ValueError(f"{lease.name} is not a service")
     console.say(*_dns(service))
     answer = HttpServices().ask(ServiceRequest(url=service.url, address=service.address, chain=chain))
     if answer.status == 401 and answer.is_from_proxy:

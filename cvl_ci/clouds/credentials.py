@@ -86,7 +86,7 @@ def require(accesses: Sequence[CloudAccess], *, any_of_them: bool) -> None:
         incomplete = [access for access in named if access.cloud != "api-server"] or incomplete
     raise CredentialsError(
         "\n".join(["The credentials are not complete:", *map(_problem, incomplete)]),
-        next_step="`cvl-ci check` shows how each cloud stands.",
+        next_step="`cvl-ci check` shows the state of each cloud.",
     )
 
 

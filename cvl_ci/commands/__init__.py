@@ -1,1 +1,1 @@
-"""Verbs, one file each, talking only to ports; each reads like its sentence in the README."""
+"""The verbs: a folder or a file for each. They reach the world through the protocols of `ports` alone."""

@@ -10,7 +10,7 @@ from cvl_ci.inputs.suggest import similar
 from cvl_ci.model.access import CloudAccess
 from cvl_ci.ports import Prices
 
-HEAD = ("cloud", "runs", "what is there", "what is missing", "what it would take")
+HEAD = ("cloud", "runs", "present", "missing", "what to add")
 NARROWEST = 16
 
 

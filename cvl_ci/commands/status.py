@@ -149,7 +149,7 @@ def lines(overview: Overview) -> Iterator[str]:
         if answer.error is not None or answer.stays:
             yield text.answer(answer)
     for name in overview.unproved:
-        yield f"{plain(name)} cannot be asked: look there yourself"
+        yield f"cvl-ci cannot ask {plain(name)}: check there for machines yourself"
     if overview.leases:
         yield "`cvl-ci down NAME` ends one, and asks the provider whether it is gone."
     elif not (overview.unlabelled or overview.silent or overview.unread):
@@ -193,7 +193,7 @@ def verdict(overview: Overview) -> CvlError | None:
         return NotProvedGone(
             plain(f"Not every cloud answered what runs there: {', '.join(overview.silent)}."),
             money="A machine there is billed.",
-            next_step="`cvl-ci check` shows how each cloud stands. Then run it again.",
+            next_step="`cvl-ci check` shows the state of each cloud. Then run it again.",
         )
     if overview.unread:
         return NotProvedGone(

@@ -1,1 +1,1 @@
-"""The clouds. The only room that imports sky or a cloud SDK."""
+"""SkyPilot: the adapter that launches machines, runs jobs on them and fetches their files."""

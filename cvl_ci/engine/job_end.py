@@ -190,8 +190,8 @@ class JobEndReader:
             if missing_part.left_out:
                 node = f" of node {rank}" if self.session.machines.num_nodes > 1 else ""
                 warnings.append(
-                    f"About {missing_part.left_out:,} lines of the log{node} are missing: "
-                    "the stream did not deliver them, and the machine stores only the last 32 MiB."
+                    f"About {missing_part.left_out:,} lines of the log{node} are missing. "
+                    "The stream did not deliver them, and the machine stores only the last 32 MiB."
                 )
         return warnings
 

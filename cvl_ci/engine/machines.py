@@ -229,7 +229,7 @@ class SkyPilotMachines:
                 next_step="Raise `max_cost`, or choose places that have such machines.",
             )
         return EngineError(
-            f"The machine was not ready {allowed / 60:.3g} minutes after its request: it never answered by "
+            f"The machine was not ready {allowed / 60:.3g} minutes after its request. It did not answer by "
             "ssh, or SkyPilot could not set it up.",
             money="cvl-ci takes it down. Its cost until now is in the summary.",
             next_step="Run it again. If it fails again, try another region or instance type.",

@@ -1,1 +1,1 @@
-"""GitHub. The only room that imports github, actions_toolkit or requests."""
+"""GitHub: context, trust and API. Only this package imports PyGithub and actions_toolkit."""

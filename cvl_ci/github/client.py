@@ -137,7 +137,7 @@ class Client:
 def entries(page: object, *, of: str) -> list[Mapping[str, Any]]:
     """Return the objects of a page. Raise Trouble for any other value: it is never an empty page."""
     if not isinstance(page, list) or not all(isinstance(entry, dict) for entry in page):
-        raise Trouble(f"the answer about {of} is no list of objects")
+        raise Trouble(f"the answer about {of} is not a list of objects")
     return page
 
 

@@ -104,7 +104,7 @@ def decide(
     allowed = allowed_sha.strip().lower()
     if event.spoken_by_stranger and not event.from_fork:
         raise UntrustedCode(
-            f"{event.name} started this with this repository's secrets, and its author is no member of the repository.",
+            f"{event.name} started this with this repository's secrets, and its author is not a member of it.",
             next_step="A member can say the same in their place.",
         )
     code = code_of(event.name)
@@ -154,8 +154,8 @@ def _reviewed(
         raise UntrustedCode(
             f"{event.name} would run a fork's code ({proposed or 'unknown commit'}) with this repository's secrets."
             + moved,
-            next_step="Use the trigger pull_request; or review this commit, give its SHA as allow_fork_sha, and check "
-            "out that SHA and no branch.",
+            next_step="Use the trigger pull_request. Or review this commit, and give its SHA as allow_fork_sha. "
+            "Then check out that SHA, and not a branch.",
         )
     if head() != allowed:
         raise UntrustedCode(
@@ -174,8 +174,8 @@ def _require_known(event: Event, *, accepted: set[str], head: str) -> None:
         raise UntrustedCode(
             f"{event.name} started this with this repository's secrets, and {_named(head)} is checked out: {expected} "
             "a reviewed one.",
-            next_step="Use the trigger pull_request; or have a member read that commit and give its SHA as "
-            "allow_fork_sha, typed by hand: one that the workflow looks up was read by nobody.",
+            next_step="Use the trigger pull_request. Or let a member read that commit, and type its SHA into "
+            "allow_fork_sha. A SHA that the workflow itself looks up proves no review.",
         )
 
 
@@ -184,7 +184,7 @@ def _require_unchanged(event: Event, files: Sequence[str]) -> None:
         raise UntrustedCode(
             f"{event.name} may run a known commit only, and these files of the checkout are not as it has them: "
             f"{_few(files)}.",
-            next_step="Remove the step that changes them; or commit the change, and have a member read that commit and "
+            next_step="Remove the step that changes them. Or commit the change, let a member read that commit, and "
             "give its SHA as allow_fork_sha.",
         )
 

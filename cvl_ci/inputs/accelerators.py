@@ -167,11 +167,11 @@ def _pairs(text: str) -> list[tuple[str, object]]:
 def _count(value: object) -> float:
     """Return the count: a whole number, or a part of one GPU, which some machines of AWS and Azure have."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        raise Wrong("has a count that is no number")
+        raise Wrong("has a count that is not a number")
     try:
         number = float(value)
     except (ValueError, OverflowError):
-        raise Wrong("has a count that is no number") from None
+        raise Wrong("has a count that is not a number") from None
     if 0 < number < 1:
         return number
     if not 1 <= number < 10_000 or number != int(number):

@@ -134,7 +134,7 @@ def unknown_options(parsed: argparse.Namespace) -> list[InputProblem]:
     unknown: list[str] = list(getattr(parsed, "unknown", ()))
     names = [word.partition("=")[0] for word in unknown]
     return [
-        InputProblem(field=name, value=word, problem="is no option", near=similar(name, flags))
+        InputProblem(field=name, value=word, problem="is not an option", near=similar(name, flags))
         for name, word in zip(names, unknown, strict=True)
     ]
 

@@ -40,7 +40,7 @@ def read(value: object) -> tuple[Location, ...]:
     entries = [entry.strip().strip("/") for entry in entries if entry.strip()]
     if any(entry.lower() in _ANY for entry in entries):
         if len(entries) > 1:
-            raise Wrong("names a cloud beside `any`")
+            raise Wrong("names a cloud next to `any`")
         return ()
     places = tuple(_place(entry) for entry in entries)
     if len({place.cloud == SANDBOX for place in places}) > 1:
@@ -61,15 +61,15 @@ def check_regions(place: Location, regions: Callable[[str], Sequence[str]]) -> N
     if place.region is None or not region_names:
         return
     if place.region not in region_names:
-        raise Wrong(f"is no region of {place.cloud}", near=similar(place.region, region_names), display=place.region)
+        raise Wrong(f"is not a region of {place.cloud}", near=similar(place.region, region_names), display=place.region)
     if place.zone and place.cloud in _ZONE_BEGINS_WITH_REGION and not place.zone.startswith(place.region):
-        raise Wrong(f"is no zone of {place.region}", near=(f"{place.region}a",), display=place.zone)
+        raise Wrong(f"is not a zone of {place.region}", near=(f"{place.region}a",), display=place.zone)
 
 
 def in_region(places: tuple[Location, ...], region: str) -> tuple[Location, ...]:
     """Return the one named cloud in this region (`region` or `region/zone`). Raise Wrong."""
     if len(places) > 1:
-        raise Wrong("is given beside several clouds: write it with its cloud, as in `aws/us-east-1,gcp`")
+        raise Wrong("cannot be combined with several clouds: write it with its cloud, as in `aws/us-east-1,gcp`")
     if not places:
         raise Wrong("is given without a cloud: write `aws/us-east-1`")
     name, _, zone = region.partition("/")
@@ -84,7 +84,7 @@ def _place(entry: str) -> Location:
     if cloud == "*":
         raise Wrong("names a region of any cloud: name the cloud too, as in `aws/us-east-1`", display=entry)
     if cloud not in CLOUDS:
-        raise Wrong("is no cloud that SkyPilot knows", near=similar(cloud, CLOUDS), display=entry)
+        raise Wrong("is not a cloud that SkyPilot knows", near=similar(cloud, CLOUDS), display=entry)
     if cloud in _REGION_HAS_SLASHES:
         return Location(cloud=cloud, region=rest or None)
     region, _, zone = rest.partition("/")

@@ -28,7 +28,7 @@ def read_shard(value: object) -> tuple[int, int]:
     """Return the numbers of `2/3`. Raises Wrong."""
     match = re.fullmatch(r"(\d{1,4})/(\d{1,4})", parsers.text(value))
     if not match or not 1 <= int(match[1]) <= int(match[2]):
-        raise Wrong("is no shard such as 1/3")
+        raise Wrong("is not a shard such as 1/3")
     return int(match[1]), int(match[2])
 
 

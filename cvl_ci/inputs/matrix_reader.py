@@ -20,7 +20,7 @@ def read(environment: Mapping[str, str], verb: str) -> tuple[dict[str, Any], lis
     options = verb_options(verb, EntryPoint.ACTION)
     names = {option.name for option in options}
     mistakes = [
-        InputProblem(field=option.name, value=_display(option, text), problem=f"is no input of `verb: {verb}`")
+        InputProblem(field=option.name, value=_display(option, text), problem=f"is not an input of `verb: {verb}`")
         for option in (*MATRIX_OPTIONS, *MODEL_OPTIONS, *QUEUE_OPTIONS, *DEPLOY_OPTIONS)
         if EntryPoint.ACTION in option.entry_points
         and option.name not in names

@@ -135,7 +135,7 @@ def public_key(value: object) -> str:
     if problem := sendable_text.problem_of(" ".join(words)):
         raise Wrong(problem, display="***")
     if len(words) < 2 or words[0] not in _KEY_KINDS or not _is_key(words[0], words[1]) or "\n" in str(value).strip():
-        raise Wrong("is no ssh public key, as in `ssh-ed25519 AAAA… anna@laptop`", display="***")
+        raise Wrong("is not an ssh public key, as in `ssh-ed25519 AAAA… anna@laptop`", display="***")
     return " ".join(words)
 
 
@@ -235,7 +235,7 @@ def retention_days(value: object) -> int:
     word = text(value)
     if word.isascii() and word.isdecimal() and int(word) <= LONGEST_RETENTION_DAYS:
         return int(word)
-    raise Wrong(f"is no number of days from 0 to {LONGEST_RETENTION_DAYS}")
+    raise Wrong(f"is not a number of days from 0 to {LONGEST_RETENTION_DAYS}")
 
 
 def globs(value: object) -> tuple[str, ...]:

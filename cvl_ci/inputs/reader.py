@@ -186,7 +186,7 @@ def _unknown(name: str, value: object, names: Collection[str]) -> InputProblem:
     if own_name is not None:
         problem = f"is another name of {own_name}, which has a value too: give one of them"
         return InputProblem(field=name, value=_as_text(value), problem=problem)
-    return InputProblem(field=name, value=_as_text(value), problem="is no input", near=similar(name, names))
+    return InputProblem(field=name, value=_as_text(value), problem="is not an input", near=similar(name, names))
 
 
 def _empty(value: object) -> bool:

@@ -31,7 +31,7 @@ def read(content: bytes) -> Mapping[str, object]:
     if not isinstance(schema, Mapping):
         raise Wrong("is not a JSON Schema: it has no keywords")
     if not isinstance(schema.get("$schema", ""), str):
-        raise Wrong("is not a JSON Schema: its `$schema` is no text")
+        raise Wrong("is not a JSON Schema: its `$schema` is not a text")
     try:
         validator_for(schema).check_schema(schema)
     except (SchemaError, RecursionError) as error:

@@ -44,7 +44,7 @@ def asked_for(inputs: Inputs) -> tuple[str | None, list[InputProblem]]:
     named_kinds = [name for name in KINDS if inputs.value(name)]
     mistakes = [
         inputs.mistake(
-            name, inputs.value(name), f"cannot go with {inputs.spelling.of(named_kinds[0])}: give one of them"
+            name, inputs.value(name), f"cannot be combined with {inputs.spelling.of(named_kinds[0])}: give one of them"
         )
         for name in named_kinds[1:]
     ]
@@ -58,17 +58,18 @@ def asked_for(inputs: Inputs) -> tuple[str | None, list[InputProblem]]:
         if inputs.value(name) and named_kinds == ["command"]:
             value = inputs.value(name)
             words = value if isinstance(value, str) else " ".join(value)
-            mistakes.append(inputs.mistake(name, words, "goes with an example, not with a command"))
+            mistakes.append(inputs.mistake(name, words, "works only with an example, not with a command"))
     if inputs.work.files and named_kinds != ["example"]:
-        problem = "goes with an example: a command has its workdir, and a task its own"
+        problem = "works only with an example: a command has its workdir, and a task its own"
         mistakes.append(inputs.mistake("files", " ".join(inputs.work.files), problem))
     for name, own in _NOT_OF_AN_EXAMPLE.items():
         if inputs.value(name) and named_kinds == ["example"]:
             value = inputs.value(name)
             words = value if isinstance(value, str) else " ".join(value)
-            mistakes.append(inputs.mistake(name, words, f"goes with a command or a task: an example {own}"))
+            mistakes.append(inputs.mistake(name, words, f"works only with a command or a task: an example {own}"))
     if inputs.work.workdir and named_kinds == ["example"]:
-        mistakes.append(inputs.mistake("workdir", inputs.work.workdir, "goes with a command: an example has its own"))
+        problem = "works only with a command: an example has its own"
+        mistakes.append(inputs.mistake("workdir", inputs.work.workdir, problem))
     return named_kinds[0], mistakes
 
 
@@ -111,7 +112,7 @@ def impossible(inputs: Inputs, plan: RunPlan) -> list[InputProblem]:
             mistakes.append(inputs.mistake("cloud", cloud, problem))
     for name in ("repeat", "compare"):
         if plan.machines.num_nodes > 1 and inputs.value(name) not in (None, 1):
-            problem = "goes with one machine: several would not begin their turns together"
+            problem = "works only with one machine: several would not begin their turns together"
             mistakes.append(inputs.mistake(name, inputs.value(name), problem))
     if plan.models.names and plan.models.cache is None:
         names = ", ".join(map(str, plan.models.names))
@@ -126,7 +127,8 @@ def _keeping(inputs: Inputs, plan: RunPlan) -> list[InputProblem]:
     keep, mistakes = inputs.keep, []
     keeps_always = keep.down is False
     if keeps_always and keep.keep_on_failure:
-        problem = f"goes without {inputs.spelling.of('keep_on_failure')}: it keeps the machine after a failure too"
+        other = inputs.spelling.of("keep_on_failure")
+        problem = f"cannot be combined with {other}: it keeps the machine after a failure too"
         mistakes.append(inputs.mistake("down", "false", problem))
     for_person = plan.limits.keep_minutes and keep.reuse is None
     if for_person and inputs.spelling is Spelling.INPUT and not plan.machines.public_key:
@@ -142,7 +144,7 @@ def _gate(inputs: Inputs, plan: RunPlan) -> list[InputProblem]:
     if not inputs.trials.fail_on_regression:
         return []
     if not inputs.trials.compare:
-        return [inputs.mistake("fail_on_regression", "true", f"goes with {_flags(inputs, 'compare')}")]
+        return [inputs.mistake("fail_on_regression", "true", f"works only with {_flags(inputs, 'compare')}")]
     if plan.trials.repeat >= FEWEST_TURNS:
         return []
     problem = f"is too few to tell whether a number got worse, so fail_on_regression could not fail: give {TURNS}"

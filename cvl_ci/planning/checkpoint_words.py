@@ -38,7 +38,7 @@ def mistakes(inputs: Inputs, plan: RunPlan) -> list[InputProblem]:
     place, name = inputs.checkpoints.checkpoint_to, inputs.spelling.of
     if place is None:
         return [
-            inputs.mistake(field, getattr(value, "value", value), f"goes with {name('checkpoint_to')}")
+            inputs.mistake(field, getattr(value, "value", value), f"works only with {name('checkpoint_to')}")
             for field in _OF_A_PLACE
             if (value := getattr(inputs.checkpoints, field)) is not None
         ]
@@ -47,13 +47,13 @@ def mistakes(inputs: Inputs, plan: RunPlan) -> list[InputProblem]:
         problem = f"needs {name('checkpoints')}, which names the files or folders to store"
         wrong.append(inputs.mistake("checkpoint_to", place, problem))
     if plan.trials.has_samples or inputs.trials.compare:
-        problem = f"goes without {name('repeat')} and {name('compare')}: each turn begins with fresh files"
+        problem = f"cannot be combined with {name('repeat')} and {name('compare')}: each turn begins with fresh files"
         wrong.append(inputs.mistake("checkpoint_to", place, problem))
     if place is OnRunner.RUNNER:
         return [*wrong, *_on_runner(inputs, plan)]
     named = (*plan.machines.locations, *(one.location for one in plan.machines.needs.alternatives if one.location))
     for cloud in dict.fromkeys(one.cloud for one in named if one.cloud not in CLOUDS):
-        problem = f"goes with machines of AWS: those of {cloud} have no access to the bucket"
+        problem = f"works only with machines of AWS: those of {cloud} have no access to the bucket"
         wrong.append(inputs.mistake("checkpoint_to", place, problem))
     return wrong
 
@@ -62,21 +62,22 @@ def _on_runner(inputs: Inputs, plan: RunPlan) -> list[InputProblem]:
     """Return what only a bucket can do."""
     name, wrong = inputs.spelling.of, []
     if plan.checkpoints.resume is Resume.LATEST:
-        problem = f"goes with a bucket in {name('checkpoint_to')}: the runner's copy ends with its run"
+        problem = f"works only with a bucket in {name('checkpoint_to')}: the runner's copy ends with its run"
         wrong.append(inputs.mistake("resume", Resume.LATEST.value, problem))
     reasons = {
-        "one machine: several share no place without a bucket": plan.machines.num_nodes > 1,
-        f"no {name('detach')}: then no runner is there": inputs.keep.detach,
+        "works only with one machine: several share no place without a bucket": plan.machines.num_nodes > 1,
+        f"cannot be combined with {name('detach')}: then there is no runner": inputs.keep.detach,
     }
-    return wrong + [_runner_mistake(inputs, reason) for reason, is_asked in reasons.items() if is_asked]
+    return wrong + [_runner_mistake(inputs, problem) for problem, is_asked in reasons.items() if is_asked]
 
 
 def mistakes_through_server(inputs: Inputs) -> list[InputProblem]:
     """Return the mistake of checkpoints on the runner of a run through an API server."""
     if inputs.checkpoints.checkpoint_to is not OnRunner.RUNNER:
         return []
-    return [_runner_mistake(inputs, "no SkyPilot API server, through which no file comes during a job")]
+    problem = "cannot be combined with a SkyPilot API server, through which no file comes during a job"
+    return [_runner_mistake(inputs, problem)]
 
 
-def _runner_mistake(inputs: Inputs, reason: str) -> InputProblem:
-    return inputs.mistake("checkpoint_to", OnRunner.RUNNER.value, f"goes with {reason}")
+def _runner_mistake(inputs: Inputs, problem: str) -> InputProblem:
+    return inputs.mistake("checkpoint_to", OnRunner.RUNNER.value, problem)

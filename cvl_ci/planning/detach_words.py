@@ -48,33 +48,34 @@ def mistakes(inputs: Inputs, plan: RunPlan, *, through_server: bool) -> list[Inp
     if inputs.keep.managed:
         return managed_words.mistakes(inputs, plan, through_server=through_server)
     if not inputs.keep.detach:
-        problem = f"goes with {name('detach')} or {name('managed')}"
+        problem = f"works only with {name('detach')} or {name('managed')}"
         return [] if place is None else [inputs.mistake("detach_to", place, problem)]
     wrong = []
     if place is None:
         problem = f"needs {name('detach_to')}: the bucket in which the machine stores the results"
         wrong.append(inputs.mistake("detach", "true", problem))
     if inputs.spelling is Spelling.INPUT and any(place.cloud == SANDBOX for place in plan.machines.locations):
-        problem = "goes with a real cloud: a sandbox's machines end with the runner"
+        problem = "works only with a real cloud: a sandbox's machines end with the runner"
         wrong.append(inputs.mistake("detach", "true", problem))
     wrong += [
-        inputs.mistake("detach", "true", f"goes without {name(field)}: {why}")
+        inputs.mistake("detach", "true", f"cannot be combined with {name(field)}: {why}")
         for field, why in _ATTACHED.items()
         if inputs.value(field) not in (None, 0, 1)
     ]
     if inputs.keep.down is False:
-        wrong.append(inputs.mistake("detach", "true", f"goes without `{name('down')} false`: the machine ends itself"))
+        problem = f"cannot be combined with `{name('down')} false`: the machine ends itself"
+        wrong.append(inputs.mistake("detach", "true", problem))
     if plan.machines.num_nodes > 1:
-        problem = f"goes with one machine: {name('num_nodes')} {plan.machines.num_nodes} does not work with it yet"
+        problem = f"works only with one machine yet, and {name('num_nodes')} is {plan.machines.num_nodes}"
         wrong.append(inputs.mistake("detach", "true", problem))
     if storage_rules.makes_buckets(plan):
-        problem = "goes without buckets that the run makes: no process is there that could remove them"
+        problem = "cannot be combined with buckets that the run makes: no process is there that could remove them"
         wrong.append(inputs.mistake("detach", "true", problem))
     if through_server:
-        problem = "goes without a SkyPilot API server, which cannot keep a machine for a job without its run"
+        problem = "cannot be combined with a SkyPilot API server, which cannot keep a machine for a job without its run"
         wrong.append(inputs.mistake("detach", "true", problem))
     named = (*plan.machines.locations, *(one.location for one in plan.machines.needs.alternatives if one.location))
     for cloud in dict.fromkeys(one.cloud for one in named if one.cloud not in CLOUDS):
-        problem = f"goes with machines of AWS: those of {cloud} have no access to the bucket"
+        problem = f"works only with machines of AWS: those of {cloud} have no access to the bucket"
         wrong.append(inputs.mistake("detach", "true", problem))
     return wrong

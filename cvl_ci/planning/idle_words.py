@@ -55,7 +55,7 @@ def mistakes(inputs: Inputs, plan: RunPlan) -> list[InputProblem]:
     name, policy = inputs.spelling.of, plan.limits.idle
     if policy is None:
         return [
-            inputs.mistake(field, value, f"goes with {name(KEYS[0])}")
+            inputs.mistake(field, value, f"works only with {name(KEYS[0])}")
             for field in _OF_A_POLICY
             if (value := getattr(inputs.limits, field)) is not None
         ]

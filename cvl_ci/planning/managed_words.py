@@ -1,4 +1,4 @@
-"""Name the inputs that do not go with a managed job of a SkyPilot API server, and tell what it cannot promise. Pure."""
+"""Name the inputs that a managed job of a SkyPilot API server refuses, and tell what it cannot promise. Pure."""
 
 from __future__ import annotations
 
@@ -49,35 +49,35 @@ def mistakes(inputs: Inputs, plan: RunPlan, *, through_server: bool) -> list[Inp
         wrong.append(inputs.mistake("managed", "true", problem))
     if not through_server:
         problem = (
-            "needs a SkyPilot API server, whose controller runs the job: give `skypilot_api_server_endpoint` and its "
-            "token, or SKYPILOT_API_SERVER_ENDPOINT and SKYPILOT_SERVICE_ACCOUNT_TOKEN at a terminal"
+            "needs a SkyPilot API server, whose controller runs the job. Give `skypilot_api_server_endpoint` and its "
+            "token; at a terminal, set SKYPILOT_API_SERVER_ENDPOINT and SKYPILOT_SERVICE_ACCOUNT_TOKEN"
         )
         wrong.append(inputs.mistake("managed", "true", problem))
     for field, why in _UNFIT.items():
         if inputs.value(field) not in (None, False, 0, 1) or (field == "detach" and inputs.keep.detach):
-            wrong.append(inputs.mistake("managed", "true", f"goes without {name(field)}: {why}"))
+            wrong.append(inputs.mistake("managed", "true", f"cannot be combined with {name(field)}: {why}"))
     if inputs.machine.recover is not None:
         problem = (
-            f"goes without {name('recover')}: the controller recovers after each loss by itself, until the deadline"
+            f"cannot be combined with {name('recover')}: until the deadline, the controller recovers after each loss"
         )
         wrong.append(inputs.mistake("managed", "true", problem))
     if inputs.keep.down is False:
-        problem = f"goes without `{name('down')} false`: the controller ends the machine"
+        problem = f"cannot be combined with `{name('down')} false`: the controller ends the machine"
         wrong.append(inputs.mistake("managed", "true", problem))
     return wrong + [inputs.mistake("managed", "true", problem) for problem in _of_machines(plan, name("num_nodes"))]
 
 
 def _of_machines(plan: RunPlan, num_nodes: str) -> Iterator[str]:
     if plan.machines.num_nodes > 1:
-        yield f"goes with one machine: {num_nodes} {plan.machines.num_nodes} does not work with it yet"
+        yield f"works only with one machine yet, and {num_nodes} is {plan.machines.num_nodes}"
     if storage_rules.makes_buckets(plan):
-        yield "goes without buckets that the run makes: no process is there that could remove them"
+        yield "cannot be combined with buckets that the run makes: no process is there that could remove them"
     own = [one.location for one in plan.machines.needs.alternatives if one.location]
     named = own or list(plan.machines.locations)
     foreign = list(dict.fromkeys(one.cloud for one in named if one.cloud != CLOUD))
     if SANDBOX in foreign:
-        yield "goes without the sandbox, which no API server knows"
+        yield "cannot be combined with the sandbox, which no API server knows"
     if clouds := [cloud for cloud in foreign if cloud != SANDBOX]:
-        yield f"goes with machines of AWS: those of {', '.join(clouds)} have no access to the bucket"
+        yield f"works only with machines of AWS: those of {', '.join(clouds)} have no access to the bucket"
     if not named:
         yield "needs the cloud aws by name: machines of other clouds have no access to the bucket"

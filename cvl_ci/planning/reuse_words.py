@@ -37,14 +37,14 @@ def mistakes(inputs: Inputs, plan: RunPlan, *, through_server: bool) -> list[Inp
     reuse, name = plan.machines.reuse, inputs.spelling.of
     if reuse is None:
         return [
-            inputs.mistake(field, getattr(value, "value", value), f"goes with {name('reuse')}")
+            inputs.mistake(field, getattr(value, "value", value), f"works only with {name('reuse')}")
             for field in _OF_A_KEY
             if (value := getattr(inputs.keep, field)) is not None
         ]
     conflicts = (*_conflicts(inputs, plan), *_of_secret(inputs, plan, reuse))
     wrong = [inputs.mistake(field, value, problem) for field, value, problem in conflicts]
     if through_server:
-        problem = "does not go with an API server: its clusters have names, and stay as long as you want"
+        problem = "cannot be combined with an API server: its clusters have names, and stay as long as you want"
         wrong.append(inputs.mistake("reuse", reuse.key, problem))
     if reuse.idle_minutes < SHORTEST_IDLE_MINUTES:
         wrong.append(inputs.mistake("idle", f"{reuse.idle_minutes:g} minutes", "is less than a minute"))
@@ -57,7 +57,7 @@ def mistakes(inputs: Inputs, plan: RunPlan, *, through_server: bool) -> list[Inp
 
 def _conflicts(inputs: Inputs, plan: RunPlan) -> Iterator[tuple[str, object, str]]:
     """Yield the inputs that a machine of several runs cannot have: name, value, problem."""
-    unfit = f"does not go with {inputs.spelling.of('reuse')}"
+    unfit = f"cannot be combined with {inputs.spelling.of('reuse')}"
     keep = inputs.keep
     if keep.keep_on_failure:
         yield "keep_on_failure", keep.keep_on_failure, f"{unfit}: the machine waits after each job"
@@ -85,7 +85,7 @@ def _of_secret(inputs: Inputs, plan: RunPlan, reuse: ReusePlan) -> Iterator[tupl
             problem = "needs reuse_key, a secret of the repository: the next run is on another runner"
             yield "reuse", reuse.key, problem
         return
-    unfit = f"does not go with {inputs.spelling.of('reuse_key')}"
+    unfit = f"cannot be combined with {inputs.spelling.of('reuse_key')}"
     if plan.work.image:
         yield "image", plan.work.image, f"{unfit}: another computer cannot enter its container"
     places = [str(place) for place in plan.machines.locations if place.cloud not in _SHARED_ON]

@@ -38,8 +38,8 @@ def mistakes(plan: RunPlan) -> Iterator[str]:
         if isinstance(entry, Mapping) and "name" not in entry:
             kind = "host_path, which exists on Slurm alone" if "host_path" in entry else "size"
             yield (
-                f"{field} has a {kind}: a run mounts only a volume that exists already, because cvl-ci cannot prove "
-                f"the end of one that SkyPilot makes. Make it with `sky volumes apply`, and give its name. {instead}"
+                f"{field} has a {kind}, but a run mounts only a volume that exists already. cvl-ci cannot prove the "
+                f"end of a volume that SkyPilot makes. Make it with `sky volumes apply`, and give its name. {instead}"
             )
         elif not clouds:
             yield f"{field} is a volume: name the cloud that has it, kubernetes or runpod. {instead}"

@@ -207,7 +207,7 @@ def released(outcome: Outcome) -> list[str]:
     if release is None:
         return [] if proved_gone(outcome) else ["there is no proof that they are gone"]
     if not release.needed:
-        return ["none was ever asked for"]
+        return ["the run requested none"]
     if release.kept is not None:
         return _kept_lines(outcome, release.kept)
     head = f"gone, proved at {moment(release.at)}" if release.gone else _may_cost(outcome, release.at)
@@ -262,7 +262,7 @@ def check_fields(check: ProviderCheck) -> dict[str, object]:
 
 def unproved(release: Release) -> list[str]:
     """Name the clouds that cvl-ci cannot ask here. They never count as clean."""
-    return [f"{plain(cloud)} cannot be asked: look there yourself" for cloud in release.unproved]
+    return [f"cvl-ci cannot ask {plain(cloud)}: check there for machines yourself" for cloud in release.unproved]
 
 
 def flat(metrics: Mapping[str, object], *, prefix: str = "") -> Iterator[tuple[str, object]]:

@@ -56,7 +56,8 @@ def read_request(keywords: Mapping[str, object], *, token: str, folder: Path) ->
     inputs = read_group(DeployInputs, keywords, spelling=Spelling.KEYWORD, mistakes=mistakes)
     rollout = read_group(RolloutInputs, keywords, spelling=Spelling.KEYWORD, mistakes=mistakes)
     surplus = sorted(name for name in keywords.keys() & NOT_OF_A_SERVICE if keywords[name] is not None)
-    mistakes += [InputProblem(field=name, value=str(keywords[name]), problem="goes without deploy") for name in surplus]
+    problem = "cannot be combined with deploy"
+    mistakes += [InputProblem(field=name, value=str(keywords[name]), problem=problem) for name in surplus]
     if mistakes:
         raise RequestError(mistakes)
     run_inputs = {name: value for name, value in keywords.items() if name not in names}

@@ -85,7 +85,7 @@ def _require_possible(plan: RunPlan, repository: ImageName, checkout: Checkout, 
     registry, name = spelling.of("registry"), plan.work.example or plan.title
     paths, path = checkout.paths(), _below(plan.work.directory, dockerfile.FILE_NAME)
     if not plan.work.example:
-        problem = "goes with an example, whose Dockerfile is built"
+        problem = "works only with an example, whose Dockerfile is built"
         mistakes.append(InputProblem(field=registry, value=str(repository), problem=problem))
     elif not paths.is_file(path):
         problem = f"has no {dockerfile.FILE_NAME}, from which `{registry}` builds its image"

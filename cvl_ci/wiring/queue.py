@@ -60,7 +60,7 @@ def of_text(text: str, *, overrides: Mapping[str, object]) -> Queue:
     except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict):
-        problem = f"is no JSON object of at most {safe_yaml.LARGEST_BYTES >> 10} KiB"
+        problem = f"is not a JSON object of at most {safe_yaml.LARGEST_BYTES >> 10} KiB"
         raise RequestError([InputProblem(field="queue", value=text[:80], problem=problem)])
     return of(document, overrides=overrides)
 

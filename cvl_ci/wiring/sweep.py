@@ -91,6 +91,6 @@ def all_set_up(environ: Mapping[str, str]) -> tuple[Location, ...]:
         raise CredentialsError(
             "There are no credentials for a cloud here, so cvl-ci looked at nothing.",
             money="Machines that may still run are still billed.",
-            next_step="`cvl-ci check` shows how each cloud stands.",
+            next_step="`cvl-ci check` shows the state of each cloud.",
         )
     return usable

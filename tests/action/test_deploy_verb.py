@@ -175,7 +175,7 @@ def test_a_fork_gets_only_the_plan_and_its_close_ends_nothing(job: Deployments) 
         ({"INPUT_REPEAT": "3"}, "repeat"),
         ({"INPUT_TTL": "soon"}, "ttl"),
         ({"INPUT_DRAIN": "60"}, "is more than 15m"),
-        ({"INPUT_QUEUE": "queue.yaml"}, "is no input of `verb: deploy`"),
+        ({"INPUT_QUEUE": "queue.yaml"}, "is not an input of `verb: deploy`"),
         ({"INPUT_CLOUD": "gcp"}, "opens no port"),
         ({"INPUT_COMMAND": "./server"}, "names no port"),
         ({"INPUT_DOMAIN": "models.example.com"}, "tls_cert: '' is missing"),

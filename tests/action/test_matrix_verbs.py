@@ -481,7 +481,7 @@ def test_all_that_is_wrong_is_told_at_once_and_what_another_verb_takes_is_wrong(
     told = {mistake.field: str(mistake) for mistake in caught.value.mistakes}
     assert told.keys() == {"infra_failures", "history", "nights", "examples", "expected"}
     assert "branch" in told["history"]
-    assert "is no input of `verb: report`" in told["examples"]
+    assert "is not an input of `verb: report`" in told["examples"]
 
 
 def test_every_option_of_the_command_line_is_an_input_of_the_action() -> None:

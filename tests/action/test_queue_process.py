@@ -326,4 +326,4 @@ def test_a_pack_of_a_fork_is_a_plan_of_each_leg(packed: Job) -> None:
 
 def test_text_that_is_no_queue_is_one_error(job: Job) -> None:
     code, said = job.run("/entrypoint", INPUT_QUEUE='{"jobs": [')
-    assert code == 64 and "is no JSON object" in said
+    assert code == 64 and "is not a JSON object" in said

@@ -16,10 +16,9 @@ ORDER = (BEFORE, 1, 2, COLLECT, AGAIN, 3, 4)
 
 def table(records: Sequence[Record]) -> str:
     """Runs that never came to their kill prove nothing, and are counted apart."""
-    killed = [record for record in records if record.caught is not None or record.left]
-    leaks = [record for record in killed if record.left]
+    killed = _killed(records)
     lines = [
-        f"Our leak rate: {len(leaks)} of {len(killed)} killed runs left something at the provider.",
+        f"Our leak rate: {leak_rate(records)} left something at the provider.",
         "",
         f"| caught by | runs | killed in {', '.join(PHASES)} | seconds to 0 left: median | maximum |",
         "|---|---|---|---|---|",
@@ -32,6 +31,16 @@ def table(records: Sequence[Record]) -> str:
             times = f"{statistics.median(seconds):.0f} | {max(seconds):.0f}" if line != BEFORE else "– | –"
             lines.append(f"| {NAMES[line]} | {len(caught)} | {phases} | {times} |")
     return "\n".join([*lines, *_releases(killed), *_wrong(records)]) + "\n"
+
+
+def leak_rate(records: Sequence[Record]) -> str:
+    """Return `0 of 443 killed runs`."""
+    killed = _killed(records)
+    return f"{sum(bool(record.left) for record in killed)} of {len(killed)} killed runs"
+
+
+def _killed(records: Sequence[Record]) -> list[Record]:
+    return [record for record in records if record.caught is not None or record.left]
 
 
 def _releases(killed: Sequence[Record]) -> list[str]:

@@ -61,15 +61,15 @@ def test_a_dry_run_shows_port_probe_life_and_the_bound_of_the_cost(capsys: pytes
         (("hello", "--cloud", "sandbox", "--port", "0"), "not a port"),
         (("hello", "--cloud", "sandbox", "--ready", "health"), "not the path"),
         (("hello", "--cloud", "sandbox", "--allow", "example.com"), "not an IPv4 address"),
-        (("hello", "--cloud", "sandbox", "--smoke-schema", "absent.json"), "is no file of examples/hello"),
+        (("hello", "--cloud", "sandbox", "--smoke-schema", "absent.json"), "is not a file of examples/hello"),
         (("hello", "--cloud", "sandbox", "--smoke-schema", "serve.sh"), "is not JSON"),
-        (("hello", "--cloud", "sandbox", "--smoke-schema", "a.json", "--steps", "up"), "goes with the step smoke"),
+        (("hello", "--cloud", "sandbox", "--smoke-schema", "a.json", "--steps", "up"), "only with the step smoke"),
         (("hello", "portless", "--cloud", "sandbox"), "names no port"),
         (("idle", "--cloud", "sandbox"), "serve"),
         (("hello", "--cloud", "sandbox", "--ttl", "never"), "not a length of time"),
-        (("hello", "--cloud", "sandbox", "--repeat", "3"), "is no option"),
-        (("hello", "--cloud", "sandbox", "--checkpoint-to", "s3://a/b"), "is no option"),
-        (("hello", "--cloud", "sandbox", "--resume", "latest"), "is no option"),
+        (("hello", "--cloud", "sandbox", "--repeat", "3"), "is not an option"),
+        (("hello", "--cloud", "sandbox", "--checkpoint-to", "s3://a/b"), "is not an option"),
+        (("hello", "--cloud", "sandbox", "--resume", "latest"), "is not an option"),
     ],
 )
 def test_a_mistake_is_refused_before_anything_is_started(
@@ -143,7 +143,7 @@ def test_a_key_without_its_frame_is_not_shown(tmp_path: Path, capsys: pytest.Cap
     key = frameless(certificates.pair().key)
     words = written(tmp_path, certificates.pair())
     code, text = typed(capsys, "hello", "--cloud", "sandbox", "--dry-run", *words[:3], key)
-    assert code == 64 and "--tls-key: '***' is no file that cvl-ci can read" in text
+    assert code == 64 and "--tls-key: '***' is not a file that cvl-ci can read" in text
     assert key[:40] not in text
     code, text = typed(capsys, key, "--cloud", "sandbox", "--dry-run", *words[:3], key)
     assert code == 64 and key[:40] not in text, "a message about another word hides it too"
@@ -176,7 +176,7 @@ def test_a_workflow_needs_a_token_of_its_own_and_no_message_shows_one(
 def test_the_list_is_empty_and_an_unknown_name_is_a_mistake(capsys: pytest.CaptureFixture[str]) -> None:
     assert typed(capsys, "--list") == (
         0,
-        "No service is open, by the records of this computer and the clouds that were asked.\n",
+        "No service is open, by the records of this computer and the answers of the clouds.\n",
     )
     code, text = typed(capsys, "--status", "cvl-1-0a1b2c3d")
     assert code == 64 and "is not an open service" in text
@@ -212,7 +212,7 @@ def test_a_runner_s_bucket_of_checkpoints_means_nothing_for_its_services(checkou
 
 @pytest.mark.parametrize("name", sorted(NOT_OF_A_SERVICE))
 def test_the_library_refuses_the_inputs_that_a_service_does_not_have(checkout: Path, name: str) -> None:
-    with pytest.raises(RequestError, match=f"{name}.*goes without deploy"):
+    with pytest.raises(RequestError, match=f"{name}.*cannot be combined with deploy"):
         SkyPilotRunner(checkout=checkout, environment={"HOME": str(checkout)}).deploy("hello", **{name: "1"})
 
 

@@ -182,7 +182,7 @@ def test_down_all_with_nothing_left_says_so(tmp_path: Path) -> None:
     done = cvl_ci("down", "--all", home=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "No lease is recorded as running here" in done.stdout
-    assert "No cloud was asked" in done.stdout, "nothing is claimed of a cloud that nobody asked"
+    assert "cvl-ci asked no cloud" in done.stdout, "nothing is claimed of a cloud that nobody asked"
 
 
 def test_a_second_ctrl_c_ends_the_wait_for_outputs_and_no_third_one_stops_the_release() -> None:

@@ -207,7 +207,7 @@ def test_a_service_with_a_certificate_is_asked_by_https(
     (tmp_path / "own.pem").write_text(certificates.pair().cert)
     code, out, _ = typed(capsys, "--status", NAME, "--tls-cert", str(tmp_path / "own.pem"))
     assert code == 0 and "Its proxy answers, and asks for the token." in out
-    assert "is no file" in typed(capsys, "--status", NAME, "--tls-cert", str(tmp_path / "absent"))[2]
+    assert "is not a file" in typed(capsys, "--status", NAME, "--tls-cert", str(tmp_path / "absent"))[2]
 
 
 class Dns:
@@ -312,8 +312,8 @@ def test_smoke_requests_alone_trust_the_named_certificate(
         (None, ("--logs", "../x"), "is not an open service by the records here", 64),
         (replace(RECORD, released_at=RECORD.deadline), ("--logs", NAME), "has ended: its machine is gone", 64),
         (replace(RECORD, released_at=RECORD.deadline), ("--status", NAME), "has ended: its machine is gone", 64),
-        (RECORD, ("--logs", NAME), "There is no way from here into the machine", 70),
-        (RECORD, ("--follow",), "goes with --logs NAME", 64),
+        (RECORD, ("--logs", NAME), "This computer cannot reach the machine", 70),
+        (RECORD, ("--follow",), "works only with --logs NAME", 64),
     ],
 )
 def test_each_mistake_is_one_error(  # noqa: PLR0917  the columns of a table

@@ -74,7 +74,7 @@ def test_a_record_that_came_with_a_commit_is_refused_in_a_folder_of_any_name(
         (["queue", "a.yaml", "b.yaml"], "is one word too many"),
         (["queue", "none.yaml"], "is not a readable file"),
         (["queue", "q.yaml", "--max-parallel", "0"], "--max-parallel"),
-        (["queue", "q.yaml", "--colour", "red"], "is no option"),
+        (["queue", "q.yaml", "--colour", "red"], "is not an option"),
     ],
 )
 def test_a_wrong_line_starts_nothing(

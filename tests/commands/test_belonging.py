@@ -130,7 +130,7 @@ def test_files_that_are_none_are_one_clear_mistake(root: Path, files: str) -> No
     assert len(refused.value.mistakes) == 1
     with pytest.raises(RequestError, match="leads out of"):
         sent(root, "said", files=["../x"])
-    with pytest.raises(RequestError, match="goes with an example"):
+    with pytest.raises(RequestError, match="works only with an example"):
         prepare(
             from_keywords({"command": "ls", "files": ["x"]}, environment={}),
             checkout=open_checkout(root),

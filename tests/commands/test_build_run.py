@@ -437,8 +437,8 @@ def test_an_unreadable_example_is_one_clear_mistake(ask: Ask, field: Path, text:
 def test_one_of_example_command_and_task_is_wanted(ask: Ask) -> None:
     assert "is missing" in mistakes(ask)["example"]
     assert "give one of them" in mistakes(ask, example="plain", command="ls")["command"]
-    assert "goes with an example" in mistakes(ask, command="ls", preset="train")["preset"]
-    assert "goes with a command" in mistakes(ask, example="plain", workdir=".")["workdir"]
+    assert "works only with an example" in mistakes(ask, command="ls", preset="train")["preset"]
+    assert "works only with a command" in mistakes(ask, example="plain", workdir=".")["workdir"]
 
 
 @pytest.mark.parametrize(

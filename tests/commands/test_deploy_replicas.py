@@ -173,4 +173,4 @@ def test_the_plan_of_an_api_server_has_the_token_and_the_end(
     assert "its end is fixed at its launch" in text and "The controller belongs to the API server" in text
     assert "starts none" not in text
     assert typed("scaled", "--yaml") == 64
-    assert "goes without an API server" in capsys.readouterr().err
+    assert "cannot be combined with an API server" in capsys.readouterr().err

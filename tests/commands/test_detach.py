@@ -342,7 +342,7 @@ def test_a_fault_between_the_release_and_the_end_does_not_say_that_nothing_was_t
     monkeypatch.setattr(scene.results, "fetch", fail)
     collected = scene.collect()
     line = " ".join(text.lines(collected))
-    assert "was taken down" in line and "Nothing was" not in line
+    assert "took its machine down" in line and "Nothing was" not in line
     assert text.exit_code(collected, is_neutral=True) == 79
 
 

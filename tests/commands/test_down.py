@@ -78,7 +78,7 @@ def everything(**answers: InventoryResult | Exception) -> tuple[Downed, str]:
 def test_a_provider_that_answers_and_shows_nothing_is_proof() -> None:
     downed, text = everything(aws=InventoryResult(asked=[CLEAN]))
     assert downed.proved
-    assert "Nothing of ours is left" in text
+    assert "cvl-ci has nothing left" in text
     assert "aws" in text
 
 
@@ -96,8 +96,8 @@ def test_a_provider_that_answers_and_shows_nothing_is_proof() -> None:
 def test_whoever_was_silent_proves_nothing(silence: InventoryResult | Exception) -> None:
     downed, text = everything(aws=silence)
     assert not downed.proved
-    assert "Nothing of ours" not in text
-    assert "NO WHOLE ANSWER" in text
+    assert "nothing left" not in text
+    assert "INCOMPLETE ANSWER" in text
     assert "billed" in text
 
 
@@ -112,8 +112,8 @@ def test_one_cloud_s_silence_hides_no_other_s_machines() -> None:
 def test_nobody_asked_is_said_and_nothing_claimed() -> None:
     downed, text = everything()
     assert downed.proved
-    assert "No cloud was asked" in text
-    assert "Nothing of ours" not in text
+    assert "cvl-ci asked no cloud" in text
+    assert "nothing left" not in text
 
 
 @pytest.mark.parametrize(

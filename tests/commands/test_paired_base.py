@@ -66,10 +66,10 @@ def test_a_base_without_the_file_of_a_command_is_nothing_to_compare_with(ask: As
     ("given", "said"),
     [
         ({"compare": "no/such"}, "compare: 'no/such' is not a commit here"),
-        ({"compare": "HEAD", "num_nodes": 2}, "compare: 'HEAD' goes with one machine"),
-        ({"repeat": 2, "num_nodes": 2}, "repeat: '2' goes with one machine"),
+        ({"compare": "HEAD", "num_nodes": 2}, "compare: 'HEAD' works only with one machine"),
+        ({"repeat": 2, "num_nodes": 2}, "repeat: '2' works only with one machine"),
         ({"repeat": 101}, "repeat: '101' is more than 100"),
-        ({"fail_on_regression": True}, "fail_on_regression: 'true' goes with compare"),
+        ({"fail_on_regression": True}, "fail_on_regression: 'true' works only with compare"),
         *(
             ({"compare": "HEAD", "repeat": few, "fail_on_regression": True}, f"repeat: '{few}' is too few to tell")
             for few in range(1, FEWEST_TURNS)

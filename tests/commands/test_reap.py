@@ -235,7 +235,7 @@ def test_a_cloud_that_did_not_answer_is_no_clean_sweep(stage: Stage) -> None:
 def test_a_cloud_that_cannot_be_asked_is_no_clean_sweep(stage: Stage) -> None:
     stage.account.unproved = ("vast",)
     reaped = stage.reap()
-    assert "vast cannot be asked" in text_of(reaped)
+    assert "cvl-ci cannot ask vast" in text_of(reaped)
     assert isinstance(verdict(reaped), NotProvedGone)
 
 

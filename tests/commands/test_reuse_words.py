@@ -97,12 +97,12 @@ def test_all_that_does_not_go_with_it_is_named_at_once(project: Path) -> None:
 def test_a_task_with_volumes_has_a_machine_of_its_own(project: Path) -> None:
     plant(project, {"task.yaml": "run: echo\nvolumes: {/data: cache}\n"})
     told = wrong(project, command=None, task="task.yaml", reuse="trainer")
-    assert told["volumes"] == "volumes: '/data' does not go with reuse: its files are not this machine's alone."
+    assert told["volumes"] == "volumes: '/data' cannot be combined with reuse: its files are not this machine's alone."
 
 
 def test_compare_and_detach_do_not_go_with_it(project: Path) -> None:
     told = wrong(project, reuse="trainer", detach="true", detach_to="s3://bucket/results")
-    assert "does not go with reuse" in told["detach"]
+    assert "cannot be combined with reuse" in told["detach"]
     assert "both sides need a machine" in wrong(project, reuse="trainer", compare="HEAD")["compare"]
 
 
@@ -116,7 +116,7 @@ def test_a_key_that_no_label_holds_is_refused(project: Path, key: str) -> None:
 
 @pytest.mark.parametrize(("name", "value"), [("idle", "5m"), ("max_age", "2h"), ("if_busy", "new")])
 def test_words_about_a_machine_without_its_key_are_refused(project: Path, name: str, value: str) -> None:
-    assert "goes with reuse" in wrong(project, **{name: value})[name]
+    assert "works only with reuse" in wrong(project, **{name: value})[name]
 
 
 def test_a_wrong_answer_to_a_busy_machine_names_the_near_one(project: Path) -> None:
@@ -147,4 +147,4 @@ def test_a_machine_of_several_computers_is_on_aws_and_has_no_image(project: Path
     told = wrong(project, reuse="trainer", reuse_key=SECRET, cloud="gcp", image="python:3.12")
     assert "name aws" in told["cloud"] and "its container" in told["image"]
     assert "name aws" in wrong(project, reuse="trainer", reuse_key=SECRET, cloud="any")["cloud"]
-    assert "goes with reuse" in wrong(project, reuse_key=SECRET)["reuse_key"]
+    assert "works only with reuse" in wrong(project, reuse_key=SECRET)["reuse_key"]

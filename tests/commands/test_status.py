@@ -220,7 +220,7 @@ def test_a_cloud_that_cannot_be_opened_is_named_and_the_next_one_is_still_asked(
 def test_a_cloud_that_cannot_be_asked_is_named(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Deaf, "find", lambda *_, **__: InventoryResult(unproved=("scp",)))
     overview = stage.overview(AWS)
-    assert "scp cannot be asked" in shown(overview)
+    assert "cvl-ci cannot ask scp" in shown(overview)
     assert status.verdict(overview) is not None
 
 

@@ -79,7 +79,7 @@ def test_a_terminal_and_the_library_take_files(tmp_path: Path, spelling: Spellin
     plan, mistakes = read(str(tmp_path / "cert.pem"), str(tmp_path / "key.pem"), NAME, spelling=spelling)
     assert plan is not None and mistakes == []
     absent = read(str(tmp_path / "absent"), str(tmp_path), spelling=spelling)[1]
-    assert [mistake.problem for mistake in absent] == ["is no file that cvl-ci can read"] * 2
+    assert [mistake.problem for mistake in absent] == ["is not a file that cvl-ci can read"] * 2
 
 
 def test_a_key_on_a_command_line_is_refused_and_not_shown() -> None:

@@ -32,7 +32,7 @@ def test_what_a_killed_runner_left_lives_to_its_deadline_and_no_longer(terminal:
 
     living = elsewhere.type("reap", "--cloud", "sandbox", "--grace", "0")
     assert living.returncode == 0, living.stderr
-    assert "1 lease living and left alone" in living.stdout
+    assert "1 lease still in use and untouched" in living.stdout
     assert terminal.machines() == [machine]
 
     access = terminal.sandbox.access()

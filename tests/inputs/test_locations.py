@@ -51,7 +51,7 @@ def test_a_wrong_cloud_and_a_wrong_region_are_answered_with_near_ones() -> None:
 
 def test_a_zone_belongs_to_its_region() -> None:
     locations.check_regions(Location(cloud="aws", region="us-east-1", zone="us-east-1a"), regions)
-    with pytest.raises(Wrong, match="no zone of us-east-1"):
+    with pytest.raises(Wrong, match="not a zone of us-east-1"):
         locations.check_regions(Location(cloud="aws", region="us-east-1", zone="us-west-2a"), regions)
 
 

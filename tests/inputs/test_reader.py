@@ -217,7 +217,7 @@ def test_an_input_under_both_of_its_names_is_a_mistake() -> None:
 
 def test_a_near_name_of_another_program_is_told() -> None:
     (mistake,) = keywords(use_spott=True).mistakes
-    assert mistake.problem == "is no input"
+    assert mistake.problem == "is not an input"
 
 
 def test_file_mounts_are_a_mapping_or_lines() -> None:

@@ -14,7 +14,7 @@ from cvl_ci.cli import main
         ("reap --cloud sandbox --grase=5m", "--grace"),
         ("reap all", "is too much"),
         ("down --al", "--all"),
-        ("check aws --jason", "is no option"),
+        ("check aws --jason", "is not an option"),
     ],
 )
 def test_what_a_verb_does_not_know_ends_it_before_anything_is_done(

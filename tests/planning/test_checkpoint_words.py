@@ -47,7 +47,7 @@ def test_checkpoints_on_the_runner_go_with_every_cloud_and_their_spot_runs_recov
 
 def test_no_file_comes_through_an_api_server_during_a_job(tmp_path: Path) -> None:
     inputs = from_keywords({**USUAL, "checkpoint_to": "runner"}, environment={})
-    with pytest.raises(RequestError, match="goes with no SkyPilot API server"):
+    with pytest.raises(RequestError, match="cannot be combined with a SkyPilot API server"):
         prepare(inputs, checkout=open_checkout(plant(tmp_path / "field")), prices=PRICES, through_server=True)
 
 
@@ -64,21 +64,21 @@ def test_a_person_s_own_number_of_recoveries_stands(tmp_path: Path, words: dict[
     ("words", "field", "problem"),
     [
         ({"checkpoints": ""}, "checkpoint_to", "needs checkpoints"),
-        ({"checkpoint_to": None, "resume": "latest"}, "resume", "goes with checkpoint_to"),
-        ({"checkpoint_to": None, "checkpoint_keep": 2}, "checkpoint_keep", "goes with checkpoint_to"),
+        ({"checkpoint_to": None, "resume": "latest"}, "resume", "works only with checkpoint_to"),
+        ({"checkpoint_to": None, "checkpoint_keep": 2}, "checkpoint_keep", "works only with checkpoint_to"),
         ({"checkpoint_to": "gs://b"}, "checkpoint_to", "is not an S3 address"),
         ({"checkpoint_to": "runer"}, "checkpoint_to", "neither an S3 address such as s3://bucket/prefix nor `runner`"),
         ({"checkpoint_to": "runner", "checkpoints": ""}, "checkpoint_to", "needs checkpoints"),
         ({"checkpoint_to": "runner", "resume": "latest"}, "resume", "the runner's copy ends with its run"),
-        ({"checkpoint_to": "runner", "num_nodes": 2}, "checkpoint_to", "goes with one machine"),
-        ({"checkpoint_to": "runner", "repeat": 3}, "checkpoint_to", "goes without repeat"),
+        ({"checkpoint_to": "runner", "num_nodes": 2}, "checkpoint_to", "works only with one machine"),
+        ({"checkpoint_to": "runner", "repeat": 3}, "checkpoint_to", "cannot be combined with repeat"),
         (
             {"checkpoint_to": "runner", "detach": True, "detach_to": "s3://my-bucket/r"},
             "checkpoint_to",
-            "goes with no detach: then no runner is there",
+            "cannot be combined with detach: then there is no runner",
         ),
         ({"cloud": "aws,gcp"}, "checkpoint_to", "those of gcp have no access"),
-        ({"repeat": 3}, "checkpoint_to", "goes without repeat"),
+        ({"repeat": 3}, "checkpoint_to", "cannot be combined with repeat"),
         ({"checkpoint_every": "1s"}, "checkpoint_every", "less than 5 seconds"),
         ({"checkpoint_keep": 0}, "checkpoint_keep", ""),
         ({"resume": "lastest"}, "resume", "is none of run, latest, none"),

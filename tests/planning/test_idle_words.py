@@ -52,8 +52,8 @@ def test_the_policy_of_the_inputs(tmp_path: Path, words: dict[str, object], poli
 @pytest.mark.parametrize(
     ("words", "field", "problem"),
     [
-        ({"time_window": "15m"}, "time_window", "goes with min_gpu_utilization"),
-        ({"on_idle": "neutral"}, "on_idle", "goes with min_gpu_utilization"),
+        ({"time_window": "15m"}, "time_window", "works only with min_gpu_utilization"),
+        ({"on_idle": "neutral"}, "on_idle", "works only with min_gpu_utilization"),
         ({"min_gpu_utilization": 0}, "min_gpu_utilization", "at least 1"),
         ({"min_gpu_utilization": 101}, "min_gpu_utilization", "more than 100"),
         ({"min_gpu_utilization": "some"}, "min_gpu_utilization", ""),

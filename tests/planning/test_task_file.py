@@ -176,7 +176,7 @@ def test_what_is_no_single_task_is_refused(content: bytes, why: str) -> None:
     [
         ("runn: y", "the key 'runn'"),
         ("resources: {accelerators: H1000}", "no GPU that SkyPilot knows"),
-        ("resources: {infra: awz}", "no cloud"),
+        ("resources: {infra: awz}", "not a cloud"),
         ("resources: {region: us-east-1}", "region 'us-east-1' without a cloud"),
         ("resources: {any_of: [{cpus: 2x}]}", r"resources\.any_of\[0\]\.cpus '2x', which is not a number"),
         ("resources: {infra: awz, any_of: [{cpus: 2}]}", r"resources\.infra 'awz'"),

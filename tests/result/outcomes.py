@@ -107,7 +107,7 @@ FAILED = replace(
 
 NO_CAPACITY = Outcome(
     ending=Ending.NEVER_STARTED,
-    reason="No place asked for has an L4:1 now.",
+    reason="No requested location has an L4:1 now.",
     exit_code=75,
     work=WorkIdentity(title="nanogpt train"),
     machines=MachineResult(
@@ -190,7 +190,7 @@ NOT_PROVED_GONE = replace(
         ),
         unproved=("lambda",),
     ),
-    advice="Take it down and have it proved:\ncvl-ci down cvl-3f9a1c-digits",
+    advice="Take it down and prove its end:\ncvl-ci down cvl-3f9a1c-digits",
 )
 
 ON_TWO_SPOT = replace(

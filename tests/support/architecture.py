@@ -1,4 +1,4 @@
-"""The house's laws, each as a function from a module's source to what breaks it. None runs the code it reads."""
+"""Check the laws of the packages: each is a function from a module's source to its violations, and runs no code."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from typing import TypeGuard
 
 ROOT = Path(__file__).resolve().parents[2]
 
-DOORS = {"action", "cli", "runner"}
+ENTRY_POINTS = {"action", "cli", "runner"}
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"pytest"}),
-    frozenset(DOORS),
+    frozenset(ENTRY_POINTS),
     frozenset({"wiring"}),
     frozenset({"engine"}),
     frozenset({"clouds", "commands", "github", "hub", "sandbox", "local"}),
@@ -29,7 +29,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"model", "bounded", "backoff"}),
     frozenset({"errors"}),
 )
-"""From the street down. A room may import itself and rooms of a lower layer; never a neighbour, never upwards."""
+"""From the top down. A package may import itself and packages of a lower layer, and none of its own or a higher one."""
 
 CLOUD_LIBRARIES = {"sky", "boto3", "botocore", "awscli", "azure", "google", "googleapiclient", "kubernetes", "msgraph"}
 EMULATOR_LIBRARIES = {"moto", "docker", "boto3", "botocore"}
@@ -98,7 +98,7 @@ class Module:
         return frozenset(value for value in alone if isinstance(value, ast.Constant))
 
     @property
-    def room(self) -> str:
+    def package(self) -> str:
         return PurePosixPath(self.path).parts[0].removesuffix(".py")
 
     @property
@@ -114,7 +114,7 @@ class Module:
     def own_program(self) -> bool:
         """A separate process with a life of its own: it has its own signals, environment and exit."""
         return (
-            (self.room in {"engine", "clouds"} and self.stem.startswith("worker"))
+            (self.package in {"engine", "clouds"} and self.stem.startswith("worker"))
             or self.path.startswith("sandbox/emulator/")
             or self.path.startswith("engine/machine/")
         )
@@ -146,16 +146,16 @@ def without_garbage() -> Iterator[None]:
 
 def imports_go_down(module: Module) -> list[str]:
     if module.path == "__init__.py":
-        return []  # the package root shows the library's door, and nobody inside may import it
-    layer = _layer(module.room)
+        return []  # the package root is an entry point of the library, and no module below it may import it
+    layer = _layer(module.package)
     if layer is None:
-        return [f"{module.path} is in no room of the house: give it one in LAYERS"]
+        return [f"{module.path} is in no layer: give its package a place in LAYERS"]
     wrong = []
     for found in module.imports:
-        room = found.name.split(".")[1] if found.name.startswith("cvl_ci.") else module.room
-        other = _layer(room)
-        if room != module.room and (other is None or other <= layer):
-            wrong.append(f"{module.path}:{found.line} {module.room} imports {room}")
+        package = found.name.split(".")[1] if found.name.startswith("cvl_ci.") else module.package
+        other = _layer(package)
+        if package != module.package and (other is None or other <= layer):
+            wrong.append(f"{module.path}:{found.line} {module.package} imports {package}")
     return wrong
 
 
@@ -165,44 +165,44 @@ _FOR_MACHINES = "engine/machine/"
 
 def root_is_not_imported(module: Module) -> list[str]:
     """`from cvl_ci import wiring` names a module in it, and is none."""
-    rooms = frozenset[str]().union(*LAYERS)
+    packages = frozenset[str]().union(*LAYERS)
     return [
         f"{module.path}:{node.lineno} imports the package root"
         for node in module.nodes
         if (isinstance(node, ast.Import) and any(alias.name == "cvl_ci" for alias in node.names))
         or (isinstance(node, ast.ImportFrom) and node.level > 0 and not module.path.startswith(_FOR_MACHINES))
-        or (isinstance(node, ast.ImportFrom) and node.module == "cvl_ci" and {a.name for a in node.names} - rooms)
+        or (isinstance(node, ast.ImportFrom) and node.module == "cvl_ci" and {a.name for a in node.names} - packages)
     ]
 
 
 def clouds_are_the_engines(module: Module) -> list[str]:
-    allowed = CLOUD_LIBRARIES if module.room in {"engine", "clouds"} else set[str]()
-    allowed = EMULATOR_LIBRARIES if module.room == "sandbox" else allowed
+    allowed = CLOUD_LIBRARIES if module.package in {"engine", "clouds"} else set[str]()
+    allowed = EMULATOR_LIBRARIES if module.package == "sandbox" else allowed
     return _foreign(module, CLOUD_LIBRARIES - allowed)
 
 
 def emulators_are_the_sandboxs(module: Module) -> list[str]:
-    return _foreign(module, {"moto", "docker"} if module.room != "sandbox" else set())
+    return _foreign(module, {"moto", "docker"} if module.package != "sandbox" else set())
 
 
 def github_is_githubs(module: Module) -> list[str]:
     """Clouds without a client that we need are asked by plain HTTP, in the inventories alone, with bounds."""
-    plain = module.room in {"clouds", "bounded"}
+    plain = module.package in {"clouds", "bounded"}
     others = GITHUB_LIBRARIES - ({"requests"} if plain else set())
-    return _foreign(module, others if module.room != "github" else set())
+    return _foreign(module, others if module.package != "github" else set())
 
 
-def the_hub_is_asked_in_one_room(module: Module) -> list[str]:
+def the_hub_is_asked_in_one_package(module: Module) -> list[str]:
     """There too its client loads at its first use: it takes a third of a second."""
     return [
         f"{module.path}:{found.line} imports {found.name}"
         for found in module.imports
-        if found.top in HUB_LIBRARIES and (module.room != "hub" or not (found.lazy or found.typing))
+        if found.top in HUB_LIBRARIES and (module.package != "hub" or not (found.lazy or found.typing))
     ]
 
 
 def the_sandbox_loads_its_emulator_late(module: Module) -> list[str]:
-    if module.room != "sandbox" or module.own_program:
+    if module.package != "sandbox" or module.own_program:
         return []
     return [
         f"{module.path}:{found.line} loads {found.top} when it is imported"
@@ -261,7 +261,7 @@ def repeated_declarations(every: Sequence[Module]) -> list[str]:
     for module in every:
         for group, name, call in _declared_options(module):
             place = f"{module.path}:{call.lineno} {group}.{name}"
-            if module.room != "inputs":
+            if module.package != "inputs":
                 wrong.append(f"{place} is declared outside the table of inputs")
             for key in (name, *_help(call)):
                 if key in first:
@@ -280,7 +280,7 @@ def _spelled_flags(every: Sequence[Module], names: Mapping[str, str]) -> list[st
         for call in module.nodes
         if isinstance(call, ast.Call) and ast.unparse(call.func).endswith(".add_argument")
         for text in (str(word.value) for word in call.args if isinstance(word, ast.Constant))
-        if text.startswith("-") and text != "--version" and (module.room != "sandbox" or text in flags)
+        if text.startswith("-") and text != "--version" and (module.package != "sandbox" or text in flags)
     ]
 
 
@@ -330,16 +330,16 @@ def _help(call: ast.Call) -> list[str]:
 # ---- laws about what is done ---------------------------------------------------------------------------------------
 
 
-def the_environment_is_read_at_the_doors(module: Module) -> list[str]:
-    if module.own_program or module.room in DOORS | {"wiring"}:
+def the_environment_is_read_at_the_entry_points(module: Module) -> list[str]:
+    if module.own_program or module.package in ENTRY_POINTS | {"wiring"}:
         return []
     forbidden = {"os.environ", "os.environb", "os.getenv", "os.path.expanduser", "os.path.expandvars", "Path.home"}
     return [f"{module.path}:{line} reads {name}" for line, name in module.dotted_names if name in forbidden]
 
 
-def signals_are_handled_at_the_doors(module: Module) -> list[str]:
+def signals_are_handled_at_the_entry_points(module: Module) -> list[str]:
     """Naming a signal to send it to a child is no handling."""
-    if module.own_program or module.room in {"action", "cli"}:
+    if module.own_program or module.package in {"action", "cli"}:
         return []
     handled = [
         f"{module.path}:{line} uses {name}"
@@ -354,8 +354,8 @@ def signals_are_handled_at_the_doors(module: Module) -> list[str]:
     return handled + named
 
 
-def the_doors_alone_exit(module: Module) -> list[str]:
-    if module.own_program or module.room in {"action", "cli"}:
+def the_entry_points_alone_exit(module: Module) -> list[str]:
+    if module.own_program or module.package in {"action", "cli"}:
         return []
     exits = {"sys.exit", "os._exit", "os.abort", "exit", "quit", "SystemExit"}
     return [f"{module.path}:{line} uses {name}" for line, name in module.dotted_names if name in exits]
@@ -363,7 +363,7 @@ def the_doors_alone_exit(module: Module) -> list[str]:
 
 def the_lease_alone_takes_down(module: Module) -> list[str]:
     """Through the port: engine and clouds carry it out, and the sandbox has its own `down`. A verb is not an engine."""
-    if module.room in {"lease", "engine", "clouds", "sandbox"}:
+    if module.package in {"lease", "engine", "clouds", "sandbox"}:
         return []
     verbs = {
         alias.asname or alias.name
@@ -442,8 +442,8 @@ def modules_say_what_they_are(module: Module) -> list[str]:
 
 
 def values_are_frozen_and_named(module: Module) -> list[str]:
-    """In the rooms of values every dataclass is frozen and keyword-only."""
-    if module.room not in {"model", "inputs", "planning", "result", "ports", "errors"}:
+    """In the packages of values every dataclass is frozen and keyword-only."""
+    if module.package not in {"model", "inputs", "planning", "result", "ports", "errors"}:
         return []
     return [
         f"{module.path}:{node.lineno} {node.name} is not frozen and kw_only"
@@ -501,8 +501,8 @@ def pauses_grow_in_one_place(module: Module) -> list[str]:
 # ---- reading the tree ----------------------------------------------------------------------------------------------
 
 
-def _layer(room: str) -> int | None:
-    return next((depth for depth, rooms in enumerate(LAYERS) if room in rooms), None)
+def _layer(package: str) -> int | None:
+    return next((depth for depth, packages in enumerate(LAYERS) if package in packages), None)
 
 
 def _foreign(module: Module, forbidden: set[str]) -> list[str]:
@@ -535,7 +535,7 @@ def _targets(module: Module, names: set[str]) -> Iterator[str]:
 
 
 def _without_ends(graph: Mapping[str, Sequence[str]]) -> Mapping[str, Sequence[str]]:
-    """What leads to nothing is in no ring: left out until none is left, or every way through the house is walked."""
+    """Drop modules that import no other: they are in no ring. Repeat this, or the walk takes every way."""
     kept = {name: [target for target in targets if graph.get(target)] for name, targets in graph.items()}
     left = {name: targets for name, targets in kept.items() if targets}
     return left if left == graph else _without_ends(left)

@@ -195,7 +195,7 @@ def told_and_metered(case: Case, folder: Path, *, server: Server | None = None) 
 
 def table() -> str:
     """Return the told cost against the meter, for each ending and each way to the provider, in Markdown."""
-    ways = "through an API server | and AWS keys here | through one that tells no record"
+    ways = "through an API server | and AWS keys here | through one without a record"
     rows = [f"| ending | the meter | local engine | {ways} |", "|---|---|---|---|---|---|"]
     for name, case in CASES.items():
         cells, metered = [], 0.0

@@ -6,11 +6,13 @@ import ast
 import io
 import re
 import tokenize
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 MOST_WORDS = 20
 """Of one sentence: rule 6."""
+PLACEHOLDER = "X"
+"""Of an f-string: one word, as a rule."""
 
 PATTERNS = {
     "a clause as a noun (rule 2)": re.compile(
@@ -24,6 +26,11 @@ PATTERNS = {
         r"\b(?:anew|whatever|nobody|of ours|nought|beside|whoever|wherever|hitherto|thrown|thereof|be had|be rid of)\b",
         re.IGNORECASE,
     ),
+}
+
+PATTERNS_OF_MESSAGES = {
+    **PATTERNS,
+    "“goes with” for “needs” or “cannot be combined with”": re.compile(r"\b(?:goes?|going) with(?:out)?\b"),
 }
 
 DIALECT = frozenset(
@@ -68,11 +75,11 @@ def cells(markdown: str) -> Iterator[str]:
                 yield from split(cell.strip())
 
 
-def complaints(text: Iterable[str]) -> list[str]:
+def complaints(text: Iterable[str], *, patterns: Mapping[str, re.Pattern[str]] = PATTERNS) -> list[str]:
     """Return one line for each pattern that a sentence breaks, and one for its length."""
     found = []
     for sentence in text:
-        found += [f"{name}: {sentence}" for name, pattern in PATTERNS.items() if pattern.search(sentence)]
+        found += [f"{name}: {sentence}" for name, pattern in patterns.items() if pattern.search(sentence)]
         words = len(re.findall(r"[\w'’./$%-]+", sentence.replace("CODE", "")))
         if words > MOST_WORDS:
             found.append(f"{words} words (rule 6): {sentence}")
@@ -95,8 +102,73 @@ def comments(source: str) -> Iterator[str]:
 
 def broken_patterns(source: str) -> list[str]:
     """Return a line for each pattern that the docstrings and comments of a module break; length is not counted."""
-    text = [sentence for prose in (*docstrings(source), *comments(source)) for sentence in split(prose)]
+    return broken_in(sentence for prose in (*docstrings(source), *comments(source)) for sentence in split(prose))
+
+
+def broken_in(text: Iterable[str]) -> list[str]:
+    """Return a line for each pattern that a sentence breaks; length is not counted."""
     return [f"{name}: {one}" for one in text for name, pattern in PATTERNS.items() if pattern.search(one)]
+
+
+def broken_messages(source: str) -> list[str]:
+    """Return a line for each rule that a literal of a module breaks, if it reads as prose: a message to a person."""
+    text = [one for line in literals(source) if _reads_as_prose(line) for one in split(line)]
+    return complaints(text, patterns=PATTERNS_OF_MESSAGES)
+
+
+def literals(source: str) -> Iterator[str]:
+    """Yield the lines of all string literals but docstrings, regular expressions and lists of words to split.
+
+    A placeholder of an f-string is one word, and literals that are added are one text.
+    """
+    yield from _literals(ast.parse(source))
+
+
+def _literals(node: ast.AST) -> Iterator[str]:
+    text = _text(node)
+    if text is not None:
+        yield from text.splitlines()
+        for inside in _placeholders(node):
+            yield from _literals(inside)
+    elif not _has_no_message(node):
+        for child in ast.iter_child_nodes(node):
+            yield from _literals(child)
+
+
+def _placeholders(node: ast.AST) -> Iterator[ast.AST]:
+    if isinstance(node, ast.JoinedStr):
+        yield from (part.value for part in node.values if isinstance(part, ast.FormattedValue))
+    elif isinstance(node, ast.BinOp):
+        for side in (node.left, node.right):
+            yield from [side] if _text(side) is None else _placeholders(side)
+
+
+def _has_no_message(node: ast.AST) -> bool:
+    """Return whether it is a docstring, a call of `re`, or a text that is only split into words."""
+    if isinstance(node, ast.Expr):
+        return isinstance(node.value, ast.Constant)
+    if not isinstance(node, ast.Call):
+        return False
+    function = ast.unparse(node.func)
+    is_split = isinstance(node.func, ast.Attribute) and node.func.attr == "split" and _text(node.func.value) is not None
+    return is_split or function.startswith("re.") or function == "_words"
+
+
+def _text(node: ast.AST) -> str | None:
+    """Return the text of a literal, or of a sum with one; None for any other expression."""
+    if isinstance(node, ast.Constant):
+        return node.value if isinstance(node.value, str) else None
+    if isinstance(node, ast.JoinedStr):
+        return "".join(str(part.value) if isinstance(part, ast.Constant) else PLACEHOLDER for part in node.values)
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        sides = [_text(node.left), _text(node.right)]
+        return None if sides == [None, None] else "".join(PLACEHOLDER if side is None else side for side in sides)
+    return None
+
+
+def _reads_as_prose(line: str) -> bool:
+    """Three plain words in a row. A line of a shell has none, or has a variable."""
+    return bool(re.search(r"\b[A-Za-z]+ [a-z]+ [a-z]+\b", line)) and "$" not in line
 
 
 def dialect(source: str) -> list[str]:

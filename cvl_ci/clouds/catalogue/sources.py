@@ -132,20 +132,21 @@ def in_words(sources: Iterable[Source]) -> str:
 
 
 def age_warning(sources: Sequence[Source], *, today: date, oldest_days: int) -> str:
-    """Return why prices may be out of date, in one sentence, or an empty text. An unknown age is not a young one."""
+    """Return why prices may be out of date, or an empty text. An unknown age is not a young one."""
     old = [(one, (today - one.day).days) for one in sources if one.day is not None]
     old = [(one, days) for one, days in old if days > oldest_days]
     in_table = [one for one, _ in old if one.folder is None]
     in_files = [one for one, _ in old if one.folder is not None]
     undated = [one for one in sources if one.day is None]
-    own_table = f"are from cvl-ci's own table, {_age(old, in_table)}, as no SkyPilot catalogue of them is here"
+    age = _age(old, in_table)
+    own_table = f"are from cvl-ci's own table, {age}: this computer has no catalogue of SkyPilot for them"
     parts = [
         _of_clouds(in_table, own_table),
         _of_clouds(in_files, f"are {_age(old, in_files)}"),
         _of_clouds(undated, "are of an unknown day"),
     ]
-    text = "; ".join(filter(None, parts))
-    return f"The prices of {text}: {UPDATE}." if text else ""
+    reasons = [f"The prices of {part}." for part in parts if part]
+    return " ".join([*reasons, f"{UPDATE}."]) if reasons else ""
 
 
 def _age(dated: Sequence[tuple[Source, int]], sources: Sequence[Source]) -> str:

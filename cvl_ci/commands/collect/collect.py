@@ -174,7 +174,7 @@ def _refuse_others(record: LeaseRecord, cloud: Cloud) -> None:
     locations = tuple(map(Location.parse, record.regions)) or record.locations
     resources, silent = cloud.inventory.find(lease=record.name, locations=locations).read()
     if silent:
-        raise EngineError(f"The provider does not answer, so nobody knows whose machines these are: {silent[0]}")
+        raise EngineError(f"The provider does not answer, so cvl-ci cannot tell who owns these machines: {silent[0]}")
     for one in resources:
         labels = one.labels if one.kind is ResourceKind.MACHINE else {**own, **one.labels}
         if one.is_leftover and any(labels.get(name) != value for name, value in own.items()):

@@ -41,7 +41,7 @@ def _line(one: StillRunning) -> str:
     price = f"{dollars(one.usd)} so far" if one.billed else f"{dollars(one.usd)} so far if it were AWS"
     if one.was_released:
         return (
-            f"{one.lease}: {one.title}: its machine was taken down, but its end could not be told. {one.doubt} "
+            f"{one.lease}: {one.title}: cvl-ci took its machine down, but cannot read how its job ended. {one.doubt} "
             f"The results stay in the bucket. Try again: cvl-ci collect {one.lease}"
         )
     if one.doubt:

@@ -108,7 +108,7 @@ def require_readable(image: ImageName, registry: Registry, *, has_login: bool) -
     except ImageError:
         pass
     raise ImageError(
-        f"The registry {image.host} gives {image.path} to nobody without a login, and cvl-ci sends none to a machine.",
+        f"The registry {image.host} refuses {image.path} without a login, and cvl-ci sends no login to a machine.",
         next_step="Make that repository public, or send a login that may only read, as secrets of the job: "
         "SKYPILOT_DOCKER_USERNAME, SKYPILOT_DOCKER_PASSWORD and SKYPILOT_DOCKER_SERVER.",
     )

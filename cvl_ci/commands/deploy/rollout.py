@@ -179,7 +179,7 @@ _END_BY_SERVER = (
 def _out_of_reach(names: Sequence[str], owner: Owner) -> str:
     return (
         f"{owner.environment} has a service with several replicas: {', '.join(names)}. The controller of a SkyPilot "
-        "API server replaces each of its machines that ends, and this step has no address of that server."
+        "API server replaces each of its machines that ends. This step has no address of that server."
     )
 
 

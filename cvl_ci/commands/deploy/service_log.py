@@ -24,8 +24,8 @@ def show(
     with clouds.open(locations, user_id=user_id, watch=_unwatched) as cloud:
         if cloud.log is None:
             raise EngineError(
-                f"There is no way from here into the machine of {lease.name}: its cloud does not run, or an API server "
-                "launches its machines.",
+                f"This computer cannot reach the machine of {lease.name}: its cloud does not run, or an API server "
+                "launched it.",
                 money="If its machine still runs, it is billed until its end.",
                 next_step=f"End it with proof: cvl-ci deploy --down {lease.name}",
             )

@@ -62,8 +62,8 @@ def open_record(
     if not _took_token(answer):
         warn(
             f"{name} does not answer now ({plain(answer.problem) or answer.status}), so cvl-ci could not compare its "
-            "token with that of CVL_CI_DEPLOY_TOKEN. The update goes on. If the two differ, callers with the old token "
-            "are refused as soon as the new version serves: run the update again with the old token."
+            "token with that of CVL_CI_DEPLOY_TOKEN. The update goes on. If the two differ, the new version refuses "
+            "callers with the old token. Then run the update again with the old token."
         )
     return record
 

@@ -17,7 +17,7 @@ def lines(receipt: Receipt) -> Iterator[str]:
     for check in receipt.checks:
         yield f"  {text.answer(check)}"
     if not receipt.checks:
-        yield "  no provider could be asked: nothing is proved"
+        yield "  cvl-ci could ask no provider: nothing is proved"
 
 
 def exit_code(receipts: Sequence[Receipt]) -> int:

@@ -212,7 +212,7 @@ def _check_budget(plan: RunPlan, offer: Offer, minutes: float) -> None:
     hourly = bounds.hourly_usd(plan, offer)
     raise BudgetError(
         f"max_cost {dollars(plan.limits.max_cost_usd)} buys {duration(minutes * 60)} of {machines(plan, offer)} at "
-        f"{dollars(hourly)} an hour with disk and address: not enough to boot, run a command and release the machine.",
+        f"{dollars(hourly)} an hour. That is too short to boot, run a command and release the machine.",
         next_step=f"Allow at least {dollars(round(hourly * least / 60 + 0.005, 2))}, "
         "or choose a smaller GPU, fewer nodes, or spot.",
     )

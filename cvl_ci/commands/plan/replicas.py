@@ -35,8 +35,8 @@ from cvl_ci.ports import Prices
 from cvl_ci.result.units import dollars, duration
 
 REASON = (
-    "needs the controller of `sky serve`, which launches the replicas and replaces each one that ends; without a "
-    "SkyPilot API server their end cannot be guaranteed, so cvl-ci starts none of them"
+    "needs the controller of `sky serve`, which launches the replicas and replaces them. Without a SkyPilot API server "
+    "cvl-ci cannot guarantee their end, so it starts none of them"
 )
 WITH_SERVER = "With an API server it starts: set {} and {} of your team"
 SERVER_INPUTS = ("skypilot_api_server_endpoint", "skypilot_service_account_token")
@@ -89,7 +89,7 @@ def mistakes_through_server(
         "cloud": (plan.machines.is_on_sandbox, "no API server knows the sandbox: name aws"),
     }
     return [
-        InputProblem(field=spelling.of(name), value="", problem=f"goes without several replicas: {why}")
+        InputProblem(field=spelling.of(name), value="", problem=f"cannot be combined with several replicas: {why}")
         for name, (is_given, why) in wrong.items()
         if is_given
     ]

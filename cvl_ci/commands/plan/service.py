@@ -115,7 +115,7 @@ def _schema(plan: RunPlan, checkout: Checkout, name: str) -> Mapping[str, object
     try:
         content = checkout.read(_joined(plan.work.directory, name), limit=answer_schema.LARGEST_BYTES + 1)
     except OSError:
-        raise Wrong(f"is no file of {plan.work.directory}") from None
+        raise Wrong(f"is not a file of {plan.work.directory}") from None
     return answer_schema.read(content)
 
 
@@ -141,7 +141,7 @@ def _impossible(plan: RunPlan, spelling: Spelling) -> list[InputProblem]:
         problem = f"is missing: name the cloud of the service, {' or '.join(CLOUDS)}"
         mistakes.append(InputProblem(field=spelling.of("cloud"), value="", problem=problem))
     if plan.trials.has_samples:
-        problem = "goes without deploy, which starts a server once"
+        problem = "cannot be combined with deploy, which starts a server once"
         mistakes.append(InputProblem(field=spelling.of("repeat"), value=str(plan.trials.repeat), problem=problem))
     if plan.machines.num_nodes > 1:
         nodes, problem = str(plan.machines.num_nodes), "is more than one machine, and deploy starts one"

@@ -94,7 +94,7 @@ def text_of(value: str, spelling: Spelling) -> str:
         with Path(value).expanduser().open("rb") as file:
             content = file.read(certificate.LARGEST_BYTES + 1)
     except (OSError, ValueError, RuntimeError):
-        raise Wrong("is no file that cvl-ci can read") from None
+        raise Wrong("is not a file that cvl-ci can read") from None
     if len(content) > certificate.LARGEST_BYTES:
         raise Wrong(f"has more than {certificate.LARGEST_BYTES >> 10} KiB")
     return content.decode("utf-8", "replace")

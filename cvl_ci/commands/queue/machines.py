@@ -191,15 +191,15 @@ def mistakes(queue: Queue, plans: Mapping[str, RunPlan]) -> list[InputProblem]:
     problems = []
     for job in queue.jobs:
         if job.id in plans and plans[job.id].detach.place is not None:
-            problem = "goes without a queue, which waits for each of its jobs"
+            problem = "cannot be combined with a queue, which waits for each of its jobs"
             word = "managed" if plans[job.id].detach.is_managed else "detach"
             problems.append(InputProblem(field=f"job {job.id}: {word}", value="true", problem=problem))
         if job.id in plans and (reuse := plans[job.id].machines.reuse) is not None:
             # Post knows a queue's leases by the names of its jobs, and a waiting machine has the name of another run.
-            problem = "goes without a queue, whose jobs share a machine by `machine: KEY`"
+            problem = "cannot be combined with a queue, whose jobs share a machine by `machine: KEY`"
             problems.append(InputProblem(field=f"job {job.id}: reuse", value=reuse.key, problem=problem))
         if job.machine is None and job.clean:
-            problem = "goes with `machine` alone: a machine of its own has no further job"
+            problem = "works only with `machine`: a machine of its own has no further job"
             problems.append(InputProblem(field=f"job {job.id}: clean", value="true", problem=problem))
         if job.machine is None or job.id not in plans:
             continue
@@ -243,7 +243,7 @@ def machine_of(plan: RunPlan) -> str:
 
 def _alone(plan: RunPlan) -> Iterator[tuple[str, str, str]]:
     """Yield the inputs of a plan that a shared machine cannot have."""
-    unfit = "does not go with `machine`"
+    unfit = "cannot be combined with `machine`"
     if plan.machines.recoveries:
         yield "recover", str(plan.machines.recoveries), f"{unfit}: use `retry`"
     if plan.limits.keep_minutes and plan.machines.reuse is None:

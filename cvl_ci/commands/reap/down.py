@@ -91,7 +91,7 @@ def _known_or_new(
     if not locations:
         near = tuple(sorted(by_name)[-3:])
         raise RequestError(
-            [InputProblem(field="NAME", value=name, problem="is not a lease recorded on this machine", near=near)],
+            [InputProblem(field="NAME", value=name, problem="is not a lease of this computer's records", near=near)],
             next_step="Name its cloud (`--cloud aws`), and cvl-ci asks the provider for it by name.",
         )
     return unrecorded(name, locations, clock)

@@ -20,7 +20,7 @@ def lines(downed: Downed, *, locations: Sequence[Location]) -> Iterator[str]:
         name = plain(f"{resource.provider} {resource.region} {resource.id}")
         yield f"named like ours, but without our labels, so it stays untouched, and may be billed: {name}"
     for words in downed.silent:
-        yield f"NO WHOLE ANSWER: {plain(words)}"
+        yield f"INCOMPLETE ANSWER: {plain(words)}"
     if downed.silent:
         yield (
             "So there is no proof that nothing else of cvl-ci is left. A machine or a bucket there is billed. "
@@ -33,5 +33,5 @@ def lines(downed: Downed, *, locations: Sequence[Location]) -> Iterator[str]:
 def _nothing_left(locations: Sequence[Location]) -> str:
     if locations:
         clouds = ", ".join(map(str, locations))
-        return f"Nothing of ours is left: no lease is recorded as running here, and none is shown by {clouds}."
-    return "No lease is recorded as running here. No cloud was asked: add `--cloud aws` to search there too."
+        return f"cvl-ci has nothing left: its records show no lease that runs, and {clouds} shows none."
+    return "The records here show no lease that runs. cvl-ci asked no cloud: add `--cloud aws` to search there too."

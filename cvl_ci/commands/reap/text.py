@@ -29,11 +29,11 @@ def lines(reaped: Reaped) -> Iterator[str]:
         name = f"{resource.provider} {resource.region} {resource.id}"
         yield f"named like ours, but without our labels, so it stays untouched: {plain(name)}; check who owns it"
     yield (
-        f"{_count(reaped.living, 'lease')} living and left alone; "
+        f"{_count(reaped.living, 'lease')} still in use and untouched; "
         f"{_count(reaped.foreign_count, 'resource')} of other owners; last asked at {moment(reaped.asked_at)}"
     )
     for check in reaped.checks:
-        living = f"{len(check.leftovers)} of ours there" if check.error is None and check.leftovers else ""
+        living = f"{len(check.leftovers)} of cvl-ci" if check.error is None and check.leftovers else ""
         yield text.answer(replace(check, leftovers=(living,) if living else ()))
     yield from text.unproved(Release(gone=False, at=reaped.at, unproved=reaped.unproved))
 

@@ -18,8 +18,8 @@ from cvl_ci.result.ledger import FETCHED_FILES, Ends, build, divided
 from cvl_ci.result.machine_lives import named
 
 UNSEEN = (
-    "The API server did not name a machine that it requested, nor its price. So a part of the cost is the most "
-    "that it may be, at the quote's dearest price: the server's own records or the cloud's bill have the real one."
+    "The API server did not name a machine that it requested, nor its price. So a part of the cost is "
+    "an upper bound, at the quote's highest price. The server's own records or the cloud's bill have the real cost."
 )
 """The doubt about the cost of a run through a server, of which a launch failed or ended before it was complete."""
 

@@ -104,7 +104,7 @@ end_found find_sessions # strangers knock at all times, so only a session that s
 end_found find_logins
 [ -z "$left" ] || refuse "processes of a login of its job do not end"
 
-# What cron, at and systemd start is no child of the job, and may have no variable.
+# What cron, at and systemd start is not a child of the job, and may have no variable.
 crontab -r 2> /dev/null
 for folder in /var/spool/cron /var/spool/at /etc/cron.d; do
   [ -d "$folder" ] || continue

@@ -34,7 +34,7 @@ for rule in "$@"; do
 done
 
 # ctime, not mtime: unpacked and copied files keep old mtimes. Virtual environments, byte code and the repository we
-# made ourselves are no outputs.
+# made ourselves are not outputs.
 pack_changed() { # archive, folder, a file as old as the job's beginning, the test for what setup made
   local archive="$1" folder="$2" prune=() changed=(-cnewer "$3") venv
   [ -d "$folder" ] || return 0

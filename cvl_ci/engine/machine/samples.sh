@@ -22,14 +22,14 @@ cvl_ci_copy() { # the sample's name, of which files
   cvl_ci_root="$sample/root"
   : > "$sample/began"
 }
-# The time of the commands alone: what cvl-ci does around each of them is no part of a sample.
+# The time of the commands alone: what cvl-ci does around each of them is not part of a sample.
 cvl_ci_clock() { rm -f "$cvl_ci_state/took"; }
 cvl_ci_told() {
   local took total=0
   while read -r took; do total=$((total + took)); done < "$cvl_ci_state/took"
   echo "sample=$1 $total" >> "$cvl_ci_state/samples/told"
 }
-# Of another commit's work: that it fails is no failure of this one, and it is not tried again.
+# Of another commit's work: that it fails is not a failure of this one, and it is not tried again.
 cvl_ci_base_failed() {
   echo "base_failed=$1" >> "$cvl_ci_state/samples/told"
   : > "$cvl_ci_state/samples/no-base"

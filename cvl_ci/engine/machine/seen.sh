@@ -1,6 +1,6 @@
 # cvl-ci on the machine: what birth.sh notes of the whole machine before its first job, and clean.sh compares after each.
 cvl_ci_mounts_now() { cut -d ' ' -f 1-3 /proc/self/mounts | LC_ALL=C sort; }
-# Units of systemd that run or wait: a job's own ones are no children of the job. Logins come and go, as does the upkeep
+# Units of systemd that run or wait: a job's own ones are not children of the job. Logins come and go, as does the upkeep
 # of the system. Containers have a check of their own.
 cvl_ci_units() {
   local all own=""

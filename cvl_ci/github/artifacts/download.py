@@ -60,7 +60,7 @@ class ArtifactLegs:
     """Runs whose summary lies in the artifacts of several steps: one of them wrote it."""
 
 
-_NOT_SENT = "could not be had"
+_NOT_SENT = "GitHub did not send it"
 
 
 def _unheard(troubles: Sequence[str]) -> int:

@@ -17,7 +17,7 @@ from cvl_ci.github.artifacts.name import entry_name
 
 CHUNK_BYTES = 1024 * 1024
 EARLIEST = (1980, 1, 1, 0, 0, 0)
-HIDDEN, OUTSIDE, ABSENT, SPECIAL = "hidden", "leads out of the folder", "is not there", "is no file"
+HIDDEN, OUTSIDE, ABSENT, SPECIAL = "hidden", "leads out of the folder", "is not there", "is not a regular file"
 
 
 @dataclass(frozen=True, kw_only=True)

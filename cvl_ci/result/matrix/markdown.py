@@ -137,7 +137,7 @@ def _table(report: Report, *, room: int) -> str:
     if not report.rows:
         return ""
     figures = words.figures(report.rows)
-    titles = ("example", "where", "status", "change", "a run", *figures)
+    titles = ("example", "where", "status", "change", "cost per run", *figures)
     head = [f"| {' | '.join(titles)} |", f"|{'---|' * len(titles)}"]
     lines: list[str] = []
     room_left = room

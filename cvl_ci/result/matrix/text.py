@@ -249,7 +249,7 @@ def recoveries(row: Row) -> str:
 
 FIGURES: Mapping[str, Callable[[Row], str]] = {
     "time": run_time,
-    "before the job": before_job,
+    "time to start": before_job,
     "GPU": gpu,
     "spot saved": saved,
     "recoveries": recoveries,

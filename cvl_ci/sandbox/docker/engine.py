@@ -121,8 +121,8 @@ class Docker:
         ):
             raise SandboxError(
                 "This process cannot reach the containers of this Docker Engine (Docker Desktop, or rootless mode).",
-                next_step="Use a Docker Engine that runs as root on this machine, for example: "
-                "docker context use default, or DOCKER_HOST=unix:///var/run/docker.sock.",
+                next_step="Use a Docker Engine that runs as root on this computer, with "
+                "`docker context use default`, or DOCKER_HOST=unix:///var/run/docker.sock.",
             )
 
     def remove_all(self, identity: str, say: Callable[[str], None], *, only: str | None = None) -> tuple[str, ...]:

@@ -44,7 +44,7 @@ def test_old_prices_have_a_warning(tmp_path: Path, today: tuple[int, int, int], 
     warning = prices.age_warning(["aws"])
     assert bool(warning) is is_old
     if is_old:
-        assert warning == "The prices of aws are up to 31 days old: `cvl-ci prices update` fetches today's."
+        assert warning == "The prices of aws are up to 31 days old. `cvl-ci prices update` fetches today's."
 
 
 def test_the_newest_of_two_folders_counts_for_each_cloud(tmp_path: Path) -> None:
@@ -61,21 +61,22 @@ def test_the_newest_of_two_folders_counts_for_each_cloud(tmp_path: Path) -> None
 def test_the_table_of_the_program_has_the_bounds_of_its_days_and_is_as_old_as_it_may_be() -> None:
     prices = CataloguePrices(today=date(2026, 11, 29))
     assert prices.date_of(["aws"]) == "SkyPilot's catalogue between 2025-04-28 and 2026-11-28 (aws 00148f2)"
-    table = "are from cvl-ci's own table, up to {days} days old, as no SkyPilot catalogue of them is here"
-    update = ": `cvl-ci prices update` fetches today's."
+    table = "are from cvl-ci's own table, up to {days} days old: this computer has no catalogue of SkyPilot for them"
+    update = ". `cvl-ci prices update` fetches today's."
     assert prices.age_warning(["aws", "sandbox"]) == f"The prices of aws {table.format(days=580)}{update}"
     assert prices.age_warning(["aws", "azure"]) == f"The prices of aws, azure {table.format(days=1263)}{update}"
     assert prices.age_warning(["sandbox"]) == "", "the sandbox bills nothing"
     assert "unknown" not in prices.date, "every cloud of the table has bounds"
 
 
-def test_a_table_an_old_file_and_a_file_of_an_unknown_day_are_one_sentence(tmp_path: Path) -> None:
+def test_a_table_an_old_file_and_a_file_of_an_unknown_day_have_a_sentence_each(tmp_path: Path) -> None:
     files.write(tmp_path, "aws", files.AWS, fetched=date(2026, 9, 21))
     files.write(tmp_path, "gcp", files.GCP, digest=False)
     warning = CataloguePrices(tmp_path, today=date(2026, 11, 29)).age_warning(["lambda", "aws", "gcp"])
     assert warning == (
-        "The prices of lambda are from cvl-ci's own table, up to 580 days old, as no SkyPilot catalogue of them is "
-        "here; aws are up to 69 days old; gcp are of an unknown day: `cvl-ci prices update` fetches today's."
+        "The prices of lambda are from cvl-ci's own table, up to 580 days old: this computer has no catalogue of "
+        "SkyPilot for them. The prices of aws are up to 69 days old. The prices of gcp are of an unknown day. "
+        "`cvl-ci prices update` fetches today's."
     )
 
 

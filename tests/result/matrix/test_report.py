@@ -173,8 +173,8 @@ def test_the_use_of_the_gpus_has_a_column_where_a_driver_reports_it() -> None:
         for each in (told, untold)
     ]
     assert heads == [
-        "| example | where | status | change | a run | time | before the job | GPU |",
-        "| example | where | status | change | a run | time | before the job |",
+        "| example | where | status | change | cost per run | time | time to start | GPU |",
+        "| example | where | status | change | cost per run | time | time to start |",
     ]
     assert " | 72 % |\n" in told["summary.md"]
     assert 'data-name="GPU">72 %</td>' in told["report.html"]
