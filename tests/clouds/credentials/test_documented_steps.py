@@ -12,8 +12,8 @@ import pytest
 import yaml
 from sky.provision.gcp import constants
 
-from cvl_ci.clouds.azure import credentials as azure
-from cvl_ci.clouds.gcp import credentials as gcp
+from cvl_ci.clouds.azure import credentials as azure_credentials
+from cvl_ci.clouds.gcp import credentials as gcp_credentials
 from cvl_ci.clouds.registry import credential_providers
 from tests.clouds.credentials.machine import WITH_OIDC, machine
 from tests.test_docs_blocks import SHELL, blocks
@@ -38,8 +38,8 @@ def inputs_of(cloud: str) -> dict[str, str]:
 @pytest.mark.parametrize("cloud", ["gcp", "azure"])
 def test_the_documented_inputs_are_complete(cloud: str, tmp_path: Path) -> None:
     inputs = {name: value.replace("NUMBER", "1") for name, value in inputs_of(cloud).items()}
-    typed: dict[str, Any] = {f"INPUT_{name.upper()}": value for name, value in inputs.items()}
-    access = credential_providers()[cloud].check(machine(tmp_path, **typed, **WITH_OIDC))
+    typed: dict[str, Any] = {**WITH_OIDC, **inputs}
+    access = credential_providers()[cloud].check(machine(tmp_path, **typed))
     assert access.available
     assert not access.missing
 
@@ -48,7 +48,7 @@ def test_gcp_trusts_the_tokens_that_its_credentials_request() -> None:
     [provider] = options("gcloud", "iam", "workload-identity-pools", "providers", "create-oidc", "github")
     inputs = inputs_of("gcp")
     pool, _, name = inputs["gcp_workload_identity_provider"].rpartition("/providers/")
-    assert gcp.PROVIDER.fullmatch(f"{pool}/providers/{name}".replace("NUMBER", "1"))
+    assert gcp_credentials.PROVIDER.fullmatch(f"{pool}/providers/{name}".replace("NUMBER", "1"))
     assert pool.endswith(f"/{provider['--workload-identity-pool']}")
     assert provider["--issuer-uri"] == ISSUER
     assert "--allowed-audiences" not in provider, "the credentials request the default audience, the provider's name"
@@ -73,8 +73,8 @@ def test_azure_trusts_the_tokens_that_its_credentials_request() -> None:
     [credential] = options("az", "ad", "app", "federated-credential", "create")
     parameters = json.loads(credential["--parameters"])
     assert parameters["issuer"] == ISSUER
-    assert parameters["audiences"] == [azure.AUDIENCE]
-    assert set(inputs_of("azure")) == set(azure.NAMES)
+    assert parameters["audiences"] == [azure_credentials.AUDIENCE]
+    assert set(inputs_of("azure")) == set(azure_credentials.NAMES)
     assert {one["--role"] for one in options("az", "role", "assignment", "create")} == {
         "Contributor",
         "Role Based Access Control Administrator",
