@@ -29,7 +29,7 @@ def collect(parsed: argparse.Namespace, environ: Mapping[str, str], console: Con
 
     names = list(parsed.names)
     if not names or (ALL in names and len(names) > 1):
-        problem = "is missing: name a lease, or say all" if not names else "goes with no other name"
+        problem = "is missing: name a lease, or write `cvl-ci collect all`" if not names else "goes with no other name"
         raise RequestError([InputProblem(field="NAME", value=" ".join(names), problem=problem)])
     folder = Path(parsed.outputs_dir or "cvl-outputs")
     terminal = console.terminal()
