@@ -30,6 +30,7 @@ NOTHING_STARTED = "Nothing was started and nothing is billed."
 
 _LAUNCHES_NONE = "Nothing was started."
 _ENDED_NONE = "Nothing was ended: a machine that was running still is, and is billed."
+_CHANGED_NONE = "Nothing was started or ended: this verb only reads. Machines that run are billed as before."
 _MAY_RUN = "A machine that was running may still be, and is billed."
 _STORED = (
     "No machine was started. Parts that an upload stored are billed until the next upload, which continues with them."
@@ -39,7 +40,7 @@ _OF_VERBS = {
     "down": (_ENDED_NONE, _MAY_RUN),
     "reap": (_ENDED_NONE, _MAY_RUN),
     "collect": (_ENDED_NONE, _MAY_RUN),
-    "status": (_ENDED_NONE, _MAY_RUN),
+    "status": (_CHANGED_NONE, _MAY_RUN),
     "check": (_LAUNCHES_NONE, _LAUNCHES_NONE),
     "logs": (_LAUNCHES_NONE, "The run itself goes on."),
     "completion": (_LAUNCHES_NONE, _LAUNCHES_NONE),

@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from cvl_ci.commands.reap import reap
-from cvl_ci.inputs import arguments, command_line, drill_inputs, table, verb_options
+from cvl_ci.inputs import command_line, drill_inputs, line_parser, table, verb_options
 from cvl_ci.local.run_logs import RunLogs
 from cvl_ci.planning import queue_file, safe_yaml
 from cvl_ci.result.benchmark import rules
@@ -85,7 +85,7 @@ def test_every_command_is_of_a_program_that_a_test_runs_or_reads() -> None:
 def test_every_command_is_read_without_a_mistake(line: str) -> None:
     parsed = command_line.parse(shlex.split(line)[1:], sandbox=add_arguments, version=str)
     if parsed.verb == "deploy":
-        assert arguments.unknown_options(parsed) == []
+        assert line_parser.line_mistakes(parsed) == []
     elif parsed.verb in verb_options.VERBS:
         assert verb_options.read(parsed, table.verb_options(parsed.verb)) or line in spans()
     if parsed.verb == "reap":

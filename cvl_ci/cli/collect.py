@@ -29,7 +29,8 @@ def collect(parsed: argparse.Namespace, environ: Mapping[str, str], console: Con
 
     names = list(parsed.names)
     if not names or (ALL in names and len(names) > 1):
-        problem = "is missing: name a lease, or say all" if not names else "cannot be combined with other names"
+        missing = "is missing: name a lease, or write `cvl-ci collect all`"
+        problem = missing if not names else "cannot be combined with other names"
         raise RequestError([InputProblem(field="NAME", value=" ".join(names), problem=problem)])
     folder = Path(parsed.outputs_dir or "cvl-outputs")
     terminal = console.terminal()

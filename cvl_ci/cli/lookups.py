@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from cvl_ci.local.run_logs import RunLogs
     from cvl_ci.ports import RunLog
 
+_SHOWN_NAMES = 5
+
 
 def status(parsed: argparse.Namespace, environ: Mapping[str, str], console: Console) -> int:
     """List the open leases. Raise NotProvedGone when a cloud gives no answer."""
@@ -47,9 +49,10 @@ def logs(parsed: argparse.Namespace, environ: Mapping[str, str], console: Consol
 
 def _log(names: Sequence[str], recorded: RunLogs) -> RunLog:
     """Return the log of the one name on the command line."""
-    from cvl_ci.inputs.suggest import similar
+    from cvl_ci.inputs.suggest import similar, with_names
 
     name, all_names = " ".join(names), recorded.names()
+    next_step = "`cvl-ci status` lists the open leases; each run names its own in its first lines."
     if name in all_names and (log := recorded.find(name)) is not None:
         return log
     if name in all_names:
@@ -57,12 +60,12 @@ def _log(names: Sequence[str], recorded: RunLogs) -> RunLog:
             field="NAME", value=name, problem="has no log on this computer: its run did not start at a terminal here"
         )
     elif name:
-        mistake = InputProblem(
-            field="NAME", value=name, problem="is not a lease of this computer", near=similar(name, all_names)
-        )
+        near = similar(name, all_names)
+        problem = with_names("is not a lease of this computer", all_names[-_SHOWN_NAMES:], near)
+        mistake = InputProblem(field="NAME", value=name, problem=problem, near=near)
     else:
         mistake = InputProblem(field="NAME", value="", problem="is missing: name a lease, as its run printed it")
-    raise RequestError([mistake])
+    raise RequestError([mistake], next_step=next_step)
 
 
 def check(parsed: argparse.Namespace, environ: Mapping[str, str], console: Console) -> int:

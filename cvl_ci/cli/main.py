@@ -13,17 +13,22 @@ from typing import TYPE_CHECKING
 
 from cvl_ci import wiring
 from cvl_ci.cli import collect as cli_collect
+from cvl_ci.cli import drill as cli_drill
 from cvl_ci.cli import lookups, money
 from cvl_ci.cli import models as stored_models
 from cvl_ci.cli.stopping import Stopping
 from cvl_ci.errors import CvlError, InputProblem, RequestError, cancelled
-from cvl_ci.inputs import arguments, command_line, verb_options
+from cvl_ci.inputs import arguments, command_line, line_parser, verb_options
 from cvl_ci.inputs import table as options
 from cvl_ci.local.console.streams import Console
 
 if TYPE_CHECKING:
     from cvl_ci.model.owner import Owner
     from cvl_ci.model.plan import RunPlan
+
+
+_OTHER_VERBS = {"--down": "down", "--list": "status", "--logs": "status", "--status": "status"}
+"""Options of `deploy` that make it another verb, about money."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,11 +39,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     console = Console(environ, out=sys.stdout, err=sys.stderr)
     line = sys.argv[1:] if argv is None else argv
     verb = line[0] if line and line[0] in VERBS else ""
-    if verb == "deploy" and any(word.startswith(("--down", "--list", "--logs", "--status")) for word in line):
-        verb = "down"  # about money, these are its words
+    if verb == "deploy":
+        verb = next((_OTHER_VERBS[name] for word in line if (name := word.partition("=")[0]) in _OTHER_VERBS), verb)
     try:
         parsed = command_line.parse(line, sandbox=add_sandbox, version=_version)
-        return VERBS[parsed.verb](parsed, environ, console)
+        return _carried_out(parsed, environ, console)
     except CvlError as error:
         console.refuse(error, verb=verb)
         return error.exit_code
@@ -49,6 +54,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 141
     except Exception:  # noqa: BLE001  the one place where a mistake of ours becomes a sentence
         return _bug(environ, console)
+
+
+def _carried_out(parsed: argparse.Namespace, environ: Mapping[str, str], console: Console) -> int:
+    try:
+        return VERBS[parsed.verb](parsed, environ, console)
+    except RequestError as error:
+        raise line_parser.as_typed(error, parsed) from None
 
 
 def _version() -> str:
@@ -65,6 +77,7 @@ def _plan(parsed: argparse.Namespace, environ: Mapping[str, str], console: Conso
     from cvl_ci.commands.plan import quote_text
     from cvl_ci.engine import task
 
+    _refuse_two_forms(parsed)
     plan, prices = _prepared(parsed, environ, console), wiring.prices(environ)
     if parsed.yaml:
         offers = quoting.offers_of(plan, prices, spot=plan.machines.spot)
@@ -75,6 +88,15 @@ def _plan(parsed: argparse.Namespace, environ: Mapping[str, str], console: Conso
     quoted = quoting.quote(plan, prices)
     console.say(quote_text.as_json(plan, quoted) if parsed.json else quote_text.as_text(plan, quoted, prices))
     return 0
+
+
+def _refuse_two_forms(parsed: argparse.Namespace) -> None:
+    """Raise RequestError where a line asks for several forms of one answer."""
+    forms = {"--json": parsed.json, "--yaml": parsed.yaml, "--estimate-cost": parsed.estimate_cost}
+    first, *further = [flag for flag, is_given in forms.items() if is_given] or [""]
+    if further:
+        problem = f"cannot go with {first}: there is one answer, in one form"
+        raise RequestError([InputProblem(field=flag, value="true", problem=problem) for flag in further])
 
 
 def _say_estimate(plan: RunPlan, environ: Mapping[str, str], console: Console) -> int:
@@ -94,7 +116,10 @@ def _prepared(parsed: argparse.Namespace, environ: Mapping[str, str], console: C
     checkout = open_checkout(Path.cwd(), at=_elsewhere(parsed))
     prices = wiring.prices(environ)
     through_server = wiring.goes_through_server(environ, by_inputs=False)
-    plan = prepare(inputs, checkout=checkout, prices=prices, through_server=through_server)
+    try:
+        plan = prepare(inputs, checkout=checkout, prices=prices, through_server=through_server)
+    except RequestError as error:
+        raise arguments.naming_options(error, parsed) from None
     console.learn(plan.variables)
     launches = parsed.verb in {"run", "deploy"} and not any(map(vars(parsed).get, ("estimate_cost", "dry_run", "yaml")))
     plan = wiring.on_usable_clouds(plan, environ, prices, by_inputs=False, asks_role=launches)
@@ -204,10 +229,12 @@ def _queue(parsed: argparse.Namespace, environ: Mapping[str, str], console: Cons
 def _deploy(parsed: argparse.Namespace, environ: Mapping[str, str], console: Console) -> int:
     from cvl_ci.cli import deploy, open_services
 
+    if parsed.down_name or open_services.is_asked_for(parsed):
+        open_services.refuse_mistakes(parsed)
     if parsed.down_name:
         parsed.names, parsed.all = [parsed.down_name], False
         return _down(parsed, environ, console)
-    if parsed.lists or parsed.service_name or parsed.log_name or parsed.follow:
+    if open_services.is_asked_for(parsed):
         return open_services.show(parsed, environ, console)
     return deploy.deploy(parsed, environ, console, owner=_owner(environ), prepare=_prepared)
 
@@ -218,14 +245,15 @@ def _deploy(parsed: argparse.Namespace, environ: Mapping[str, str], console: Con
 def _down(parsed: argparse.Namespace, environ: Mapping[str, str], console: Console) -> int:
     from cvl_ci.commands.reap import down as taking_down
     from cvl_ci.commands.reap import down_text
+    from cvl_ci.commands.reap import reap as reaping
     from cvl_ci.errors import NotProvedGone
     from cvl_ci.local.clock import SystemClock
-    from cvl_ci.model.location import Location
 
     if not parsed.names and not parsed.all:
         raise RequestError([InputProblem(field="NAME", value="", problem="is missing: name a lease, or say --all")])
     terminal = console.terminal()
-    locations = [Location(cloud=cloud.strip()) for cloud in (parsed.cloud or "").split(",") if cloud.strip()]
+    regions = wiring.prices(environ).regions
+    locations, _ = reaping.read_words(parsed.cloud or "", grace="0", regions=regions, dashes="--")
     tools = taking_down.DownPorts(
         clouds=wiring.OpenClouds(environ, by_record=True),
         records=wiring.open_records(environ, terminal),
@@ -272,37 +300,6 @@ def _reap(parsed: argparse.Namespace, environ: Mapping[str, str], console: Conso
     return 0
 
 
-# ---- drill --------------------------------------------------------------------------------------------------
-
-
-def _drill(parsed: argparse.Namespace, environ: Mapping[str, str], console: Console) -> int:
-    from cvl_ci.commands.drill import text as drill_words
-    from cvl_ci.inputs.verb_inputs import of_drill
-    from cvl_ci.result.receipt import table
-
-    values = verb_options.read(parsed, options.verb_options("drill"))
-    inputs, location = of_drill(values), values.get("cloud")
-    terminal = console.terminal()
-
-    def hear(line: str) -> None:
-        if line:
-            terminal.notice(f"  {line}")
-
-    try:
-        with Stopping(terminal.warning):
-            receipts = wiring.drill(environ, inputs, location=location, say=terminal.notice, hear=hear)
-    except KeyboardInterrupt:
-        console.tell("The drill was stopped, and nothing of it is left.")
-        return 130
-    finally:
-        terminal.close()
-    for receipt in receipts:
-        console.say(*drill_words.lines(receipt))
-    if inputs.all:
-        console.say("", table(receipts, place=str(location)))
-    return drill_words.exit_code(receipts)
-
-
 # ---- sandbox ------------------------------------------------------------------------------------------------
 
 
@@ -343,7 +340,7 @@ VERBS: Mapping[str, Callable[[argparse.Namespace, Mapping[str, str], Console], i
     "schema": lookups.schema,
     "collect": cli_collect.collect,
     "reap": _reap,
-    "drill": _drill,
+    "drill": cli_drill.drill,
     "queue": _queue,
     "deploy": _deploy,
     "sandbox": _sandbox,

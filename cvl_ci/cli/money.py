@@ -105,17 +105,17 @@ def _no_offer(request: PriceRequest, catalogue: CataloguePrices) -> RequestError
 def _update(words: Sequence[str], values: Mapping[str, Any], environ: Mapping[str, str], console: Console) -> int:
     from cvl_ci.clouds.catalogue import update
     from cvl_ci.clouds.catalogue.prices import CataloguePrices
-    from cvl_ci.inputs.suggest import similar
+    from cvl_ci.inputs.suggest import similar, with_names
 
     clouds = CataloguePrices().clouds()
     unknown = [word for word in words if word not in clouds]
     if unknown:
-        raise RequestError(
-            [
-                InputProblem(field="CLOUD", value=word, problem="has no catalogue", near=similar(word, clouds))
-                for word in unknown
-            ]
-        )
+        mistakes = []
+        for word in unknown:
+            near = similar(word, clouds)
+            problem = with_names("has no catalogue", clouds, near)
+            mistakes.append(InputProblem(field="CLOUD", value=word, problem=problem, near=near))
+        raise RequestError(mistakes, next_step="Without a name, `cvl-ci prices update` fetches every catalogue.")
     folder = Path(values.get("catalogue") or environ.get("CVL_CI_CATALOGUE") or wiring.skypilot_catalogue(environ))
     today = datetime.now(tz=timezone.utc).date()
     server = environ.get("CVL_CI_CATALOGUE_URL", "").rstrip("/")

@@ -11,11 +11,27 @@ from urllib.parse import urlsplit
 from cvl_ci import wiring
 from cvl_ci.cli import deploy_steps
 from cvl_ci.errors import EngineError, InputProblem, RequestError
+from cvl_ci.inputs import line_parser
 from cvl_ci.local.console.streams import Console
 
 if TYPE_CHECKING:
     from cvl_ci.commands.status import OpenLease, OpenService, Overview
     from cvl_ci.ports import Clouds
+
+
+def is_asked_for(parsed: argparse.Namespace) -> bool:
+    """Return whether the line looks at services that run already, and starts none."""
+    return bool(parsed.lists or parsed.service_name or parsed.log_name or parsed.follow)
+
+
+def refuse_mistakes(parsed: argparse.Namespace) -> None:
+    """Raise RequestError for options that the verb does not have, and for words that no service needs."""
+    mistakes = line_parser.line_mistakes(parsed)
+    words = [*parsed.words, *parsed.rest]
+    if words and not mistakes:
+        mistakes.append(InputProblem(field="command line", value=" ".join(words), problem="is too much"))
+    if mistakes:
+        raise RequestError(mistakes)
 
 
 def show(parsed: argparse.Namespace, environ: Mapping[str, str], console: Console) -> int:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from cvl_ci.cli.stopping import Stopping
 from cvl_ci.errors import InputProblem, RequestError
-from cvl_ci.inputs import arguments
+from cvl_ci.inputs import line_parser
 from cvl_ci.inputs.option import EntryPoint
 from cvl_ci.inputs.table import run_options
 from cvl_ci.local.console.streams import Console
@@ -104,7 +104,7 @@ def _say_estimate(queued: Queue, environ: Mapping[str, str], console: Console, *
 def _queue(parsed: argparse.Namespace) -> Queue:
     from cvl_ci.wiring import queue as wired_queue
 
-    mistakes = arguments.unknown_options(parsed)
+    mistakes = line_parser.line_mistakes(parsed)
     words: list[str] = list(parsed.words)
     values: dict[str, Any] = {
         option.name: value

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Collection, Sequence
 
 from cvl_ci.errors import CredentialsError, InputProblem, RequestError
-from cvl_ci.inputs.suggest import similar
+from cvl_ci.inputs.suggest import similar, with_names
 from cvl_ci.model.access import CloudAccess
 from cvl_ci.ports import Prices
 
@@ -19,12 +19,12 @@ def named_clouds(names: Sequence[str], all_clouds: Collection[str]) -> list[str]
     words = [word for name in names for word in name.lower().split(",") if word]
     unknown = [word for word in words if word not in all_clouds]
     if unknown:
-        raise RequestError(
-            [
-                InputProblem(field="CLOUD", value=word, problem="is not a cloud", near=similar(word, all_clouds))
-                for word in unknown
-            ]
-        )
+        mistakes = []
+        for word in unknown:
+            near = similar(word, all_clouds)
+            problem = with_names("is not a cloud", all_clouds, near)
+            mistakes.append(InputProblem(field="CLOUD", value=word, problem=problem, near=near))
+        raise RequestError(mistakes, next_step="Without a name, `cvl-ci check` shows every cloud.")
     return list(dict.fromkeys(words)) or list(all_clouds)
 
 

@@ -14,6 +14,7 @@ from itertools import product
 from typing import NamedTuple, cast
 
 from cvl_ci.commands import packs as packing
+from cvl_ci.commands.matrix_axes import wrong_axes
 from cvl_ci.commands.packs import MatrixLeg, Pack
 from cvl_ci.commands.plan.build_run import find_example, prepare, read_example, read_texts
 from cvl_ci.commands.plan.cached_checkout import Remembering
@@ -116,8 +117,11 @@ class Matrix:
 def build(request: MatrixRequest, *, checkout: Checkout, prices: Prices) -> Matrix:
     """Build the matrix. Raises RequestError for unknown words, and for too many legs at once."""
     checkout = Remembering(checkout)
-    directories, unchanged = _examples(request, checkout)
-    pairs, dropped, passed_over = _presets(request, directories, checkout)
+    try:
+        directories, unchanged = _examples(request, checkout)
+        pairs, dropped, passed_over = _presets(request, directories, checkout)
+    except RequestError as error:
+        raise RequestError([*error.mistakes, *wrong_axes(request.axes, prices)], next_step=error.next_step) from None
     legs: list[MatrixLeg] = []
     mistakes: list[InputProblem] = []
     axes = product(pairs, request.axes.clouds or ("",), request.axes.gpus or ("",))
@@ -132,7 +136,10 @@ def build(request: MatrixRequest, *, checkout: Checkout, prices: Prices) -> Matr
         except BudgetError as error:
             dropped.append(Dropped(name, error.what))
     if not legs and mistakes:
-        raise RequestError(list(dict.fromkeys(mistakes)), next_step="The matrix has no leg to run.")
+        unique = dict.fromkeys([*wrong_axes(request.axes, prices), *mistakes])
+        axis_values = {mistake.value for mistake in unique if mistake.field in ("--clouds", "--gpus")}
+        to_tell = [one for one in unique if one.field not in ("cloud", "gpu") or one.value not in axis_values]
+        raise RequestError(to_tell, next_step="The matrix has no leg to run.")
     affordable, beyond = _within(legs, request.axes.budget, name="the budget")
     if request.month is not None:
         affordable, beyond_month = _within(affordable, request.month.remaining_usd, name="monthly_budget", billed=True)

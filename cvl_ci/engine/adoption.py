@@ -106,8 +106,11 @@ def _resources(task: dict[str, Any], machines: list[dict[str, Any]], *, region: 
         (one["InstanceType"], one["Placement"]["AvailabilityZone"], one.get("InstanceLifecycle") == "spot")
         for one in machines
     }
-    if len(machines) != nodes or len(kinds) != 1:
+    if len(machines) != nodes:
         raise exceptions.ClusterDoesNotExist(f"The cloud shows {len(machines)} of {nodes} machines of {cluster}.")
+    if len(kinds) != 1:
+        kinds_text = "; ".join(f"{kind} in {zone}{' on spot' if spot else ''}" for kind, zone, spot in sorted(kinds))
+        raise exceptions.ClusterDoesNotExist(f"The machines of {cluster} are not all of one kind: {kinds_text}.")
     instance_type, zone, is_spot = kinds.pop()
     requested: sky.Resources = next(iter(provision_hooks.task_of(task).resources))
     return requested.copy(

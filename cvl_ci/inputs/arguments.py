@@ -1,8 +1,4 @@
-"""A command line in any order, taken apart by the table of fields: flags before, between or after the words. Pure.
-
-argparse fills its optional positionals from the first group of words alone, so `run x --cloud aws train` fails. Here it
-reads flags only. The other parts are words, or mistakes.
-"""
+"""The inputs of a run on a command line: their flags, their help, and what a parsed line says of them. Pure."""
 
 from __future__ import annotations
 
@@ -11,66 +7,18 @@ import shutil
 import textwrap
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from itertools import pairwise
 from types import MappingProxyType
-from typing import Any, NoReturn
+from typing import Any
 
 from cvl_ci.errors import InputProblem, RequestError
+from cvl_ci.inputs.line_parser import line_mistakes
 from cvl_ci.inputs.option import EntryPoint, InputOption
-from cvl_ci.inputs.parsers import SPOT_WORDS
 from cvl_ci.inputs.reader import Inputs, from_words
-from cvl_ci.inputs.suggest import similar
 from cvl_ci.inputs.table import RUN_BY_NAME, run_options
 
 _IN_PLACE_OF_AN_EXAMPLE = {"command", "setup", "workdir", "include", "exclude", "file_mounts", "task"}
 
 USAGE = "%(prog)s [EXAMPLE [PRESET]] [options] [-- ARGS...]"
-
-
-class AnyOrderParser(argparse.ArgumentParser):
-    """For `add_subparsers(parser_class=AnyOrderParser)`. Puts `words`, `unknown` and `rest` into the namespace.
-
-    `doubtful`: a word follows an option that resembles none, and may be its value or an argument.
-    """
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **{**kwargs, "allow_abbrev": False})
-
-    def parse_known_args(  # type: ignore[override]
-        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
-    ) -> tuple[argparse.Namespace, list[str]]:
-        before, rest = _split(list(args or ()))
-        optional = {flag for flag, action in self._option_string_actions.items() if action.nargs == "?"}
-        parsed, remainder = super().parse_known_args(_alone(before, optional), namespace)
-        parsed.rest = rest
-        parsed.unknown = [word for word in remainder if _is_flag(word)]
-        parsed.known_flags = sorted(self._option_string_actions)
-        values, parsed.doubtful = self._values_of_unknown(before, parsed.unknown, optional)
-        parsed.words = [word for word in remainder if not _is_flag(word)]
-        for value in values:
-            if value in parsed.words:
-                parsed.words.remove(value)
-        return parsed, []
-
-    def _values_of_unknown(
-        self, line: list[str], unknown: Collection[str], optional: Collection[str]
-    ) -> tuple[list[str], bool]:
-        """Return the values of mistyped options, and whether a further word may be such a value."""
-        values, doubtful = [], False
-        for word, following in pairwise(line):
-            if word not in unknown or "=" in word or _is_flag(following):
-                continue
-            flag = next(iter(similar(word, self._option_string_actions)), None)
-            if flag is None:
-                doubtful = True
-            elif flag in optional:
-                values += [following] if following.lower() in SPOT_WORDS else []
-            elif self._option_string_actions[flag].nargs != 0:
-                values.append(following)
-        return values, doubtful
-
-    def error(self, message: str) -> NoReturn:
-        raise RequestError([InputProblem(field="command line", value=self.prog, problem=f"cannot be read: {message}")])
 
 
 def add_arguments(
@@ -128,17 +76,6 @@ def add_words(parser: argparse.ArgumentParser, fields: Sequence[InputOption], *,
         parser.add_argument_group(title, "\n".join(rows))
 
 
-def unknown_options(parsed: argparse.Namespace) -> list[InputProblem]:
-    """Return a mistake for each option that this verb does not have."""
-    flags: list[str] = list(getattr(parsed, "known_flags", ()))
-    unknown: list[str] = list(getattr(parsed, "unknown", ()))
-    names = [word.partition("=")[0] for word in unknown]
-    return [
-        InputProblem(field=name, value=word, problem="is not an option", near=similar(name, flags))
-        for name, word in zip(names, unknown, strict=True)
-    ]
-
-
 def explained(field: InputOption) -> str:
     default = f" Default: {field.default}." if field.default else ""
     example = f" Example: {field.example}." if field.example else ""
@@ -152,7 +89,10 @@ def from_namespace(parsed: argparse.Namespace, *, environment: Mapping[str, str]
     """
     values = {name: getattr(parsed, name, None) for name in (option.name for option in run_options(EntryPoint.CLI))}
     words: list[str] = list(getattr(parsed, "words", ()))
-    mistakes = unknown_options(parsed)
+    mistakes = line_mistakes(parsed)
+    if words and any(values[name] for name in ("command", "task")) and (flag := _switch_before(words[0], parsed)):
+        problem = f"is none of {', '.join(_choices()[flag].split('|'))}"
+        mistakes.append(InputProblem(field=flag, value=words.pop(0), problem=problem))
     values["example"], values["preset"] = (*words, None, None)[:2]
     values["args"] = list(getattr(parsed, "rest", ())) or None
     if len(words) > 2 and not mistakes:
@@ -165,29 +105,35 @@ def from_namespace(parsed: argparse.Namespace, *, environment: Mapping[str, str]
     return inputs
 
 
+def naming_options(error: RequestError, parsed: argparse.Namespace) -> RequestError:
+    """Return the error, with the option in place of an example that does not exist, if its word follows an option.
+
+    `--spot perhaps --command ls`: the person meant a value of --spot.
+    """
+
+    def named(mistake: InputProblem) -> InputProblem:
+        flag = _switch_before(mistake.value, parsed)
+        if mistake.field != "example" or not flag:
+            return mistake
+        problem = f"is none of {', '.join(_choices()[flag].split('|'))}, and it {mistake.problem}"
+        return replace(mistake, field=flag, problem=problem)
+
+    return RequestError([named(mistake) for mistake in error.mistakes], next_step=error.next_step)
+
+
+def _switch_before(word: str, parsed: argparse.Namespace) -> str:
+    """Return the option of a run that may stand alone and that this word follows; empty for none."""
+    flag: str = getattr(parsed, "after_switch", {}).get(word, "")
+    return flag if flag in _choices() else ""
+
+
+def _choices() -> dict[str, str]:
+    return {flag: option.metavar for option in run_options(EntryPoint.CLI) for flag in option.flags}
+
+
 def _argparse_settings(field: InputOption) -> dict[str, Any]:
     if field.is_repeatable:
         return {"action": "append"}
     if field.shape.is_value_optional:
         return {"nargs": "?", "const": "true"}
     return {}
-
-
-def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
-    if "--" not in arguments:
-        return arguments, []
-    at = arguments.index("--")
-    return arguments[:at], arguments[at + 1 :]
-
-
-def _alone(arguments: list[str], optional: Collection[str]) -> list[str]:
-    """`--spot x train`: `x` is the example, not a value of --spot. `optional`: the flags that may have one."""
-    fixed = []
-    for at, word in enumerate(arguments):
-        following = arguments[at + 1].lower() if at + 1 < len(arguments) else ""
-        fixed.append(f"{word}=true" if word in optional and following not in SPOT_WORDS else word)
-    return fixed
-
-
-def _is_flag(word: str) -> bool:
-    return word.startswith("-") and len(word) > 1

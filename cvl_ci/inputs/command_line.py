@@ -7,12 +7,12 @@ from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 from cvl_ci.errors import InputProblem, RequestError
-from cvl_ci.inputs import arguments, table, verb_options
+from cvl_ci.inputs import arguments, line_parser, table, verb_options
 from cvl_ci.inputs.deploy_inputs import NOT_OF_A_SERVICE, WORDS_OF_A_SERVICE
 from cvl_ci.inputs.suggest import similar
 
 if TYPE_CHECKING:
-    Verbs = argparse._SubParsersAction[arguments.AnyOrderParser]  # noqa: SLF001  there is no other name for its type
+    Verbs = argparse._SubParsersAction[line_parser.AnyOrderParser]  # noqa: SLF001  there is no other name for its type
 
 WORDS = {
     "down": "names",
@@ -55,7 +55,7 @@ def _built(sandbox: Callable[[argparse.ArgumentParser], None], *, version: str) 
     parser.add_argument(
         "--version", action="version", version=f"%(prog)s {version}", help="show this program's version and exit"
     )
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=arguments.AnyOrderParser)
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=line_parser.AnyOrderParser)
     _add_one_run(verbs)
     _add_tabled(verbs)
     _add_endings(verbs)
@@ -171,7 +171,7 @@ def _placed(parsed: argparse.Namespace) -> argparse.Namespace:
         setattr(parsed, WORDS[parsed.verb], [*getattr(parsed, WORDS[parsed.verb]), *parsed.words])
     else:
         surplus = [*parsed.words, *surplus]
-    mistakes = arguments.unknown_options(parsed)
+    mistakes = line_parser.line_mistakes(parsed)
     if surplus and not mistakes:
         mistakes.append(InputProblem(field="command line", value=" ".join(surplus), problem="is too much"))
     if mistakes:

@@ -62,7 +62,7 @@ def read_domain(value: object) -> str:
 def read_replicas(value: object) -> int:
     """Return a count of machines. Raise Wrong for anything else."""
     text = str(value).strip()
-    if not text.isascii() or not text.isdecimal() or not 0 < int(text[:9]) <= MOST_REPLICAS:
+    if not text.isascii() or not text.isdecimal() or len(text) > 9 or not 0 < int(text) <= MOST_REPLICAS:
         raise Wrong(f"is not a whole number from 1 to {MOST_REPLICAS}")
     return int(text)
 

@@ -31,7 +31,7 @@ def _one_of(words: Sequence[str]) -> Callable[[object], str]:
         word = parsers.text(value)
         by_small = {choice.lower(): choice for choice in words}
         if word.lower() not in by_small:
-            raise Wrong("is none of these", near=similar(word, words) or tuple(words))
+            raise Wrong(f"is none of {', '.join(words)}", near=similar(word, words))
         return by_small[word.lower()]
 
     return read

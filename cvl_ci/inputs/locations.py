@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from cvl_ci.inputs.parsers import Wrong
-from cvl_ci.inputs.suggest import similar
+from cvl_ci.inputs.suggest import similar, with_names
 from cvl_ci.model.location import SANDBOX, Location
 
 # sky/skylet/constants.py ALL_CLOUDS of SkyPilot 0.14.1, and our own sandbox.
@@ -84,7 +84,8 @@ def _place(entry: str) -> Location:
     if cloud == "*":
         raise Wrong("names a region of any cloud: name the cloud too, as in `aws/us-east-1`", display=entry)
     if cloud not in CLOUDS:
-        raise Wrong("is not a cloud that SkyPilot knows", near=similar(cloud, CLOUDS), display=entry)
+        near = similar(cloud, CLOUDS)
+        raise Wrong(with_names("is not a cloud that SkyPilot knows", sorted(CLOUDS), near), near=near, display=entry)
     if cloud in _REGION_HAS_SLASHES:
         return Location(cloud=cloud, region=rest or None)
     region, _, zone = rest.partition("/")

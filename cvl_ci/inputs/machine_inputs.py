@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cvl_ci.inputs import accelerators, parsers
+from cvl_ci.inputs import accelerators, machine_sizes, parsers
 from cvl_ci.inputs.option import RUN_VERBS, option
 from cvl_ci.model.resource_request import Spot
 
@@ -44,7 +44,7 @@ class MachineInputs:
         verbs=(*RUN_VERBS, "matrix"),
     )
     num_nodes: int | None = option(
-        parsers.whole_number,
+        machine_sizes.nodes,
         help="The number of machines that run the job together.",
         metavar="N",
         example="2",
@@ -57,21 +57,21 @@ class MachineInputs:
         example="pytorch/pytorch:2.4.0-cuda12.1-cudnn9-runtime",
     )
     cpus: float | None = option(
-        parsers.amount,
+        machine_sizes.vcpus,
         help="The least number of vCPUs of a machine.",
         metavar="N",
         example="8",
         default="the example's own need",
     )
     memory: float | None = option(
-        parsers.gibibytes,
+        machine_sizes.memory,
         help="The least memory of a machine, in GiB.",
         metavar="GIB",
         example="32",
         default="the example's own need",
     )
     disk_size: int | None = option(
-        parsers.gigabytes,
+        machine_sizes.disk,
         help="The disk of a machine, in GB.",
         metavar="GB",
         example="200",

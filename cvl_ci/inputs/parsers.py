@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import PurePath
 
 from cvl_ci.inputs import sendable_text
-from cvl_ci.inputs.patterns import MOST_PATTERNS, TooMany, patterns
+from cvl_ci.inputs.patterns import MOST_PATTERNS, TooMany, patterns, unclosed
 from cvl_ci.inputs.suggest import similar
 from cvl_ci.model.resource_request import Spot
 
@@ -208,14 +208,14 @@ def spot(value: object) -> Spot:
     word = str(value).strip().lower()
     if isinstance(value, (bool, str)) and word in SPOT_WORDS:
         return Spot(word)
-    raise Wrong("is none of true, false and fallback")
+    raise Wrong("is none of true, false and fallback", near=similar(word, SPOT_WORDS))
 
 
 def flag(value: object) -> bool:
     word = str(value).strip().lower()
     if isinstance(value, (bool, str)) and word in {"true", "false"}:
         return word == "true"
-    raise Wrong("is neither true nor false")
+    raise Wrong("is neither true nor false", near=similar(word, SPOT_WORDS[:2]))
 
 
 def choice(*choices: str) -> Callable[[object], str]:
@@ -246,6 +246,8 @@ def globs(value: object) -> tuple[str, ...]:
             raise Wrong("leads out of the working directory", display=glob)
         if "\0" in glob:
             raise Wrong("holds a NUL character, which no path can hold", display=glob)
+        if sign := unclosed(glob):
+            raise Wrong(f"opens a {sign} that nothing closes; for the sign itself, write [{sign}]", display=glob)
     try:
         patterns(texts, directory=".")
     except TooMany:

@@ -76,6 +76,26 @@ def _read(glob: str, inner: Sequence[str]) -> Iterator[Pattern]:
         )
 
 
+def unclosed(glob: str) -> str:
+    """Return the bracket or brace that nothing closes; empty for none. It would be a plain sign of a name."""
+    depth, at = 0, 0
+    while at < len(glob):
+        sign, start = glob[at], at + 1
+        at += 1
+        if sign == "\\":
+            at += 1
+        elif sign == "[":
+            end = glob.find("]", start + (2 if glob[start : start + 1] in {"!", "^"} else 1))
+            if end < 0 or "/" in glob[start:end]:
+                return sign
+            at = end + 1
+        elif sign == "{":
+            depth += 1
+        elif sign == "}":
+            depth = max(0, depth - 1)
+    return "{" if depth else ""
+
+
 def _steps(path: str) -> list[str]:
     steps = [step for step in path.split("/") if step not in {"", "."}]
     return [step for step, before in zip(steps, ["", *steps], strict=False) if not step == before == "**"]

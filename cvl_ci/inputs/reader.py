@@ -32,6 +32,7 @@ from cvl_ci.inputs.table import RUN_BY_NAME, RUN_OPTIONS, run_options
 from cvl_ci.model.location import Location
 from cvl_ci.model.reuse import SECRET_VARIABLE
 
+_EMPTY_KEYWORD = "is empty: give a value, or leave the keyword out"
 Group = TypeVar("Group")
 
 
@@ -113,14 +114,18 @@ def read_group(
     mistakes: list[InputProblem],
     readers: Mapping[str, Callable[[Any], Any]] | None = None,
 ) -> Group:
-    """Return a group of these values; add everything that is wrong to `mistakes`. A value without content is absent.
+    """Return a group of these values; add everything that is wrong to `mistakes`.
 
+    An input of the action without content is absent. A keyword without content is a mistake: `max_cost=""` is often
+    a variable without a value, and not a wish for no limit.
     `readers`: readers that replace an option's own, by its name.
     """
     arguments: dict[str, Any] = {}
     for option in options_of(group):
         value = values.get(option.name)
         if _empty(value):
+            if spelling is Spelling.KEYWORD and value is not None:
+                mistakes.append(_mistake(spelling, option.name, value, Wrong(_EMPTY_KEYWORD)))
             continue
         try:
             arguments[option.name] = (readers or {}).get(option.name, option.read)(value)

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from cvl_ci.errors import InputProblem, RequestError
-from cvl_ci.inputs.arguments import add_words, explained, unknown_options
+from cvl_ci.inputs.arguments import add_words, explained
+from cvl_ci.inputs.line_parser import line_mistakes
 from cvl_ci.inputs.option import InputOption
 from cvl_ci.inputs.parsers import Wrong
 
@@ -36,7 +37,7 @@ def add_flags(parser: ArgumentParser, fields: Sequence[InputOption]) -> None:
 
 def read(parsed: Namespace, fields: Sequence[InputOption]) -> dict[str, Any]:
     """Return the typed values by name, without those that are absent. Raise RequestError with all mistakes."""
-    mistakes = unknown_options(parsed)
+    mistakes = line_mistakes(parsed)
     words, surplus = _words_by_field(parsed.words, [field for field in fields if field.is_positional])
     values: dict[str, Any] = {}
     for field in fields:

@@ -49,7 +49,8 @@ def asked_for(inputs: Inputs) -> tuple[str | None, list[InputProblem]]:
         for name in named_kinds[1:]
     ]
     if not named_kinds:
-        if not any(mistake.field in {inputs.spelling.of(name) for name in KINDS} for mistake in inputs.mistakes):
+        kinds = {inputs.spelling.of(name) for name in KINDS}
+        if not any(kinds & {mistake.field, *mistake.near[:1]} for mistake in inputs.mistakes):
             mistakes.append(
                 inputs.mistake("example", "", f"is missing: give an example, {_flags(inputs, 'command', 'task')}")
             )
@@ -91,7 +92,9 @@ def wrong_regions(inputs: Inputs, regions: Callable[[str], Sequence[str]]) -> li
         try:
             places.check_regions(place, regions)
         except Wrong as wrong:
-            mistakes.append(inputs.mistake("cloud", wrong.display, wrong.problem, near=wrong.near))
+            # The place of the cloud holds the region, and the person may have written it alone.
+            name = "region" if inputs.location.region else "cloud"
+            mistakes.append(inputs.mistake(name, wrong.display, wrong.problem, near=wrong.near))
     return mistakes
 
 

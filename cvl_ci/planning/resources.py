@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from cvl_ci.inputs import accelerators
+from cvl_ci.inputs import accelerators, machine_sizes
 from cvl_ci.inputs.parsers import Wrong
 from cvl_ci.model.resource_request import ResourceRequest
 from cvl_ci.planning import alternatives
@@ -126,12 +126,28 @@ def request(declaration: Declared, *, sources: Iterable[str] = (), known_gpus: C
     if declaration.unreadable is not None:
         raise declaration.unreadable
     named = accelerators.canonical(declaration.named, known_gpus) if declaration.named else None
+    _refuse_too_large(declaration)
     needed = ResourceRequest(
         cpus=declaration.cpus,
         memory_gib=declaration.memory_gib,
         disk_gb=max(LEAST_DISK_GB, int((declaration.disk_gb or 0) + IMAGE_GB + 0.5)),
     )
     return alternatives.with_gpus(needed, _accelerators(declaration, sources) if named is None else named)
+
+
+def _refuse_too_large(declaration: Declared) -> None:
+    """Raise Wrong for a machine that no cloud sells."""
+    sizes = (
+        ("vCPUs", declaration.cpus, machine_sizes.vcpus),
+        ("memory", declaration.memory_gib, machine_sizes.memory),
+        ("disk", declaration.disk_gb and float(int(declaration.disk_gb + IMAGE_GB + 0.5)), machine_sizes.disk),
+    )
+    for word, number, read in sizes:
+        try:
+            if number:
+                read(number)
+        except Wrong as wrong:
+            raise Wrong(f"declares {word} {number:g}, which {wrong.problem}") from None
 
 
 def _named(resources: Mapping[str, Any]) -> tuple[Mapping[str, float] | None, Wrong | None]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from cvl_ci.inputs import accelerators, parsers, sendable_text, variables
+from cvl_ci.inputs import accelerators, machine_sizes, parsers, sendable_text, variables
 from cvl_ci.inputs import locations as places
 from cvl_ci.inputs.parsers import Wrong
 from cvl_ci.inputs.reader import Inputs
@@ -134,7 +134,7 @@ class _Reader:
             ),
             machines=MachinePlan(
                 needs=self._one_of(machines) if machines else self._resource_request(locations),
-                num_nodes=self._value("num_nodes", parsers.whole_number, self._task.get("num_nodes")) or 1,
+                num_nodes=self._value("num_nodes", machine_sizes.nodes, self._task.get("num_nodes")) or 1,
                 locations=locations,
                 has_region_alone=any(one.has_region_alone for one in machines)
                 or (bool(locations) and not machines and _has_region_alone(self._resources)),
@@ -235,7 +235,7 @@ class _Reader:
         ]
 
     def _one_of(self, machines: Sequence[Alternative]) -> ResourceRequest:
-        disk_gb = self._resource("disk_size", parsers.gigabytes) or task_keys.SKYPILOT_DISK_GB
+        disk_gb = self._resource("disk_size", machine_sizes.disk) or task_keys.SKYPILOT_DISK_GB
         in_order = "ordered" in self._resources or (not self._entries() and self._gpus(self._places()).in_order)
         return alternatives.combined(machines, in_order=in_order, disk_gb=disk_gb)
 
@@ -247,10 +247,10 @@ class _Reader:
         }
         per_vcpu = re.fullmatch(r"\s*(\d+(?:\.\d+)?)x\s*", str(self._resources.get("memory")))
         needs = ResourceRequest(
-            cpus=self._resource("cpus", parsers.amount),
-            memory_gib=None if per_vcpu else self._resource("memory", parsers.gibibytes),
+            cpus=self._resource("cpus", machine_sizes.vcpus),
+            memory_gib=None if per_vcpu else self._resource("memory", machine_sizes.memory),
             memory_per_vcpu=float(per_vcpu[1]) if per_vcpu else None,
-            disk_gb=self._resource("disk_size", parsers.gigabytes) or task_keys.SKYPILOT_DISK_GB,
+            disk_gb=self._resource("disk_size", machine_sizes.disk) or task_keys.SKYPILOT_DISK_GB,
             instance_type=self._resource("instance_type", parsers.text),
             exact=frozenset(exact),
         )

@@ -33,3 +33,6 @@ class Prices(Protocol):
     def clouds(self) -> Sequence[str]: ...
 
     def regions(self, cloud: str) -> Sequence[str]: ...
+
+    def machine_types(self, cloud: str) -> Sequence[str]:
+        """Return the names of a cloud's machine types, as far as the catalogue lists them."""

@@ -10,8 +10,8 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TextIO
 
-from cvl_ci.errors import SandboxError
-from cvl_ci.inputs import verb_options
+from cvl_ci.errors import InputProblem, RequestError, SandboxError
+from cvl_ci.inputs import line_parser, verb_options
 from cvl_ci.inputs.table import terminal_options
 from cvl_ci.sandbox.faults import BUCKET_FAULTS, Faults, Throttle
 from cvl_ci.sandbox.machine_types import MachineType
@@ -19,6 +19,7 @@ from cvl_ci.sandbox.sandbox import Sandbox
 from cvl_ci.sandbox.status import Instance, Status
 
 PROGRAM = "cvl-ci sandbox"
+_OF_STATUS = "a machine, as the verb `status` shows it"
 Verb = Callable[[Sandbox, argparse.Namespace, TextIO], None]
 WOULD_WIN = (
     "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_DEFAULT_PROFILE",
@@ -29,11 +30,10 @@ WOULD_WIN = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verbs of the sandbox to a parser. `execute` carries out the parsed verb."""
-    # Plain parsers, whichever class the caller uses: these few words have one order.
     verbs = parser.add_subparsers(
-        dest="sandbox_verb", metavar="VERB", required=True, parser_class=argparse.ArgumentParser
+        dest="sandbox_verb", metavar="VERB", required=True, parser_class=line_parser.AnyOrderParser
     )
-    directory = argparse.ArgumentParser(add_help=False)
+    directory = line_parser.AnyOrderParser(add_help=False)
     directory.add_argument(
         "--dir", type=Path, metavar="DIR", help="directory of the sandbox; each directory is one sandbox"
     )
@@ -51,17 +51,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     verb("env", _env, 'print shell exports for other programs: eval "$(cvl-ci sandbox env)"; sky launch ...')
     _add_faults(verb("faults", _faults, "set faults; without options, show them"))
     interrupt = verb("interrupt", _interrupt, "preempt a spot machine after a notice")
-    interrupt.add_argument("instance", metavar="INSTANCE")
+    interrupt.add_argument("instance", nargs="?", metavar="INSTANCE", help=_OF_STATUS)
     interrupt.add_argument("--notice-seconds", type=float, default=120.0, metavar="N", help="default: 120, as on EC2")
     kill = verb("kill", _kill, "end a machine at once")
-    kill.add_argument("instance", metavar="INSTANCE")
+    kill.add_argument("instance", nargs="?", metavar="INSTANCE", help=_OF_STATUS)
     kill.add_argument("--looks-running", action="store_true", help="EC2 still reports it as running")
 
 
 def execute(
     parsed: argparse.Namespace, *, environment: Mapping[str, str], machine_types: Sequence[MachineType], out: TextIO
 ) -> int:
-    """Carry out a parsed verb and return the exit code. The caller shows a SandboxError."""
+    """Carry out a parsed verb and return the exit code. The caller shows a CvlError, such as RequestError."""
+    _check(parsed)
     directory: Path = parsed.dir or default_directory(environment)
     sandbox = Sandbox(
         directory,
@@ -74,11 +75,27 @@ def execute(
     return 0
 
 
+def _check(parsed: argparse.Namespace) -> None:
+    """Put the words in their place. Raise RequestError for all mistakes, before anything starts."""
+    mistakes = line_parser.line_mistakes(parsed)
+    words: list[str] = [*parsed.words, *parsed.rest]
+    if "instance" in parsed:
+        words = [*([parsed.instance] if parsed.instance else []), *words]
+        parsed.instance = words.pop(0) if words else ""
+        if not parsed.instance:
+            problem = f"is missing: name a machine, as `{PROGRAM} status` shows it"
+            mistakes.append(InputProblem(field="INSTANCE", value="", problem=problem))
+    if words and not mistakes:
+        mistakes.append(InputProblem(field="command line", value=" ".join(words), problem="is too much"))
+    if mistakes:
+        raise RequestError(mistakes, next_step=f"See `{PROGRAM} {parsed.sandbox_verb} --help`.")
+
+
 def run(
     argv: Sequence[str], *, environment: Mapping[str, str], machine_types: Sequence[MachineType], out: TextIO
 ) -> int:
     """Parse the words after `cvl-ci sandbox`, carry them out, and return the exit code."""
-    parser = argparse.ArgumentParser(prog=PROGRAM)
+    parser = line_parser.AnyOrderParser(prog=PROGRAM)
     add_arguments(parser)
     return execute(parser.parse_args(argv), environment=environment, machine_types=machine_types, out=out)
 

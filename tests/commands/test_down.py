@@ -13,7 +13,7 @@ import pytest
 
 from cvl_ci.commands.reap import down, down_text
 from cvl_ci.commands.reap.down import Downed, DownPorts
-from cvl_ci.errors import EngineError
+from cvl_ci.errors import EngineError, RequestError
 from cvl_ci.model.location import Location
 from cvl_ci.model.release import ProviderCheck, Release
 from cvl_ci.ports import Cloud, InventoryResult, LeaseRecord, Resource, ResourceKind
@@ -258,3 +258,34 @@ def test_down_waits_for_a_slow_provider_and_post_does_not(tmp_path: Path, *, hur
             [LEASES[0]], everything=False, locations=[AWS], user_id="u", tools=tools
         ).releases.values()
     assert release.gone is not hurried
+
+
+OPEN = ("cvl-train-0badcafe", "cvl-serve-1badcafe")
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("nope", ()),
+        ("cvl-1-nothere", ()),
+        ("cvl-train-ffffffff", ()),
+        ("cvl-train-0badcafd", ("cvl-train-0badcafe",)),
+        ("train-0bad", ("cvl-train-0badcafe",)),
+        ("cvl-srve-1badcafe", ("cvl-serve-1badcafe",)),
+    ],
+)
+def test_an_unknown_name_is_answered_with_near_leases_alone(name: str, near: tuple[str, ...], tmp_path: Path) -> None:
+    """`down` destroys: any two leases look alike, and a proposal may be copied without a thought."""
+    records = FakeRecords(tmp_path)
+    for one in (*OPEN, "cvl-ended-2badcafe"):
+        records.write(record(name=one, released_at=1.0 if "ended" in one else None))
+    tools = DownPorts(
+        clouds=cast("Any", Played({})), records=records, reporter=cast("Any", Nothing()), clock=FakeClock()
+    )
+    with pytest.raises(RequestError) as caught:
+        down.down([name, "other"], everything=False, locations=[], user_id="u", tools=tools)
+    first, second = caught.value.mistakes
+    assert first.near == near
+    listing = "open leases: cvl-serve-1badcafe, cvl-train-0badcafe"
+    assert (listing in first.problem) is (not near)
+    assert listing in second.problem and "ended" not in second.problem

@@ -32,10 +32,13 @@ def lines(quote: Quote = QUOTE, plan: RunPlan = PLAN) -> list[str]:
     return str(Estimate(plan=plan, quote=quote)).splitlines()
 
 
+SPAN = "within 1 h 20 min (15 min to get machines, 60 min for the job, 5 min to release)"
+
+
 def test_the_line_and_the_bounds() -> None:
     assert lines() == [
         "Estimated cost: $2.50/hr (AWS us-east-1 spot)",
-        "At most $3.33 within 1 h 20 min (15 min to get machines, 60 min for the job, 5 min to release).",
+        f"At most $3.33 with disk and address, {SPAN}.",
     ]
 
 
@@ -79,7 +82,7 @@ def test_real_prices_max_cost_and_a_kept_machine() -> None:
     first, *rest = lines(quoting.quote(plan, CataloguePrices()), plan)
     assert first.startswith("Estimated cost: $0.") and first.endswith(" spot)")
     (bound,) = [line for line in rest if line.startswith("At most")]
-    assert bound.startswith("At most $0.20 within ")
+    assert bound.startswith("At most $0.20 with disk and address, within ")
     assert "10 min kept" in bound
     assert "where max_cost ends it" in bound
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,7 +17,7 @@ import pytest
 from cvl_ci.clouds.catalogue.prices import CataloguePrices
 from cvl_ci.commands.plan.build_run import prepare
 from cvl_ci.commands.plan.quote import quote
-from cvl_ci.commands.plan.quote_text import as_json, as_text
+from cvl_ci.commands.plan.quote_text import as_json, as_text, in_one_line
 from cvl_ci.errors import BudgetError
 from cvl_ci.inputs.reader import from_keywords
 from cvl_ci.local.git.checkout import open_checkout
@@ -130,6 +131,18 @@ def test_without_a_price_it_is_warned_of_and_a_budget_is_refused(ask: Ask) -> No
         quote(ask(example="plain", gpu="B300:8", max_cost=100), PRICES)
 
 
+@pytest.mark.parametrize("spot", [False, True])
+def test_the_price_with_another_use_of_spot_has_the_disk_of_the_first_offer(ask: Ask, spot: bool) -> None:
+    """A disk of 16 TB costs twenty times its machine: a price without it would promise what no run gets."""
+    given = {"example": "plain", "cloud": "aws", "disk_size": 16384}
+    plan, other = ask(**given, spot=spot), ask(**given, spot=not spot)
+    amount = re.search(r"On(?: spot|-demand) from \$([\d.]+) an hour", as_text(plan, quote(plan, PRICES), PRICES))
+    first = re.search(r"First offer: \$([\d.]+) an hour", as_text(other, quote(other, PRICES), PRICES))
+    assert amount is not None and first is not None
+    assert float(amount[1]) == float(first[1]) > 1.9
+    assert f"{amount[1]} an hour" in in_one_line(other, quote(other, PRICES))
+
+
 def test_programs_get_exactly_these_keys(ask: Ask) -> None:
     plan = ask(
         example="usual", preset="train_list", gpu="{L4:1, A10G:1}", cloud="aws", num_nodes=2, secrets={"S": "hide"}
@@ -224,7 +237,7 @@ def watch(event, arguments):
 sys.addaudithook(watch)
 from pathlib import Path
 from cvl_ci.commands.plan.quote import quote
-from cvl_ci.commands.plan.quote_text import as_json, as_text
+from cvl_ci.commands.plan.quote_text import as_json, as_text, in_one_line
 from cvl_ci.commands.plan.build_run import prepare
 from cvl_ci.clouds.catalogue.prices import CataloguePrices
 from cvl_ci.engine.task import render

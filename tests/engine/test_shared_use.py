@@ -135,3 +135,21 @@ def test_words_of_a_use_are_no_commands(tmp_path: Path) -> None:
     word = "idle-1; touch $HOME/ran"
     assert change(tmp_path, "", word) == (0, f"{script.HAS_USE}{word}")
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("machines", "message"),
+    [
+        ([("m6i.large", "us-east-1a")], "The cloud shows 1 of 2 machines of c."),
+        (
+            [("m6i.large", "us-east-1a"), ("g6.xlarge", "us-east-1b")],
+            "The machines of c are not all of one kind: g6.xlarge in us-east-1b; m6i.large in us-east-1a.",
+        ),
+    ],
+)
+def test_machines_of_different_kinds_are_not_called_too_few(machines: list[tuple[str, str]], message: str) -> None:
+    adoption: Any = importlib.import_module("cvl_ci.engine.adoption")
+    shown = [{"InstanceType": kind, "Placement": {"AvailabilityZone": zone}} for kind, zone in machines]
+    with pytest.raises(adoption.exceptions.ClusterDoesNotExist) as caught:
+        adoption._resources({}, shown, region="us-east-1", cluster="c", nodes=2)
+    assert str(caught.value) == message

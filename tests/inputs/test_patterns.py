@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from cvl_ci.inputs import parsers
 from cvl_ci.inputs import patterns as globs
-from cvl_ci.inputs.patterns import Pattern, patterns
+from cvl_ci.inputs.parsers import Wrong
+from cvl_ci.inputs.patterns import Pattern, patterns, unclosed
 from tests.peers import node
 
 TREE = (
@@ -165,3 +167,19 @@ def test_it_is_what_the_library_of_upload_artifact_takes(tmp_path: Path, seed: i
         if their is not None and taken(each, paths) != set(their)
     ]
     assert wrong == []
+
+
+@pytest.mark.parametrize(
+    ("glob", "sign"),
+    [
+        ("[", "["), ("a[b", "["), ("[]", "["), ("[!]", "["), ("[a/b]", "["), ("{a,b", "{"), ("a/{b,{c,d}", "{"),
+        ("[ab]", ""), ("[[]x", ""), ("[]]", ""), ("[!]]", ""), ("{a,b}", ""), ("a}", ""), ("\\[x", ""), ("[{]", ""),
+    ],
+)  # fmt: skip
+def test_a_bracket_that_nothing_closes_is_found(glob: str, sign: str) -> None:
+    assert unclosed(glob) == sign
+    if sign:
+        with pytest.raises(Wrong, match="nothing closes"):
+            parsers.globs([glob])
+    else:
+        assert parsers.globs([glob]) == (glob,)

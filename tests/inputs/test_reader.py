@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 import pytest
 
-from cvl_ci.errors import RequestError
-from cvl_ci.inputs.arguments import AnyOrderParser, add_arguments, from_namespace
+from cvl_ci.inputs.arguments import add_arguments, from_namespace
+from cvl_ci.inputs.line_parser import AnyOrderParser
 from cvl_ci.inputs.option import EntryPoint
 from cvl_ci.inputs.reader import Inputs, from_environment, from_keywords
 from cvl_ci.inputs.table import RUN_OPTIONS
@@ -131,9 +131,8 @@ def test_a_word_too_many_says_where_arguments_go() -> None:
     assert (mistake.value, "after `--`" in mistake.problem) == ("4 5", True)
 
 
-def test_a_flag_without_its_value_is_a_request_error() -> None:
-    with pytest.raises(RequestError, match="--gpu"):
-        typed("x --gpu")
+def test_a_flag_without_its_value_is_a_mistake_beside_the_others() -> None:
+    assert fields_wrong(typed("x --gpu --num-nodes 0 --cloud")) == ["--gpu", "--cloud", "--num-nodes"]
 
 
 @pytest.mark.parametrize(
@@ -228,3 +227,20 @@ def test_file_mounts_are_a_mapping_or_lines() -> None:
     assert typed("--command ls --file-mounts /d=a --file-mounts /e=b").work.file_mounts == {"/d": "a", "/e": "b"}
     for wrong in ("/data", "=x", {"/d": ""}, {"/d": 3}, 3):
         assert fields_wrong(keywords(file_mounts=wrong)) == ["file_mounts"]
+
+
+@pytest.mark.parametrize("name", [option.name for option in RUN_OPTIONS if EntryPoint.LIBRARY in option.entry_points])
+def test_an_empty_keyword_is_a_mistake_and_an_empty_input_of_the_action_is_none(name: str) -> None:
+    """`max_cost=os.environ.get("LIMIT", "")`: the limit must not vanish. A workflow has no other way to give none."""
+    (mistake,) = keywords(**{name: " "}).mistakes
+    assert (mistake.field, mistake.problem) == (name, "is empty: give a value, or leave the keyword out")
+    assert keywords(**{name: None}).mistakes == ()
+    if name in {option.name for option in RUN_OPTIONS if EntryPoint.ACTION in option.entry_points}:
+        assert from_environment({f"INPUT_{name.upper()}": ""}).mistakes == ()
+
+
+@pytest.mark.parametrize(("value", "near"), [("fallbak", ("fallback",)), ("flase", ("false",)), ("maybe", ())])
+def test_a_wrong_spot_has_near_values_at_each_entry_point(value: str, near: tuple[str, ...]) -> None:
+    for inputs in (keywords(spot=value), from_environment({"INPUT_SPOT": value}), typed(f"x --spot={value}")):
+        (mistake,) = inputs.mistakes
+        assert (mistake.field.strip("-"), mistake.near) == ("spot", near)

@@ -673,6 +673,9 @@ class FakePrices:
     def regions(self, cloud: str) -> Sequence[str]:
         return ["us-east-1"]
 
+    def machine_types(self, _cloud: str) -> Sequence[str]:
+        return ["m6i.large"]
+
 
 @dataclass
 class FakeKeyLock:

@@ -109,6 +109,15 @@ class CataloguePrices:
         """Return all regions, or none where they are unknown."""
         return names.REGIONS.get(cloud, ())
 
+    def machine_types(self, cloud: str) -> Sequence[str]:
+        if cloud == SANDBOX:
+            names_listed = [row.name for row in self.machine_rows()]
+        elif folder := self._source(cloud).folder:
+            names_listed = list(sky_files.machine_types(folder, cloud))
+        else:
+            names_listed = [row.name for row in self._own(cloud)]
+        return tuple(dict.fromkeys(names_listed))
+
     def machine_rows(self) -> Sequence[MachineRow]:
         """Return the machines of the sandbox: those of AWS in its two regions, from our own table."""
         regions = self.regions(SANDBOX)

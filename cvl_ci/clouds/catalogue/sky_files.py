@@ -50,6 +50,14 @@ def rows(directory: Path, cloud: str, query: Query) -> Iterable[MachineRow]:
     return _merged(row for row in _read(path(directory, cloud), cloud, query.words) if _is_match(row, query, cloud))
 
 
+def machine_types(directory: Path, cloud: str) -> Iterator[str]:
+    """Yield the name of each machine type of a cloud, once a line of the file."""
+    with path(directory, cloud).open(encoding="utf-8", errors="replace", newline="") as lines:
+        for cells in csv.DictReader(lines):
+            if name := cells.get("InstanceType"):
+                yield name
+
+
 def _gcp_rows(file: Path, query: Query) -> Iterable[MachineRow]:
     accelerators = set(query.accelerators)
     if query.instance_type:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from cvl_ci.commands.models.content import Content
 from cvl_ci.commands.models.shelf import Shelf
 from cvl_ci.errors import CvlError, InputProblem, RequestError, StorageError
-from cvl_ci.inputs.suggest import similar
+from cvl_ci.inputs.suggest import nearly_same
 from cvl_ci.model.snapshot import COMMIT, Manifest, ModelFile, repo_of
 from cvl_ci.ports.models import ModelSource, SourceHiccup
 
@@ -189,6 +189,6 @@ def unknown_model(shelf: Shelf, repo: str, revision: str) -> CvlError:
     all_names = sorted({model.repo for model in stored_models(shelf).models})
     at = f" at {revision}" if revision and repo in all_names else ""
     mistake = InputProblem(
-        field="REPO", value=repo, problem=f"is not a model of {shelf.address}{at}", near=similar(repo, all_names)
+        field="REPO", value=repo, problem=f"is not a model of {shelf.address}{at}", near=nearly_same(repo, all_names)
     )
     return RequestError([mistake], next_step=f"cvl-ci models list --in {shelf.address} shows the models.")

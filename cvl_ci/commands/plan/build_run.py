@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 
-from cvl_ci.commands.plan import pairing
+from cvl_ci.commands.plan import machine_types, pairing
 from cvl_ci.commands.plan.example_files import Belonging, subject
 from cvl_ci.commands.plan.folder_files import (
     LARGEST_STAGE_BYTES,
@@ -90,8 +90,10 @@ def _one_side(
             plan, wrong = with_mounts(plan, inputs, checkout, through_server=through_server)
             mistakes += wrong
         mistakes += reuse_words.mistakes(inputs, plan, through_server=through_server)
+        mistakes += machine_types.mistakes(inputs, plan, prices)
         if not mistakes:
-            return _with_the_types_gpus(_only_offered(plan, prices), prices)
+            plan = _with_the_types_gpus(_only_offered(plan, prices), prices)
+            return replace(plan, warnings=(*plan.warnings, *machine_types.without_gpu(plan, inputs.spelling.of)))
     raise RequestError(mistakes)
 
 

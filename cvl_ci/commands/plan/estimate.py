@@ -81,7 +81,7 @@ class Estimate:
             span += f" ({', '.join(parts)})"
         if self.quote.max_usd is None:
             return [f"The run ends {span}."]
-        lines = [f"At most {dollars(self.quote.max_usd)} {span}."]
+        lines = [f"At most {dollars(self.quote.max_usd)} with disk and address, {span}."]
         if self.plan.machines.is_on_sandbox:
             lines.append("The sandbox bills nothing: this is the price of AWS.")
         return lines

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from cvl_ci.commands.plan import bounds, month
+from cvl_ci.commands.plan import bounds, machine_types, month
 from cvl_ci.commands.prices import doubts
 from cvl_ci.errors import BudgetError, InputProblem, RequestError
 from cvl_ci.model.limits import RELEASE_MINUTES
@@ -110,7 +110,7 @@ def _machine(needs: ResourceRequest, *, gpus: str) -> str:
         part
         for part in (
             needs.instance_type or "",
-            gpus or "no GPU",
+            gpus or ("" if needs.instance_type else "no GPU"),
             f"{needs.cpus:g}{'' if 'cpus' in needs.exact else '+'} vCPUs" if needs.cpus else "",
             f"{needs.memory_gib:g}{'' if 'memory_gib' in needs.exact else '+'} GiB" if needs.memory_gib else "",
             f"{needs.memory_per_vcpu:g}+ GiB per vCPU" if needs.memory_per_vcpu else "",
@@ -154,10 +154,12 @@ def _unpriced(plan: RunPlan, prices: Prices) -> Quote:
         if there_is:
             mistake = replace(mistake, problem=f"{mistake.problem} ({there_is})")
         raise RequestError([mistake])
+    doubtful_types = machine_types.doubts(plan, prices)
     if plan.limits.max_cost_usd is not None:
         raise BudgetError(
-            f"{problem}, so max_cost cannot be guaranteed.",
-            next_step="Give another cloud, region or GPU, or leave max_cost out and let max_runtime limit it.",
+            " ".join([f"{problem}, so max_cost cannot be guaranteed.", *doubtful_types]),
+            next_step="Give another cloud, region, GPU or machine type, or leave max_cost out and let max_runtime "
+            "limit it.",
         )
     return Quote(
         offers=(),
@@ -167,7 +169,7 @@ def _unpriced(plan: RunPlan, prices: Prices) -> Quote:
         max_usd=None,
         deadline_minutes=plan.limits.longest_minutes,
         catalogue_date=prices.date,
-        warnings=(f"{problem}: its time is limited, but its cost is not.",),
+        warnings=(f"{problem}: its time is limited, but its cost is not.", *doubtful_types),
     )
 
 

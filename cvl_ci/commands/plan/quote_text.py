@@ -72,7 +72,7 @@ def in_one_line(plan: RunPlan, quote: Quote) -> str:
     billed = "" if offer.cloud != SANDBOX else " at AWS's price; the sandbox bills nothing"
     return (
         f"{plan.title}: {machines(plan, offer)}{spot} on {offer.cloud}/{offer.region}, "
-        f"{dollars(quote.hourly_usd)} an hour, at most {dollars(quote.max_usd)}{billed}{_failover(quote)}"
+        f"{dollars(bounds.hourly_usd(plan, offer))} an hour, at most {dollars(quote.max_usd)}{billed}{_failover(quote)}"
     )
 
 
@@ -257,7 +257,7 @@ def _other_price(plan: RunPlan, quote: Quote, prices: Prices) -> list[str]:
     offers = offers_of(plan, prices, spot=other)
     if not offers or quote.hourly_usd is None:
         return []
-    hourly = offers[0].hourly_usd * plan.machines.num_nodes
+    hourly = bounds.hourly_usd(plan, offers[0])
     kind = "On-demand" if first.spot else "On spot"
     return [
         f"  {kind} from {dollars(hourly)} an hour ({offers[0].instance_type}, {offers[0].cloud}/{offers[0].region})."

@@ -10,6 +10,7 @@ from functools import partial
 
 from cvl_ci.commands.lease_on_cloud import lease_on
 from cvl_ci.errors import CvlError, InputProblem, RequestError, explain_while_running
+from cvl_ci.inputs.suggest import nearly_same
 from cvl_ci.model.lease_name import LABEL_LEASE
 from cvl_ci.model.location import SANDBOX, Location
 from cvl_ci.model.release import Release
@@ -52,6 +53,7 @@ def down(
 ) -> Downed:
     """End these leases. `locations`: where to look for leases without a record on this computer."""
     by_name = {record.name: record for record in tools.records.all()}
+    _refuse_unknown(names, by_name, locations)
     to_end = [_known_or_new(name, by_name, locations, tools.clock) for name in names]
     silent, unlabelled = tuple[str, ...](), tuple[Resource, ...]()
     if everything:
@@ -80,6 +82,23 @@ def _cancelled(record: LeaseRecord, tools: DownPorts) -> LeaseRecord:
     return marked
 
 
+def _refuse_unknown(names: Sequence[str], by_name: Mapping[str, LeaseRecord], locations: Sequence[Location]) -> None:
+    """Raise RequestError for names without a record here, where no cloud is named that could know them."""
+    unknown = [name for name in names if name not in by_name]
+    if locations or not unknown:
+        return
+    open_names = sorted(name for name, record in by_name.items() if record.released_at is None)
+    open_text = f"open leases: {', '.join(open_names)}" if open_names else "no lease is open here"
+    mistakes = []
+    for name in unknown:
+        near = nearly_same(name, open_names)
+        problem = "is not a lease of this computer's records" + ("" if near else f" ({open_text})")
+        mistakes.append(InputProblem(field="NAME", value=name, problem=problem, near=near))
+    raise RequestError(
+        mistakes, next_step="Name its cloud (`--cloud aws`), and cvl-ci asks the provider for it by name."
+    )
+
+
 def _known_or_new(
     name: str, by_name: dict[str, LeaseRecord], locations: Sequence[Location], clock: Clock
 ) -> LeaseRecord:
@@ -88,12 +107,6 @@ def _known_or_new(
         return replace(by_name[name], locations=tuple(dict.fromkeys([*locations, *recorded])), regions=())
     if name in by_name:
         return by_name[name]
-    if not locations:
-        near = tuple(sorted(by_name)[-3:])
-        raise RequestError(
-            [InputProblem(field="NAME", value=name, problem="is not a lease of this computer's records", near=near)],
-            next_step="Name its cloud (`--cloud aws`), and cvl-ci asks the provider for it by name.",
-        )
     return unrecorded(name, locations, clock)
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from cvl_ci.backoff import Backoff
 from cvl_ci.errors import CvlError, InputProblem, RequestError
+from cvl_ci.inputs.suggest import similar, with_names
 from cvl_ci.local.git.git import Git, GitAnswer
 from cvl_ci.local.git.network import network_variables
 from cvl_ci.ports import Clock
@@ -115,7 +116,7 @@ class HistoryBranch:
             return ""
         # Without a refmap git would also move origin/BRANCH, for which two processes in one checkout would compete.
         fetch = ("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", "--refmap=")
-        self._require_success(answer)
+        self._require_remote(answer)
         self._require_success(self._run(*fetch, "--", self._remote, f"+{source}:{self._ref}"))
         return self._require_success(self._run("rev-parse", "--verify", self._ref)).strip()
 
@@ -150,6 +151,20 @@ class HistoryBranch:
 
     def _forget(self) -> None:
         self._run("update-ref", "-d", self._ref)
+
+    def _require_remote(self, answer: GitAnswer) -> None:
+        """Raise RequestError if git knows no such remote: its own text then speaks of a repository."""
+        is_address = "/" in self._remote or ":" in self._remote
+        names = self._require_success(self._run("remote")).split() if not answer.is_success else []
+        if not answer.is_success and not is_address and self._remote not in names:
+            near = similar(self._remote, names)
+            problem = with_names("is no remote of this checkout", names, near)
+            raise RequestError(
+                [InputProblem(field="--remote", value=self._remote, problem=problem, near=near)],
+                next_step="The history is in a branch of a remote. "
+                f"Add one (git remote add {self._remote} URL), or name another with --remote.",
+            )
+        self._require_success(answer)
 
     def _require_success(self, answer: GitAnswer) -> str:
         if not answer.is_success:
