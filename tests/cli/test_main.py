@@ -181,7 +181,7 @@ def test_down_of_an_unknown_lease_says_where_to_look(tmp_path: Path) -> None:
 def test_down_all_with_nothing_left_says_so(tmp_path: Path) -> None:
     done = cvl_ci("down", "--all", home=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "No lease is recorded as running here" in done.stdout
+    assert "The records here show no lease that runs" in done.stdout
     assert "cvl-ci asked no cloud" in done.stdout, "nothing is claimed of a cloud that nobody asked"
 
 

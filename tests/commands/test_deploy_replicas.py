@@ -89,7 +89,7 @@ def test_several_replicas_are_refused_before_anything_starts(
 ) -> None:
     assert typed(*words) == 64
     text = capsys.readouterr().err
-    assert "replaces each one that ends" in text and "Nothing was started" in text
+    assert "replaces them" in text and "Nothing was started" in text
     assert "--replicas 1" in text and "--dry-run" in text and "--yaml" in text
     assert "With an API server it starts" in text
 

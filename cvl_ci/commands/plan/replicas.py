@@ -36,7 +36,7 @@ from cvl_ci.result.units import dollars, duration
 
 REASON = (
     "needs the controller of `sky serve`, which launches the replicas and replaces them. Without a SkyPilot API server "
-    "cvl-ci cannot guarantee their end, so it starts none of them"
+    "their end has no guarantee, so cvl-ci starts none of them"
 )
 WITH_SERVER = "With an API server it starts: set {} and {} of your team"
 SERVER_INPUTS = ("skypilot_api_server_endpoint", "skypilot_service_account_token")
