@@ -72,7 +72,7 @@ def test_verify_fails_for_a_changed_byte(shelf: Shelf, endpoint: str, capsys: py
     [
         ([], ["upload|list|verify|remove: '' is missing", "--storage: '' is missing"]),
         (["uplaod", NAME, "--to", STORAGE], ["Did you mean upload?"]),
-        (["upload", "--to", "gs://x/y"], ["--storage: 'gs://x/y' is not an S3 address"]),
+        (["upload", "--to", "gs://x/y"], ["--to: 'gs://x/y' is not an S3 address"]),
         (["upload", "--to", STORAGE], ["REPO: '' is missing: name the model to upload"]),
         (["upload", "a/b/c", "--to", STORAGE], ["REPO: 'a/b/c' is neither OWNER/NAME"]),
         (["list", NAME, "--in", STORAGE], ["REPO: 'acme/tiny' is too much"]),
