@@ -90,7 +90,7 @@ def line_mistakes(parsed: argparse.Namespace) -> list[InputProblem]:
             InputProblem(
                 field=name,
                 value=word,
-                problem="is no option",
+                problem="is not an option",
                 near=similar(name, flags, cutoff=_VERY_NEAR) or similar(name, flags),
             )
             for name, word in zip(names, unknown, strict=True)
@@ -119,7 +119,7 @@ def _refuse_before_verb(line: Sequence[str], verbs: Mapping[str, argparse.Argume
     for flag in flags:
         name = flag.partition("=")[0]
         has_it = any(name in verb._option_string_actions for verb in verbs.values())  # noqa: SLF001
-        problem = "stands before the verb: put it after the verb" if has_it else "is no option"
+        problem = "stands before the verb: put it after the verb" if has_it else "is not an option"
         mistakes.append(InputProblem(field=name, value=flag, problem=problem))
     if not word and not mistakes and not {"-h", "--help"} & set(line):
         names = ", ".join(verbs)

@@ -65,7 +65,7 @@ def test_replicas_stay_under_their_lease_with_the_label_of_the_environment(job: 
     assert {TOKEN, SERVER_TOKEN} <= masked
     shown = "\n".join(line for line in said.splitlines() if not line.startswith("::add-mask::"))
     assert TOKEN not in shown + job.summary() and SERVER_TOKEN not in shown + job.summary()
-    assert "and not aws (any credentials missing). If an older service has one machine there" in said
+    assert "no credentials to ask aws (any credentials missing). An older service with one machine there" in said
     code, said = job.run("/post-entrypoint")
     assert (code, job.services()) == (0, [service]) and "is kept until" in said
 
@@ -100,7 +100,9 @@ def test_an_end_asks_the_server_and_proves_it(job: ServedDeployments, is_closed:
     assert job.labels(other)[LABEL_ENVIRONMENT] == "pr-5-other"
     assert (job.outputs()["released"], job.outputs()["url"]) == ("true", "")
     assert "The environment pr-5 was taken down: ended cvl-" in job.summary()
-    assert "and not aws (any credentials missing)" in job.summary(), "the page tells which places it did not ask"
+    assert "no credentials to ask aws (any credentials missing)" in job.summary(), (
+        "the page tells which places it did not ask"
+    )
     assert job.run("/post-entrypoint") == (0, "")
 
 
@@ -134,7 +136,7 @@ def test_replicas_take_the_place_of_one_machine_that_the_step_may_ask_for(job: S
     [machine] = job.alive()
     said = job.deployed(2)
     assert job.alive() == [machine] and len(job.services()) == 1, "without keys it stays"
-    assert "it is billed until its own end" in said
+    assert "is billed until its own end" in said
     said = job.deployed(3, **KEYS)
     assert job.alive() == [] and len(job.services()) == 1
     assert "API server is asked" not in said
@@ -148,7 +150,7 @@ def test_an_end_with_all_credentials_ends_both_kinds(job: ServedDeployments) -> 
     code, said = job.run("/entrypoint", **END, **KEYS)
     assert code == 0, said
     assert (job.alive(), job.services(), job.outputs()["released"]) == ([], [], "true")
-    assert "and not aws" not in said
+    assert "no credentials to ask" not in said
 
 
 def test_one_machine_does_not_forget_replicas_whose_machines_its_cloud_shows(job: ServedDeployments) -> None:

@@ -168,7 +168,12 @@ def test_an_estimate_sums_the_worst_of_each_machine_and_starts_nothing(
     def most(*words: str) -> list[float]:
         assert main([*words, "--estimate-cost"]) == 0
         out = capsys.readouterr().out
-        return [float(usd) for usd in re.findall(r"(?:At most|at most|up to) \$([0-9.]+)(?: within| for|  ?more)", out)]
+        return [
+            float(usd)
+            for usd in re.findall(
+                r"(?:At most|at most|up to) \$([0-9.]+)(?: with disk and address)?(?:,? within| for|  ?more)", out
+            )
+        ]
 
     single = ["run", "--cloud", "aws/us-east-1", "--command", "true", "--spot", "false", "--max-runtime"]
     [small], [large] = most(*single, "30m", "--gpu", "none"), most(*single, "2h", "--gpu", "L4:1")

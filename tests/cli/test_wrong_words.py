@@ -42,18 +42,18 @@ def test_a_verb_of_the_sandbox_refuses_an_unknown_option(
     line: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     said = refused(f"sandbox {line}", capsys)
-    assert "is no option" in said
+    assert "is not an option" in said
     assert not (tmp_path / "sandbox").exists(), "nothing was started or emptied"
 
 
 @pytest.mark.parametrize("verb", sorted(set(main.VERBS) - {"sandbox"}))
 def test_every_verb_refuses_an_unknown_option(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "--nope: '--nope' is no option" in refused(f"{verb} --nope", capsys)
+    assert "--nope: '--nope' is not an option" in refused(f"{verb} --nope", capsys)
 
 
 @pytest.mark.parametrize("mode", ["--status x", "--logs x", "--list", "--down x"])
 def test_a_question_to_a_service_refuses_an_unknown_option(mode: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "--nope: '--nope' is no option" in refused(f"deploy {mode} --nope", capsys)
+    assert "--nope: '--nope' is not an option" in refused(f"deploy {mode} --nope", capsys)
     assert "is too much" in refused(f"deploy word {mode}", capsys)
 
 
@@ -222,5 +222,5 @@ def test_a_history_without_a_remote_is_a_mistake_in_the_remote(
     for line in ("history", "cost", "history --remote upstream"):
         said = refused(line, capsys)
         assert FIELDS.findall(said) == ["--remote"]
-        assert "is no remote of this checkout" in said and "git remote add" in said
+        assert "is not a remote of this checkout" in said and "git remote add" in said
         assert "fatal" not in said

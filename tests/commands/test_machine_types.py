@@ -37,7 +37,7 @@ CONTRADICTIONS = [
     ({"instance_type": "g6.xlarge", "gpu": "T4", "cloud": "sandbox"}, "has L4:1, and the request is for T4:1"),
     ({"instance_type": "m6i.large", "cpus": "64", "cloud": "aws"}, "has 2 vCPUs, and the request is for 64"),
     ({"instance_type": "m6i.large", "memory": "64", "cloud": "aws"}, "has 8 GiB, and the request is for 64 GiB"),
-    ({"instance_type": "g6.xlarg", "cloud": "sandbox"}, "is no machine type of sandbox"),
+    ({"instance_type": "g6.xlarg", "cloud": "sandbox"}, "is not a machine type of sandbox"),
 ]
 
 
@@ -64,7 +64,7 @@ def test_a_type_that_has_it_or_may_have_it_is_taken(given: dict[str, object], tm
 
 def test_a_catalogue_that_lists_a_few_types_warns_with_near_names(tmp_path: Path) -> None:
     asked = plan(tmp_path / "a", OURS, instance_type="g6.xlarg", cloud="aws")
-    assert "'g6.xlarg' is no machine type of aws. Did you mean g6.xlarge" in quote(asked, OURS).warnings[-1]
+    assert "'g6.xlarg' is not a machine type of aws. Did you mean g6.xlarge" in quote(asked, OURS).warnings[-1]
     limited = plan(tmp_path / "b", OURS, instance_type="g6.xlarg", cloud="aws", max_cost=3)
     with pytest.raises(BudgetError, match=r"max_cost cannot be guaranteed.*Did you mean g6\.xlarge"):
         quote(limited, OURS)
@@ -75,7 +75,7 @@ def test_a_complete_catalogue_refuses_the_type(tmp_path: Path, complete: Catalog
     with pytest.raises(RequestError) as caught:
         plan(tmp_path, complete, instance_type=known[0] + "x", cloud="aws")
     (mistake,) = caught.value.mistakes
-    assert mistake.problem == "is no machine type of aws"
+    assert mistake.problem == "is not a machine type of aws"
     assert known[0] in mistake.near
 
 

@@ -45,7 +45,7 @@ def without_gpu(plan: RunPlan, spelled: Callable[[str], str]) -> list[str]:
     """Return a warning where the sandbox stands for a machine with GPUs: its containers see none."""
     if not plan.machines.is_on_sandbox or not plan.machines.needs.accelerators:
         return []
-    text = "The sandbox has no GPU: its machine has the type and the price of one with GPUs, but no job finds one."
+    text = "The sandbox has no GPU. Its machine has the type and the price of one with GPUs, but a job finds none."
     return [f"{text} To try the run itself, ask for no GPU: {spelled('gpu')} none."]
 
 
@@ -72,7 +72,7 @@ def _problem(
         return "", ()
     names = [one for cloud in clouds for one in prices.machine_types(cloud)]
     if name not in names:
-        return f"is no machine type of {', '.join(clouds)}", similar(name, names)
+        return f"is not a machine type of {', '.join(clouds)}", similar(name, names)
     sold = _offers(needs, places, clouds, prices)
     if not sold:
         regions = sorted({offer.region for offer in _offers(needs, (), clouds, prices)})

@@ -158,7 +158,7 @@ class HistoryBranch:
         names = self._require_success(self._run("remote")).split() if not answer.is_success else []
         if not answer.is_success and not is_address and self._remote not in names:
             near = similar(self._remote, names)
-            problem = with_names("is no remote of this checkout", names, near)
+            problem = with_names("is not a remote of this checkout", names, near)
             raise RequestError(
                 [InputProblem(field="--remote", value=self._remote, problem=problem, near=near)],
                 next_step="The history is in a branch of a remote. "
