@@ -108,7 +108,7 @@ def test_a_leg_over_its_own_budget_is_left_out_by_name(built: Build) -> None:
     found = built(examples=("plain",), clouds=("aws",), gpus=("T4:1", "H100:8"), inputs={"max_cost": 1.5})
     assert names(found) == ["plain train aws T4:1"]
     assert "H100:8" in found.dropped[0][0]
-    assert "not enough" in found.dropped[0][1]
+    assert "too short to boot" in found.dropped[0][1]
     assert as_text(found)[0].startswith("left out: ")
 
 
