@@ -6,7 +6,7 @@ from cvl_ci.inputs import parsers
 from cvl_ci.inputs.parsers import Wrong
 
 MOST_NODES = 1_000
-"""More than any run of SkyPilot that is known; each machine has its own price."""
+"""A bound against a slip, such as a port in the place of a number: each machine has its own price."""
 MOST_DISK_GB = 65_536
 """The largest volume of a cloud: io2 Block Express and gp3 of EBS, Hyperdisk, and Premium SSD v2 have 64 TiB."""
 MOST_VCPUS = 1_920
