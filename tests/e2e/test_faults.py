@@ -39,7 +39,7 @@ def test_a_machine_that_never_gets_ssh_is_given_up_and_taken_down(terminal: Term
     ran = terminal.run("--command", "echo never", "--provision-timeout", "90s", stop=wait)
     assert ran.code == 70, ran.err
     assert ran.summary["ending"] == "never_started"
-    assert "never answered by ssh" in ran.summary["reason"]
+    assert "did not answer by ssh" in ran.summary["reason"]
     refused, *_, silent = ran.summary["attempts"]
     assert (refused["zone"], refused["machines"]) == ("us-east-1a", 0)
     assert "InsufficientInstanceCapacity" in refused["error"]
