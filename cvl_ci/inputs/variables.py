@@ -23,17 +23,24 @@ def secrets(environment: Mapping[str, str]) -> Callable[[object], dict[str, Secr
     def value_of(name: str) -> str:
         if environment.get(name):
             return environment[name]
-        # A word alone may be the secret itself: the message repeats only a word in the form of a name.
-        display = name if re.fullmatch(r"[A-Z][A-Z0-9_]*", name) else "***"
-        raise Wrong("is not set in the environment: give NAME=VALUE, or set it", display=display)
+        raise Wrong("is not set in the environment: give NAME=VALUE, or set it", display=_name_alone(name))
 
     def read(value: object) -> dict[str, Secret]:
         try:
             return {name: Secret(text) for name, text in _pairs(value, alone=value_of)}
         except Wrong as wrong:
-            raise Wrong(wrong.problem, near=wrong.near, display=wrong.display or "***", further=wrong.further) from None
+            display = str if isinstance(value, Mapping) else _name_alone
+            first, *further = (
+                Wrong(one.problem, near=one.near, display=display(one.display or "")) for one in (wrong, *wrong.further)
+            )
+            raise Wrong(first.problem, near=first.near, display=first.display, further=tuple(further)) from None
 
     return read
+
+
+def _name_alone(text: str) -> str:
+    """Return the text if it has the form of a name. Else it may be a part of a secret, such as a line of a key."""
+    return text if re.fullmatch(r"[A-Z][A-Z0-9_.-]{0,63}", text) else "***"
 
 
 def _pairs(value: object, *, alone: Callable[[str], str]) -> list[tuple[str, str]]:

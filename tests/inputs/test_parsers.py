@@ -249,3 +249,13 @@ def test_a_machine_is_kept_for_a_day_at_most() -> None:
     for given in (1441, "-1", "1.5", "10m"):
         with pytest.raises(Wrong):
             parsers.minutes_kept(given)
+
+
+@pytest.mark.parametrize("line", ["MIIE+vgIBADANBgkq/x==", "s3cr-et=", "a secret of two words=1"])
+def test_a_line_of_a_secret_that_is_taken_for_a_name_is_not_repeated(line: str) -> None:
+    """A key has several lines, and the last one of base64 ends with `=`."""
+    with pytest.raises(Wrong) as refused:
+        variables.secrets({})(f"GOOD=x\n{line}\nCVL_CI_X=1")
+    shown = [one.display for one in (refused.value, *refused.value.further)]
+    assert shown == ["***", "CVL_CI_X"]
+    assert line.partition("=")[0] not in f"{refused.value}{refused.value.further}"
