@@ -28,7 +28,7 @@ COST = ("sandbox", "flood", "peers", "sky")
 APART = (
     *("tests/e2e/", "tests/chaos/test_runs.py", "tests/action/test_act.py", "tests/action/test_cancelled.py"),
     *("tests/action/test_compare.py", "tests/action/test_nightly.py"),
-    *("tests/commands/models/", "tests/engine/test_supervise.py"),
+    *("tests/commands/models/", "tests/engine/machine/test_supervise.py"),
 )
 """Paths of tests of minutes, or of files of minutes: any process takes any of their tests, so no long file is last."""
 TOGETHER = ("tests/e2e/test_emulator.py", "tests/e2e/test_api_server.py")

@@ -65,6 +65,14 @@ def test_nobody_inside_imports_the_package_root() -> None:
     assert broken(law.root_is_not_imported) == []
 
 
+def test_a_folder_of_the_engine_imports_only_those_below_it() -> None:
+    assert broken(law.engine_folders_import_downwards) == []
+    folders = {
+        module.path.split("/")[1] for module in MODULES if module.path.count("/") > 1 and module.package == "engine"
+    }
+    assert folders == set(law.ENGINE_FOLDERS)
+
+
 def test_only_the_engine_imports_skypilot_or_a_clouds_library() -> None:
     assert broken(law.clouds_are_the_engines) == []
 
@@ -183,6 +191,8 @@ BREAKS: Sequence[tuple[Law, str, str]] = [
     (law.root_is_not_imported, "cli.py", "import cvl_ci"),
     (law.root_is_not_imported, "cli.py", "from cvl_ci import SkyPilotRunner"),
     (law.root_is_not_imported, "engine/x.py", "from . import y"),
+    (law.engine_folders_import_downwards, "engine/task/x.py", "def f():\n    from cvl_ci.engine.fetch import tarball"),
+    (law.engine_folders_import_downwards, "engine/server/x.py", "import cvl_ci.engine.worker.worker"),
     (law.clouds_are_the_engines, "commands/run/run.py", "import sky.core"),
     (law.clouds_are_the_engines, "sandbox/x.py", "def f():\n    import sky"),
     (law.clouds_are_the_engines, "local/x.py", "def f():\n    from botocore.config import Config"),
@@ -250,7 +260,7 @@ KEEPS: Sequence[tuple[Law, str, str]] = [
     (law.clouds_are_the_engines, "sandbox/x.py", "def f():\n    import boto3"),
     (law.the_sandbox_loads_its_emulator_late, "sandbox/emulator/main.py", "import moto"),
     (law.the_environment_is_read_at_the_entry_points, "cli.py", "import os\nos.environ"),
-    (law.the_environment_is_read_at_the_entry_points, "engine/worker.py", "import os\nos.environ"),
+    (law.the_environment_is_read_at_the_entry_points, "engine/worker/worker.py", "import os\nos.environ"),
     (law.signals_are_handled_at_the_entry_points, "engine/x.py", "import os, signal\nos.kill(1, signal.SIGKILL)"),
     (law.the_entry_points_alone_exit, "sandbox/emulator/main.py", "import sys\nsys.exit(0)"),
     (law.the_lease_alone_takes_down, "commands/run/run.py", "files.remove(x)\nlease.release()\nsandbox.down()"),

@@ -75,7 +75,7 @@ def _version() -> str:
 def _plan(parsed: argparse.Namespace, environ: Mapping[str, str], console: Console) -> int:
     from cvl_ci.commands.plan import quote as quoting
     from cvl_ci.commands.plan import quote_text
-    from cvl_ci.engine import task
+    from cvl_ci.engine.task import task
 
     _refuse_two_forms(parsed)
     plan, prices = _prepared(parsed, environ, console), wiring.prices(environ)

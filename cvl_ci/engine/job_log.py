@@ -6,7 +6,7 @@ import json
 import re
 from dataclasses import dataclass, field
 
-from cvl_ci.engine.script import JOB_BEGINS, JOB_STREAM, LOG_ENDS, SETUP_BEGINS, SETUP_STREAM, UNFIT
+from cvl_ci.engine.task.script import JOB_BEGINS, JOB_STREAM, LOG_ENDS, SETUP_BEGINS, SETUP_STREAM, UNFIT
 from cvl_ci.engine.whole_log import StreamedLog
 from cvl_ci.model.outcome import Phase
 from cvl_ci.planning.trials import is_turn

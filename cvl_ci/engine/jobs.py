@@ -9,12 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cvl_ci.engine import fitness, script, sky_errors, task, transfer
-from cvl_ci.engine.fetched_archives import Brought
+from cvl_ci.engine import fitness, sky_errors
+from cvl_ci.engine.fetch import transfer
+from cvl_ci.engine.fetch.fetched_archives import Brought
 from cvl_ci.engine.job_end import ANSWER_SECONDS, JobEndReader
 from cvl_ci.engine.log_follower import Following
 from cvl_ci.engine.process import Expired, WorkerFailed
 from cvl_ci.engine.session import Session, within
+from cvl_ci.engine.task import script, task
 from cvl_ci.errors import EngineError
 from cvl_ci.model.checkpoint_plan import StoredCheckpoint
 from cvl_ci.model.fitness import MachineState

@@ -8,11 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from cvl_ci.engine import open_port, quoted_prices, script, sharing, sky_errors, storage_refusals, task, volumes
+from cvl_ci.engine import quoted_prices, sharing, sky_errors, storage_refusals
 from cvl_ci.engine.deadline import Deadline
 from cvl_ci.engine.process import Expired, WorkerFailed
-from cvl_ci.engine.server_attempts import ServerAttempts, most_usd
+from cvl_ci.engine.server.server_attempts import ServerAttempts, most_usd
 from cvl_ci.engine.session import LaunchedMachines, Session, within
+from cvl_ci.engine.task import script, task, volumes
+from cvl_ci.engine.worker import open_port
 from cvl_ci.errors import BudgetError, CvlError, EngineError
 from cvl_ci.model.budget import Budget
 from cvl_ci.model.launch import Attempt, Launch
@@ -32,7 +34,6 @@ class SkyPilotMachines:
         self._created_at: float | None = None
         self._attempt: Attempt | None = None
         self._on_server: ServerAttempts | None = None
-        """The attempts of a launch through an API server."""
         self._refusals: list[str] = []
         """The providers' answers to the attempts that failed."""
         self._is_lost = False

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from cvl_ci.engine import entry_key, script, sky_errors, task
+from cvl_ci.engine import entry_key, sky_errors
 from cvl_ci.engine.process import Expired, WorkerFailed
 from cvl_ci.engine.session import Session, within
+from cvl_ci.engine.task import script, task
 from cvl_ci.errors import EngineError
 from cvl_ci.model.lease_name import LABEL_REUSER
 from cvl_ci.ports import LaunchRequest

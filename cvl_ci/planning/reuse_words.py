@@ -13,7 +13,7 @@ from cvl_ci.model.reuse import IDLE_MINUTES, MAX_AGE_MINUTES, IfBusy, ReusePlan
 
 _OF_A_KEY = ("idle", "max_age", "if_busy", "reuse_key")
 _SHARED_ON = ("aws", SANDBOX)
-"""Clouds whose answer alone lets another computer enter a machine (engine/adoption.py)."""
+"""Clouds whose answer alone lets another computer enter a machine (engine/worker/adoption.py)."""
 SHORTEST_IDLE_MINUTES = 1.0
 """SkyPilot counts whole minutes."""
 

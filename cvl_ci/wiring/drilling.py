@@ -33,7 +33,7 @@ def drill(
     """
     from cvl_ci.commands.drill import drill as drilling
     from cvl_ci.commands.drill.ports import DrillPorts
-    from cvl_ci.engine import server_inventory as served
+    from cvl_ci.engine.server import server_inventory as served
     from cvl_ci.local.process.launcher import LocalLauncher
     from cvl_ci.model.owner import Owner
 

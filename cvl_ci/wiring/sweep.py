@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cvl_ci.engine.server_inventory import ADDRESS
+from cvl_ci.engine.server.server_inventory import ADDRESS
 from cvl_ci.errors import CredentialsError
 from cvl_ci.inputs import action_variables
 from cvl_ci.local.clock import SystemClock

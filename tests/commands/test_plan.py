@@ -240,7 +240,7 @@ from cvl_ci.commands.plan.quote import quote
 from cvl_ci.commands.plan.quote_text import as_json, as_text, in_one_line
 from cvl_ci.commands.plan.build_run import prepare
 from cvl_ci.clouds.catalogue.prices import CataloguePrices
-from cvl_ci.engine.task import render
+from cvl_ci.engine.task.task import render
 from cvl_ci.local.git.checkout import open_checkout
 from cvl_ci.inputs.reader import from_keywords
 prices = CataloguePrices()

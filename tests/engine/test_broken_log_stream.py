@@ -18,7 +18,7 @@ RUNNING, OVER = SimpleNamespace(is_terminal=lambda: False), SimpleNamespace(is_t
 @pytest.fixture
 def follow(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, int]]:
     """Return the code that following ends with, and how often the stream began again."""
-    sky_local: Any = importlib.import_module("cvl_ci.engine.sky_local")
+    sky_local: Any = importlib.import_module("cvl_ci.engine.worker.sky_local")
 
     def followed(*codes: int, states: list[Any], is_from_file: bool = False) -> tuple[int, int]:
         coming: Iterator[int] = iter(codes)

@@ -24,7 +24,7 @@ from sky.provision import provisioner
 from sky.provision.aws import instance
 from sky.skylet import autostop_lib
 from sky.utils import command_runner
-from cvl_ci.engine import log_tail, skylet_channel
+from cvl_ci.engine.worker import log_tail, skylet_channel
 parameters = lambda function: list(inspect.signature(function).parameters)
 method = lambda name: getattr(backends.CloudVmRayBackend, name)
 source = lambda name: inspect.getsource(method(name))
@@ -184,7 +184,7 @@ def test_machines_are_made_through_the_one_function_that_counts_them(skypilot: d
 
 
 def test_what_a_machine_sends_goes_to_a_file_byte_for_byte(skypilot: dict[str, object]) -> None:
-    """As on_nodes.py brings archives; with ssh, tests/engine/test_fetch.py does it."""
+    """As on_nodes.py brings archives; with ssh, tests/engine/fetch/test_fetch.py does it."""
     assert skypilot["stdout_as_it_is"] == [True, True]
 
 

@@ -17,12 +17,12 @@ import yaml
 from cvl_ci.clouds.catalogue.names import ACCELERATORS
 from cvl_ci.clouds.catalogue.prices import CataloguePrices
 from cvl_ci.commands.plan.build_run import clouds_with
-from cvl_ci.engine import script, task
+from cvl_ci.engine.task import script, task
 from cvl_ci.inputs.reader import Inputs, from_keywords
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.model.resource_request import Spot
 from cvl_ci.planning import build_plan, task_file, task_keys
-from tests.engine.test_task import catalogues
+from tests.engine.task.test_task import catalogues
 from tests.support import sky_process
 
 pytestmark = pytest.mark.sky

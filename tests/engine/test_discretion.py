@@ -19,7 +19,7 @@ TRY = """
 import inspect, json, os, shlex, sys
 from pathlib import Path
 from types import SimpleNamespace
-from cvl_ci.engine import private_channels as discretion
+from cvl_ci.engine.worker import private_channels as discretion
 from sky.backends import backend_utils, cloud_vm_ray_backend
 from sky.provision import docker_utils
 from sky.utils import auth_utils, command_runner, common_utils

@@ -115,7 +115,7 @@ def test_every_exception_class_of_skypilot_has_a_decision() -> None:
 
 ASK = """
 import json
-from cvl_ci.engine import provision_hooks as attempts, worker
+from cvl_ci.engine.worker import provision_hooks as attempts, worker
 from sky import exceptions
 
 def said(config):

@@ -10,7 +10,7 @@ from cvl_ci.clouds.catalogue.prices import CataloguePrices
 from cvl_ci.commands.plan.build_run import prepare
 from cvl_ci.commands.plan.quote import quote
 from cvl_ci.commands.plan.quote_text import as_text
-from cvl_ci.engine import checkpoints
+from cvl_ci.engine.task import checkpoints
 from cvl_ci.errors import RequestError
 from cvl_ci.inputs.reader import from_keywords
 from cvl_ci.local.git.checkout import open_checkout

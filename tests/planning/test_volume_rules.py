@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cvl_ci.commands.plan import mount_lines
-from cvl_ci.engine import task, volumes
+from cvl_ci.engine.task import task, volumes
 from cvl_ci.inputs import mounts
 from cvl_ci.inputs.parsers import Wrong
 from cvl_ci.model.location import Location

@@ -16,8 +16,8 @@ from typing import Any, cast
 from cvl_ci import wiring
 from cvl_ci.action import main as action
 from cvl_ci.action import step
-from cvl_ci.engine.server_inventory import address
-from cvl_ci.engine.unpack import unpack
+from cvl_ci.engine.fetch.unpack import unpack
+from cvl_ci.engine.server.server_inventory import address
 from cvl_ci.errors import CapacityError
 from cvl_ci.local import clock
 from cvl_ci.model.launch import Launch

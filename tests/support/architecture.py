@@ -159,6 +159,23 @@ def imports_go_down(module: Module) -> list[str]:
     return wrong
 
 
+ENGINE_FOLDERS = ("machine", "task", "fetch", "server", "worker")
+"""From the bottom up. The modules next to them may import all."""
+
+
+def engine_folders_import_downwards(module: Module) -> list[str]:
+    def rank(dotted: str) -> int:
+        folder = dotted.removeprefix("cvl_ci.engine.").partition(".")[0]
+        return ENGINE_FOLDERS.index(folder) if folder in ENGINE_FOLDERS else -1
+
+    own = rank(module.path.removeprefix("engine/").replace("/", ".")) if module.package == "engine" else -1
+    return [
+        f"{module.path}:{i.line} imports {i.name}"
+        for i in module.imports
+        if own >= 0 and i.name.startswith("cvl_ci.engine.") and rank(i.name) > own
+    ]
+
+
 _FOR_MACHINES = "engine/machine/"
 """Programs of a folder that import each other, here and on a machine without this package."""
 
@@ -525,7 +542,7 @@ def _imports(body: Sequence[ast.AST], *, lazy: bool, typing: bool) -> Iterator[I
 
 
 def _targets(module: Module, names: set[str]) -> Iterator[str]:
-    """Modules of ours that it loads: `from cvl_ci.engine import task` loads cvl_ci.engine.task."""
+    """Modules of ours that it loads: `from cvl_ci.engine import task` loads cvl_ci.engine.task.task."""
     for found in module.imports:
         parent = found.name.rpartition(".")[0]
         for name in (found.name, parent):

@@ -13,7 +13,8 @@ from pathlib import Path
 from cvl_ci import bounded
 from cvl_ci.clouds import http, programs
 from cvl_ci.commands.run import stages, transitions
-from cvl_ci.engine import job_end, member_paths, tarball, transfer, unpack, unpack_process, worker_unpack
+from cvl_ci.engine import job_end
+from cvl_ci.engine.fetch import member_paths, tarball, transfer, unpack, unpack_process, worker_unpack
 from cvl_ci.inputs.action_outputs import ACTION_OUTPUTS, MATRIX_OUTPUTS, ActionOutput
 from cvl_ci.inputs.credential_inputs import CREDENTIAL_INPUTS
 from cvl_ci.inputs.deploy_inputs import NOT_OF_A_SERVICE

@@ -471,7 +471,7 @@ class FakeClouds:
 
 @dataclass
 class FakeResults:
-    """A bucket with the end of one job, once there is one. tests/engine/test_detached_results.py has the real one."""
+    """A bucket with the end of one job, once there is one. engine/fetch/test_detached_results.py has the real one."""
 
     stored: DetachedEnd | None = None
     silent: bool = False

@@ -48,7 +48,7 @@ from types import SimpleNamespace
 from sky import backends, clouds
 from sky.skylet import constants, skylet
 from sky.utils import command_runner
-from cvl_ci.engine import private_channels, skylet_channel
+from cvl_ci.engine.worker import private_channels, skylet_channel
 
 with socket.socket() as probe:
     probe.bind(("127.0.0.1", 0))

@@ -10,7 +10,8 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from cvl_ci.engine import node_commands, transfer
+from cvl_ci.engine import node_commands
+from cvl_ci.engine.fetch import transfer
 
 SLACK_BYTES = 2 << 20
 """Bytes next to the files: a login shell may print first."""

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from cvl_ci.engine.checkpoint_connection import CheckpointConnection, CopyIsOver, Tell
+from cvl_ci.engine.fetch.checkpoint_connection import CheckpointConnection, CopyIsOver, Tell
 from cvl_ci.engine.machine.checkpoints import sync
 from cvl_ci.engine.machine.checkpoints.local_folder import Folder
 

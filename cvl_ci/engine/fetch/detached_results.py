@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from cvl_ci.engine import sky_errors, transfer, unpack, whole_log
-from cvl_ci.engine.fetched_archives import Brought
+from cvl_ci.engine import sky_errors, whole_log
+from cvl_ci.engine.fetch import transfer, unpack
+from cvl_ci.engine.fetch.fetched_archives import Brought
 from cvl_ci.errors import CvlError, EngineError, explain_while_running
 from cvl_ci.model.bucket import BucketAddress
 from cvl_ci.model.detached import MANIFEST, Detached

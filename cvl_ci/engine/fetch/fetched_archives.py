@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from cvl_ci.engine import transfer, unpack, unpack_process
+from cvl_ci.engine.fetch import transfer, unpack, unpack_process
 from cvl_ci.model.fitness import MachineState
 from cvl_ci.ports import Fetched, UnpackStopped
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
-from cvl_ci.engine.tarball import Member, MemberKind
+from cvl_ci.engine.fetch.tarball import Member, MemberKind
 
 WORK = "cvl-work"
 """The folder for files that the job wrote to CVL_WORK_DIR."""

@@ -9,8 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cvl_ci.engine import transfer
-from cvl_ci.engine.fetched_archives import Brought
+from cvl_ci.engine.fetch import transfer
+from cvl_ci.engine.fetch.fetched_archives import Brought
 from cvl_ci.engine.machine.checkpoints import sync
 from cvl_ci.engine.machine.checkpoints.local_folder import Folder
 from cvl_ci.model.checkpoint_plan import StoredCheckpoint

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cvl_ci.engine import member_paths, unpack
+from cvl_ci.engine.fetch import member_paths, unpack
 from cvl_ci.engine.node_commands import REST
 from cvl_ci.inputs.patterns import Pattern, patterns
 from cvl_ci.planning.trials import NAME

@@ -15,8 +15,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from cvl_ci.engine import tarball
-from cvl_ci.engine.member_paths import (
+from cvl_ci.engine.fetch import tarball
+from cvl_ci.engine.fetch.member_paths import (
     DEEPEST,
     LONGEST_PART,
     LONGEST_PATH,
@@ -27,7 +27,7 @@ from cvl_ci.engine.member_paths import (
     readable,
     short,
 )
-from cvl_ci.engine.tarball import Member, MemberKind
+from cvl_ci.engine.fetch.tarball import Member, MemberKind
 from cvl_ci.inputs.parsers import MOST_TURNS
 from cvl_ci.model.outcome import FetchedFile
 from cvl_ci.planning.trials import NAME

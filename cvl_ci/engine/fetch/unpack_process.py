@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from cvl_ci.engine.own_modules import FROM_NO_FOLDER
+from cvl_ci.engine.own_processes import FROM_NO_FOLDER
 from cvl_ci.model.outcome import FetchedFile
 from cvl_ci.ports import Fetched, UnpackStopped
 
@@ -32,7 +32,7 @@ def unpack(
 
     Ctrl-C ends that process too: raise UnpackStopped with the unpacked files.
     """
-    program = [sys.executable, *_AS_ISOLATED, "-m", "cvl_ci.engine.worker_unpack"]
+    program = [sys.executable, *_AS_ISOLATED, "-m", "cvl_ci.engine.fetch.worker_unpack"]
     arguments = [str(folder), str(into), directory, str(os.getpid())]
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as chatter:
         process = subprocess.Popen(

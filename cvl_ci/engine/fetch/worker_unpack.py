@@ -1,7 +1,7 @@
 """Unpack archives from machines in a process that can be ended: no archive may delay the end of a run.
 
-It is a program of its own (`python -m cvl_ci.engine.worker_unpack FOLDER INTO DIRECTORY PARENT`) without any secret in
-its environment. It reports each file as soon as it exists, so that the taken files are known even if it is ended.
+It is a program of its own (`python -m cvl_ci.engine.fetch.worker_unpack FOLDER INTO DIRECTORY PARENT`), with no secret
+in its environment. It reports each file as soon as it exists, so that the taken files are known even if it is ended.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import signal
 import sys
 from pathlib import Path
 
-from cvl_ci.engine.unpack import unpack
-from cvl_ci.engine.worker import die_with_parent
+from cvl_ci.engine.fetch.unpack import unpack
+from cvl_ci.engine.own_processes import die_with_parent
 from cvl_ci.model.outcome import FetchedFile
 
 MEMORY_BYTES = 1 << 30

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from cvl_ci.engine.machines import SkyPilotMachines
-from cvl_ci.engine.server_inventory import ServedInventory
+from cvl_ci.engine.server.server_inventory import ServedInventory
 from cvl_ci.model.location import MANAGED, REPLICATED
 from cvl_ci.ports import Inventory, Resource
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from cvl_ci.engine import script, task
-from cvl_ci.engine.controlled_machines import ControlledMachines
+from cvl_ci.engine.server.controlled_machines import ControlledMachines
+from cvl_ci.engine.task import script, task
 from cvl_ci.ports import LaunchRequest
 
 VARIABLE = "CVL_CI_MANAGED_JOBS"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from cvl_ci.engine.jobs import SkyPilotJobs
-from cvl_ci.engine.serve_machines import ReplicaMachines
+from cvl_ci.engine.server.serve_machines import ReplicaMachines
 from cvl_ci.engine.session import Session
 from cvl_ci.errors import EngineError, InputProblem, RequestError
 from cvl_ci.model.node_end import NodeEnd

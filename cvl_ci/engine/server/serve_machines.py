@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from cvl_ci.engine import script, sky_errors, task
-from cvl_ci.engine.controlled_machines import ControlledMachines
+from cvl_ci.engine import sky_errors
 from cvl_ci.engine.process import Expired, WorkerFailed
+from cvl_ci.engine.server.controlled_machines import ControlledMachines
 from cvl_ci.engine.session import within
+from cvl_ci.engine.task import script, task
 from cvl_ci.errors import EngineError
 from cvl_ci.model.launch import Launch
 from cvl_ci.planning import replicas

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from cvl_ci.engine.server_lines import ServerPlace
-from cvl_ci.engine.server_places import ServerPlaces
+from cvl_ci.engine.server.server_lines import ServerPlace
+from cvl_ci.engine.server.server_places import ServerPlaces
 from cvl_ci.model.launch import Attempt
 from cvl_ci.model.offer import Offer
 from cvl_ci.ports import AttemptFailed, Attempting, AttemptNamed, Watch

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from cvl_ci.engine.job_log import progress
-from cvl_ci.engine.server_lines import ServerPlace, place_of
+from cvl_ci.engine.server.server_lines import ServerPlace, place_of
 from cvl_ci.engine.sky_refusals import FailureKind, kind_of_words
 
 _NO_MACHINE = {FailureKind.CAPACITY, FailureKind.QUOTA}

@@ -7,7 +7,7 @@ import shlex
 from importlib import resources
 from pathlib import Path
 
-from cvl_ci.engine import checkpoints, detached, model_cache, mounts, own_identity, trials
+from cvl_ci.engine.task import checkpoints, detached, model_cache, mounts, own_identity, trials
 from cvl_ci.inputs.patterns import patterns
 from cvl_ci.model.limits import RELEASE_MINUTES
 from cvl_ci.model.node_end import MOST_LEFT

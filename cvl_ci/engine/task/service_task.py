@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cvl_ci.engine import task
+from cvl_ci.engine.task import task
 from cvl_ci.errors import InputProblem, RequestError
 from cvl_ci.model.offer import Offer
 from cvl_ci.model.plan import RunPlan

@@ -11,7 +11,7 @@ import yaml
 
 from cvl_ci.clouds.catalogue import names
 from cvl_ci.clouds.catalogue.prices import LEAST_CPUS
-from cvl_ci.engine import mounts, script
+from cvl_ci.engine.task import mounts, script
 from cvl_ci.model.launch import Attempt
 from cvl_ci.model.location import SANDBOX, Location
 from cvl_ci.model.offer import Offer

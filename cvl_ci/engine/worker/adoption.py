@@ -19,7 +19,8 @@ from sky.backends import CloudVmRayResourceHandle, backend_utils
 from sky.provision.common import ProvisionRuntimeMetadata
 from sky.utils import common_utils
 
-from cvl_ci.engine import node_commands, private_channels, provision_hooks
+from cvl_ci.engine import node_commands
+from cvl_ci.engine.worker import private_channels, provision_hooks
 from cvl_ci.model.lease_name import CLUSTER_TAG
 
 Send = Any

@@ -16,7 +16,7 @@ from sky import exceptions
 from sky.adaptors import aws
 from sky.data import storage
 
-from cvl_ci.engine.provision_hooks import Fenced
+from cvl_ci.engine.worker.provision_hooks import Fenced
 from cvl_ci.model.lease_name import LABEL_LEASE, LABEL_PERSISTENT
 
 Send = Callable[..., None]

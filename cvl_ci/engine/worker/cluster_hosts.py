@@ -12,7 +12,8 @@ from sky import clouds, exceptions, global_user_state
 from sky.backends import backend_utils
 from sky.utils import command_runner
 
-from cvl_ci.engine import node_commands, script
+from cvl_ci.engine import node_commands
+from cvl_ci.engine.task import script
 
 SET_UP_PAUSES = (1.0, 5.0)
 """Seconds before each further try to end the set-up of a machine. A connection may break for a moment."""

@@ -10,7 +10,7 @@ from sky import exceptions
 from sky.client import sdk
 from sky.utils.status_lib import ClusterStatus
 
-from cvl_ci.engine import sky_server
+from cvl_ci.engine.worker import sky_server
 
 _LABELS = "cvl-ci-"
 

@@ -17,7 +17,7 @@ from sky.backends import task_codegen
 from sky.skylet import constants, log_lib
 from sky.utils import accelerator_registry, command_runner
 
-from cvl_ci.engine.script import LOG_ENDS
+from cvl_ci.engine.task.script import LOG_ENDS
 
 FIRST_LINES = (f"{log_lib.LOG_FILE_START_STREAMING_AT}1 node.", "Job started. Streaming logs...")
 """SkyPilot shows a log from such a line on: sky/skylet/log_lib.py."""

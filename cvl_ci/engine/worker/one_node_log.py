@@ -18,8 +18,8 @@ from typing import Any
 from sky import exceptions
 from sky.utils import command_runner
 
-from cvl_ci.engine import job_driver, skylet_channel
-from cvl_ci.engine.script import LOG_ENDS
+from cvl_ci.engine.task.script import LOG_ENDS
+from cvl_ci.engine.worker import job_driver, skylet_channel
 
 BROKEN = 255
 """Stands where SkyPilot gives the exit code of ssh, which lost its connection."""

@@ -20,10 +20,10 @@ from sky import global_user_state, provision
 from sky.adaptors import aws
 from sky.provision import provisioner
 
-from cvl_ci.engine import open_port, user_data
 from cvl_ci.engine.deadline import Deadline
-from cvl_ci.engine.open_port import Opening
 from cvl_ci.engine.quoted_prices import QuotedPrices
+from cvl_ci.engine.worker import open_port, user_data
+from cvl_ci.engine.worker.open_port import Opening
 
 Send = Callable[..., None]
 _MADE_BY_ANOTHER = ("InvalidPermission.Duplicate", "InvalidGroup.Duplicate")

@@ -19,7 +19,7 @@ from sky.client import sdk
 from sky.server import common as server_common
 from sky.server.requests import payloads
 
-from cvl_ci.engine.server_lines import place_of
+from cvl_ci.engine.server.server_lines import place_of
 
 Described = Callable[[Any], dict[str, Any]]
 MOST_RECORDS = 100

@@ -22,32 +22,31 @@ from sky.clouds.utils import gcp_utils
 from sky.skylet import autostop_lib
 from sky.utils.status_lib import ClusterStatus
 
-from cvl_ci.engine import (
+from cvl_ci.engine import deadline as deadlines
+from cvl_ci.engine import node_commands, quoted_prices
+from cvl_ci.engine.deadline import Deadline
+from cvl_ci.engine.fetch import checkpoint_copy
+from cvl_ci.engine.task import script
+from cvl_ci.engine.worker import (
     bucket_hooks,
-    checkpoint_copy,
     job_driver,
     known_volumes,
     mount_packages,
-    node_commands,
     node_watch,
     one_node_log,
     private_channels,
     provision_hooks,
-    quoted_prices,
-    script,
     skylet_channel,
     skypilot_wheel,
     store_keys,
 )
-from cvl_ci.engine import deadline as deadlines
-from cvl_ci.engine import heartbeat as beating
-from cvl_ci.engine.adoption import adopt, ask_head, forget
-from cvl_ci.engine.cluster_hosts import end_set_up, handle_of, hosts_of, runners_of
-from cvl_ci.engine.deadline import Deadline
-from cvl_ci.engine.heartbeat import minutes_at
-from cvl_ci.engine.log_tail import tail_log
-from cvl_ci.engine.open_port import opening_of
-from cvl_ci.engine.shared_group import one_shared_group
+from cvl_ci.engine.worker import heartbeat as beating
+from cvl_ci.engine.worker.adoption import adopt, ask_head, forget
+from cvl_ci.engine.worker.cluster_hosts import end_set_up, handle_of, hosts_of, runners_of
+from cvl_ci.engine.worker.heartbeat import minutes_at
+from cvl_ci.engine.worker.log_tail import tail_log
+from cvl_ci.engine.worker.open_port import opening_of
+from cvl_ci.engine.worker.shared_group import one_shared_group
 
 _ENDED = frozenset(
     int(code)

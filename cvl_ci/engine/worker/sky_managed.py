@@ -14,8 +14,8 @@ from sky import exceptions
 from sky.client import sdk
 from sky.jobs.client import sdk as jobs_sdk
 
-from cvl_ci.engine import controller_answers, server_records, sky_server
-from cvl_ci.engine.sky_server import warm
+from cvl_ci.engine.worker import controller_answers, server_records, sky_server
+from cvl_ci.engine.worker.sky_server import warm
 
 __all__ = ["down", "exists", "launch", "recorded", "recoveries", "warm"]
 

@@ -20,8 +20,8 @@ from sky.serve import serve_utils
 from sky.serve.client import sdk as serve_sdk
 from sky.server import common as server_common
 
-from cvl_ci.engine import controller_answers, server_records, sky_server
-from cvl_ci.engine.sky_server import warm
+from cvl_ci.engine.worker import controller_answers, server_records, sky_server
+from cvl_ci.engine.worker.sky_server import warm
 
 __all__ = ["down", "exists", "launch", "look", "recorded", "replica_log", "update", "warm"]
 

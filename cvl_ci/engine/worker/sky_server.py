@@ -19,9 +19,11 @@ from sky.skylet import autostop_lib
 from sky.utils import cluster_utils, command_runner, dag_utils
 
 from cvl_ci.engine import deadline as deadlines
-from cvl_ci.engine import heartbeat as beating
-from cvl_ci.engine import node_commands, provision_hooks, quoted_prices, script, server_records
-from cvl_ci.engine.heartbeat import minutes_at
+from cvl_ci.engine import node_commands, quoted_prices
+from cvl_ci.engine.task import script
+from cvl_ci.engine.worker import heartbeat as beating
+from cvl_ci.engine.worker import provision_hooks, server_records
+from cvl_ci.engine.worker.heartbeat import minutes_at
 
 Send = Callable[..., None]
 AWAY_SECONDS = 180.0

@@ -29,7 +29,7 @@ from sky.schemas.generated import jobsv1_pb2, jobsv1_pb2_grpc
 from sky.skylet import constants, job_lib
 from sky.utils import command_runner
 
-from cvl_ci.engine import private_channels
+from cvl_ci.engine.worker import private_channels
 
 AGAIN = ("set_autostop", "get_job_status", "cancel_jobs", "_add_job")
 """The backend's calls that may happen twice. After a failure SkyPilot's first way follows."""

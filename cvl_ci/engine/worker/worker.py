@@ -7,7 +7,6 @@ no launch outlives a killed run. A machine's output arrives on stdout only and c
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import select
@@ -19,8 +18,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-PR_SET_PDEATHSIG = 1
-
+from cvl_ci.engine.own_processes import die_with_parent
 
 HEARD_SECONDS = 60.0
 """The parent has this long to record the place, before a machine is requested there."""
@@ -69,16 +67,6 @@ class Channel:
             raise Unheard("The next request could not be recorded, so no machine or bucket was requested.")
 
 
-def die_with_parent(parent: int) -> None:
-    """Let the kernel kill this process when its parent dies.
-
-    PDEATHSIG covers a parent killed by SIGKILL. The check after it covers a parent that died before the call.
-    """
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)
-
-
 def serve(channel: Channel, *, sockets: Path) -> None:
     """Answer requests until stdin ends.
 
@@ -109,24 +97,24 @@ def load(sockets: Path) -> Any:
     If this fails, the error is the answer to that request.
     """
     try:
-        from cvl_ci.engine import private_channels
+        from cvl_ci.engine.worker import private_channels
 
         private_channels.send_scripts_as_files()
         private_channels.log_in_to_registries_by_file()
         private_channels.keep_sockets_in(sockets)
         if os.environ.get("SKYPILOT_API_SERVER_ENDPOINT"):
             if os.environ.get("CVL_CI_MANAGED_JOBS"):
-                from cvl_ci.engine import sky_managed
+                from cvl_ci.engine.worker import sky_managed
 
                 return sky_managed
             if os.environ.get("CVL_CI_REPLICAS"):
-                from cvl_ci.engine import sky_serve
+                from cvl_ci.engine.worker import sky_serve
 
                 return sky_serve
-            from cvl_ci.engine import sky_server
+            from cvl_ci.engine.worker import sky_server
 
             return sky_server
-        from cvl_ci.engine import command_guard, sky_local, skylet_channel
+        from cvl_ci.engine.worker import command_guard, sky_local, skylet_channel
 
         command_guard.provide()
         skylet_channel.provide()

@@ -16,7 +16,7 @@ import pytest
 from cvl_ci.clouds.aws.object_store import S3Bucket
 from cvl_ci.commands.models import listing
 from cvl_ci.commands.models.shelf import Shelf
-from cvl_ci.engine import script
+from cvl_ci.engine.task import script
 from cvl_ci.model.bucket import BucketAddress
 from cvl_ci.model.model_plan import ModelName, ModelPlan
 from cvl_ci.model.plan import RunPlan, VariablePlan, WorkPlan

@@ -13,7 +13,7 @@ from cvl_ci.commands.plan.quote import quote
 from cvl_ci.commands.plan.quote_text import as_text
 from cvl_ci.commands.run import run as running
 from cvl_ci.commands.run.run import RunPorts
-from cvl_ci.engine import script
+from cvl_ci.engine.task import script
 from cvl_ci.errors import RequestError
 from cvl_ci.inputs.reader import from_keywords
 from cvl_ci.local.git.checkout import open_checkout

@@ -14,7 +14,7 @@ import pytest
 from cvl_ci.clouds.aws import object_store
 from cvl_ci.clouds.aws.object_store import S3Bucket
 from cvl_ci.commands.models.shelf import Shelf
-from cvl_ci.engine import model_cache
+from cvl_ci.engine.task import model_cache
 from cvl_ci.errors import StorageError
 from cvl_ci.model.bucket import BucketAddress
 from cvl_ci.model.model_plan import ModelName, ModelPlan

@@ -14,21 +14,23 @@ from typing import Any
 
 import pytest
 
-from cvl_ci.engine import checkpoint_connection, checkpoint_copy, node_commands, script, transfer
-from cvl_ci.engine.checkpoint_connection import CheckpointConnection
-from cvl_ci.engine.checkpoint_copy import CheckpointCopy, during
-from cvl_ci.engine.fetched_archives import Brought
+from cvl_ci.engine import node_commands
+from cvl_ci.engine.fetch import checkpoint_connection, checkpoint_copy, transfer
+from cvl_ci.engine.fetch.checkpoint_connection import CheckpointConnection
+from cvl_ci.engine.fetch.checkpoint_copy import CheckpointCopy, during
+from cvl_ci.engine.fetch.fetched_archives import Brought
+from cvl_ci.engine.fetch.runner_checkpoints import RunnerCheckpoints
 from cvl_ci.engine.jobs import SkyPilotJobs
 from cvl_ci.engine.machine.checkpoints import sync
 from cvl_ci.engine.machine.checkpoints.local_folder import Folder
 from cvl_ci.engine.process import Expired
-from cvl_ci.engine.runner_checkpoints import RunnerCheckpoints
+from cvl_ci.engine.task import script
 from cvl_ci.model.checkpoint_plan import CheckpointPlan, Resume
 from cvl_ci.model.plan import RunPlan, WorkPlan
 from cvl_ci.ports import CheckpointBytes, Event
-from tests.engine.test_checkpoints import TRAIN
+from tests.engine.task.test_checkpoints import TRAIN
+from tests.engine.task.test_script import LEASE, Node
 from tests.engine.test_follow import Hanging
-from tests.engine.test_script import LEASE, Node
 from tests.support.fakes import FakeClock
 from tests.support.sessions import launched
 

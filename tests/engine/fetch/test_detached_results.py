@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 
 from cvl_ci.clouds.aws.object_store import S3Bucket
-from cvl_ci.engine import detached, script
-from cvl_ci.engine.detached_results import LARGEST_MANIFEST, StoredResults
+from cvl_ci.engine.fetch.detached_results import LARGEST_MANIFEST, StoredResults
 from cvl_ci.engine.machine import detached as detached_program
+from cvl_ci.engine.task import detached, script
 from cvl_ci.errors import CvlError
 from cvl_ci.model import detached as model
 from cvl_ci.model.bucket import BucketAddress

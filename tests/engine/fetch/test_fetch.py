@@ -17,13 +17,13 @@ from typing import Any
 
 import pytest
 
-from cvl_ci.engine import transfer, unpack
+from cvl_ci.engine.fetch import transfer, unpack
 from cvl_ci.engine.jobs import SkyPilotJobs
 from cvl_ci.engine.node_commands import REST
 from cvl_ci.engine.session import Session
 from cvl_ci.model.plan import RunPlan, WorkPlan
 from cvl_ci.ports import Fetched
-from tests.engine.test_script import LEASE, Node
+from tests.engine.task.test_script import LEASE, Node
 from tests.support.fakes import FakeClock
 from tests.support.processor import within
 from tests.support.sessions import launched

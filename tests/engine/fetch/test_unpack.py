@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from cvl_ci.engine import tarball, unpack_process
-from cvl_ci.engine.member_paths import DEEPEST, LONGEST_PATH
-from cvl_ci.engine.unpack import MOST_REFUSALS, UnpackLimits, unpack
+from cvl_ci.engine.fetch import tarball, unpack_process
+from cvl_ci.engine.fetch.member_paths import DEEPEST, LONGEST_PATH
+from cvl_ci.engine.fetch.unpack import MOST_REFUSALS, UnpackLimits, unpack
 from cvl_ci.ports import Fetched, UnpackStopped
 from tests.support.cases import generated
 from tests.support.processor import within
@@ -379,7 +379,7 @@ def test_an_unpacking_that_is_ended_leaves_no_file_in_part(archive: Path, tmp_pa
     with (archive / "0/root.tar").open("wb") as file:  # sparse: nothing is written but the header
         file.write(large.tobuf(tarfile.GNU_FORMAT))
         file.truncate(512 + large.size + 1024)
-    words = [sys.executable, "-m", "cvl_ci.engine.worker_unpack", str(archive), str(tmp_path / "out"), "."]
+    words = [sys.executable, "-m", "cvl_ci.engine.fetch.worker_unpack", str(archive), str(tmp_path / "out"), "."]
     process = subprocess.Popen([*words, str(os.getpid())], stdout=subprocess.PIPE)
     while not (tmp_path / "out/large").exists() and process.poll() is None:
         time.sleep(0.005)

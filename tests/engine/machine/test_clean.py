@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from cvl_ci.engine import script
 from cvl_ci.engine.machines import SkyPilotMachines
+from cvl_ci.engine.task import script
 from cvl_ci.errors import EngineError
 from cvl_ci.model.location import Location
 from cvl_ci.model.plan import MachinePlan, RunPlan, WorkPlan

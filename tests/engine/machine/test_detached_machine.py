@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from cvl_ci.clouds.aws.object_store import S3Bucket
-from cvl_ci.engine import script
-from cvl_ci.engine.detached_results import StoredResults
+from cvl_ci.engine.fetch.detached_results import StoredResults
 from cvl_ci.engine.machine import detached as detached_program
 from cvl_ci.engine.sky_errors import read_end
+from cvl_ci.engine.task import script
 from cvl_ci.model.bucket import BucketAddress
 from cvl_ci.model.checkpoint_plan import CheckpointPlan
 from cvl_ci.model.detached import DetachPlan
@@ -26,8 +26,8 @@ from cvl_ci.model.outcome import Ending
 from cvl_ci.model.plan import FilePlan, RunPlan, VariablePlan, WorkPlan
 from cvl_ci.model.secret import Secret
 from cvl_ci.result.conclusion import conclude
-from tests.engine.test_detached_results import DETACHED
-from tests.engine.test_script import LEASE, Node
+from tests.engine.fetch.test_detached_results import DETACHED
+from tests.engine.task.test_script import LEASE, Node
 from tests.support import probed, s3
 
 PLACE = BucketAddress(bucket=s3.BUCKET, prefix="ci")

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from cvl_ci.engine import script
 from cvl_ci.engine.sky_errors import read_end
+from cvl_ci.engine.task import script
 from cvl_ci.model.limits import IdlePolicy, Limits
 from cvl_ci.model.node_end import IDLE, GpuUse, NodeEnd
 from cvl_ci.model.plan import RunPlan, WorkPlan
-from tests.engine.test_script import LEASE, Node
+from tests.engine.task.test_script import LEASE, Node
 
 TWO_L4 = """
 n=$(cat "$HOME/looks" 2> /dev/null || echo 0); echo $((n + 1)) > "$HOME/looks"

@@ -15,7 +15,7 @@ import pytest
 from cvl_ci.engine.machine.fitness import allreduce, cuda, main
 from cvl_ci.engine.machine.fitness.allreduce import Group, NcclError, NodeAbsent, UniqueId
 from cvl_ci.engine.machine.fitness.findings import Findings
-from tests.engine.test_machine_fitness import Library
+from tests.engine.machine.test_machine_fitness import Library
 
 
 class Nccl:

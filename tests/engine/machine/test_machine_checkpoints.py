@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from cvl_ci.engine import checkpoints
 from cvl_ci.engine.machine.checkpoints import rounds, scan, snapshot, sync
+from cvl_ci.engine.task import checkpoints
 
 
 class Killed(BaseException):

@@ -20,7 +20,7 @@ from werkzeug.serving import make_server
 
 from tests.support import s3
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 COMMIT = "c" * 40
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from cvl_ci.engine import script
+from cvl_ci.engine.task import script
 from cvl_ci.model.plan import RunPlan, WorkPlan
 from cvl_ci.model.secret import Secret
 from cvl_ci.model.service import ServicePlan, TlsPlan, token_digest
-from tests.engine.test_script import LEASE, Node
+from tests.engine.task.test_script import LEASE, Node
 from tests.support import certificates
 
 TOKEN = "a-token-of-the-callers-0123456789"

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from cvl_ci.engine import script
 from cvl_ci.engine.machine import supervise
 from cvl_ci.engine.sky_errors import read_end, read_sums
+from cvl_ci.engine.task import script
 from cvl_ci.engine.whole_log import LogSum
 from cvl_ci.model.plan import PairedBase
-from tests.engine.test_script import LEASE, Node, plan
+from tests.engine.task.test_script import LEASE, Node, plan
 from tests.support import probed
 
 FOREVER = str(900_000_000 + os.getpid())

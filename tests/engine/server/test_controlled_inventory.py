@@ -8,10 +8,10 @@ from typing import Any, cast
 import pytest
 
 from cvl_ci.clouds.aws.inventory import AwsInventory
-from cvl_ci.engine.controlled_inventory import ControlledInventory
 from cvl_ci.engine.machines import SkyPilotMachines
-from cvl_ci.engine.managed_machines import ManagedMachines
-from cvl_ci.engine.serve_machines import ReplicaMachines
+from cvl_ci.engine.server.controlled_inventory import ControlledInventory
+from cvl_ci.engine.server.managed_machines import ManagedMachines
+from cvl_ci.engine.server.serve_machines import ReplicaMachines
 from cvl_ci.errors import EngineError
 from cvl_ci.model.lease_name import LABEL_DEADLINE, LABEL_LEASE
 from cvl_ci.model.location import MANAGED, REPLICATED, Location

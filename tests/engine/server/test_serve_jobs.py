@@ -15,8 +15,8 @@ from typing import Any, cast
 import pytest
 import yaml
 
-from cvl_ci.engine.serve_jobs import ReplicaJobs, ReplicaLog
-from cvl_ci.engine.serve_machines import ReplicaMachines
+from cvl_ci.engine.server.serve_jobs import ReplicaJobs, ReplicaLog
+from cvl_ci.engine.server.serve_machines import ReplicaMachines
 from cvl_ci.engine.session import Session
 from cvl_ci.errors import EngineError, RequestError
 from cvl_ci.model.location import Location
@@ -167,7 +167,7 @@ def test_the_task_of_a_replica_has_its_end_its_proxy_and_no_token_of_the_callers
 
 
 def _script(plan: RunPlan) -> str:
-    from cvl_ci.engine import script
+    from cvl_ci.engine.task import script
 
     return script.run(plan, lease=LEASE)
 

@@ -7,8 +7,8 @@ from typing import Any, cast
 
 import pytest
 
-from cvl_ci.engine import server_inventory as served
 from cvl_ci.engine.machines import SkyPilotMachines
+from cvl_ci.engine.server import server_inventory as served
 from cvl_ci.errors import CredentialsError, EngineError
 from cvl_ci.model.ledger import Life, Memory
 from cvl_ci.model.location import Location

@@ -10,8 +10,8 @@ import pytest
 
 from cvl_ci.engine.machines import SkyPilotMachines
 from cvl_ci.engine.process import WorkerFailed
-from cvl_ci.engine.server_lines import ServerPlace
-from cvl_ci.engine.server_places import ServerPlaces
+from cvl_ci.engine.server.server_lines import ServerPlace
+from cvl_ci.engine.server.server_places import ServerPlaces
 from cvl_ci.errors import CvlError
 from cvl_ci.model.limits import Limits
 from cvl_ci.model.offer import Offer

@@ -15,15 +15,15 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from cvl_ci.clouds import AwsBuckets, service_clients
-from cvl_ci.engine import checkpoints, script
 from cvl_ci.engine.sky_errors import read_end
+from cvl_ci.engine.task import checkpoints, script
 from cvl_ci.errors import EngineError, RequestRefused
 from cvl_ci.model.bucket import BucketAddress
 from cvl_ci.model.checkpoint_plan import CheckpointPlan, Resume
 from cvl_ci.model.node_end import CHECKPOINTS, RESULTS, NodeEnd
 from cvl_ci.model.plan import RunPlan, WorkPlan
 from cvl_ci.ports.storage import kept_checkpoints
-from tests.engine.test_script import LEASE, Node
+from tests.engine.task.test_script import LEASE, Node
 from tests.support import loaded_python
 
 PLACE = BucketAddress(bucket="trained", prefix="of/ci")

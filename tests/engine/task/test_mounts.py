@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from cvl_ci.engine import mounts
+from cvl_ci.engine.task import mounts
 from cvl_ci.inputs.mounts import read
 from cvl_ci.model.mount import digest
 from cvl_ci.model.plan import RunPlan

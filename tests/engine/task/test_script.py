@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from cvl_ci import pytest as pytest_plugin
-from cvl_ci.engine import beginning, node_commands, script
+from cvl_ci.engine import beginning, node_commands
 from cvl_ci.engine.log_follower import Following
+from cvl_ci.engine.task import script
 from cvl_ci.model.limits import Limits
 from cvl_ci.model.plan import RunPlan, WorkPlan
 from tests.support import probed

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from cvl_ci.engine import task
+from cvl_ci.engine.task import task
 from cvl_ci.inputs.parsers import Wrong
 from cvl_ci.model.location import Location
 from cvl_ci.model.plan import MachinePlan, RunPlan, VariablePlan, WorkPlan

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from cvl_ci.clouds.catalogue.prices import CataloguePrices
-from cvl_ci.engine import script, task
+from cvl_ci.engine.task import script, task
 from cvl_ci.model.location import SANDBOX, Location
 from cvl_ci.model.offer import Offer
 from cvl_ci.model.plan import FilePlan, MachinePlan, RunPlan, VariablePlan, WorkPlan

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from cvl_ci.engine import script
+from cvl_ci.engine.fetch.unpack import unpack
 from cvl_ci.engine.job_log import JobLog
 from cvl_ci.engine.sky_errors import read_end
-from cvl_ci.engine.unpack import unpack
+from cvl_ci.engine.task import script
 from cvl_ci.model.node_end import NodeEnd
 from cvl_ci.model.plan import BASE_FOLDER, PairedBase, RunPlan, WorkPlan
 from cvl_ci.planning.trials import order
-from tests.engine.test_script import LEASE, Node
+from tests.engine.task.test_script import LEASE, Node
 
 PLAN = RunPlan(
     title="t", work=WorkPlan(directory="ex", run_commands=("cat version; [ ! -e out ] && cat version > out; pwd",))

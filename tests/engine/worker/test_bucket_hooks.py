@@ -16,7 +16,7 @@ LAUNCHES = """
 import json
 from pathlib import Path
 import botocore.session
-from cvl_ci.engine import bucket_hooks
+from cvl_ci.engine.worker import bucket_hooks
 
 told = []
 def announce(number):

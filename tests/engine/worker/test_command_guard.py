@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from cvl_ci.engine import command_guard
+from cvl_ci.engine.worker import command_guard
 from tests.support import sky_process
 
 WORKER = """
 import json, os, subprocess, sys
-from cvl_ci.engine import command_guard
+from cvl_ci.engine.worker import command_guard
 
 asked = []
 guard = command_guard.CommandGuard(lambda pid, **options: asked.append(pid))
@@ -148,7 +148,7 @@ import json, os, subprocess
 from pathlib import Path
 from sky.skylet import log_lib
 from sky.utils import subprocess_utils
-from cvl_ci.engine import command_guard
+from cvl_ci.engine.worker import command_guard
 
 command_guard.provide()
 command_guard.provide()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from cvl_ci.engine.job_log import JobLog
-from cvl_ci.engine.script import LOG_ENDS
+from cvl_ci.engine.task.script import LOG_ENDS
 from tests.support.skylet_daemon import answers_of, install_ssh
 
 pytestmark = pytest.mark.sky
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.sky
 BEFORE = """
 import contextlib, signal, subprocess, tempfile, threading, time
 from sky import Resources, Task
-from cvl_ci.engine import job_driver, one_node_log
+from cvl_ci.engine.worker import job_driver, one_node_log
 handle.launched_resources = Resources(cloud=clouds.AWS(), region="us-east-1", instance_type="m6i.large")
 handle.stable_internal_external_ips, handle.launched_nodes, handle.docker_user = [("10.0.0.1", "192.0.2.1")], 1, None
 backend._get_task_env_vars = lambda task, job, _: {"SKYPILOT_TASK_ID": f"task-{job}", **task.envs}

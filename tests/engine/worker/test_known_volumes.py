@@ -17,7 +17,7 @@ import json
 import sky
 from sky import global_user_state
 from sky.provision.runpod import volume
-from cvl_ci.engine import known_volumes
+from cvl_ci.engine.worker import known_volumes
 
 requests = []
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from sky import backends
 from sky.utils import command_runner
-from cvl_ci.engine import log_tail, private_channels
+from cvl_ci.engine.worker import log_tail, private_channels
 
 private_channels.keep_sockets_in(Path.home() / "sockets")
 key = Path.home() / "key"

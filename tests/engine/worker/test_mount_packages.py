@@ -19,7 +19,7 @@ CONFIGURATION = "etc/fuse.conf"
 def test_every_package_of_every_tool_is_installed_without_a_question(tool: str) -> None:
     from sky.data import mounting_utils
 
-    from cvl_ci.engine import mount_packages
+    from cvl_ci.engine.worker import mount_packages
 
     mount_packages.answer_dpkg()
     mount_packages.answer_dpkg()
@@ -37,7 +37,7 @@ def test_every_package_of_every_tool_is_installed_without_a_question(tool: str) 
 @pytest.mark.parametrize("is_answered", [False, True])
 def test_dpkg_itself_asks_about_an_edited_file_and_takes_the_answer(tmp_path: Path, is_answered: bool) -> None:
     """Two versions of a package in a root of their own; between them somebody edits its configuration."""
-    from cvl_ci.engine import mount_packages
+    from cvl_ci.engine.worker import mount_packages
 
     _install(tmp_path, _package(tmp_path, version="1", text="#user_allow_other\n"), is_answered=False)
     file = tmp_path / "root" / CONFIGURATION
@@ -71,7 +71,7 @@ def _package(folder: Path, *, version: str, text: str) -> Path:
 
 
 def _install(folder: Path, package: Path, *, is_answered: bool) -> subprocess.CompletedProcess[str]:
-    from cvl_ci.engine import mount_packages
+    from cvl_ci.engine.worker import mount_packages
 
     root = folder / "root"
     (root / "var/lib/dpkg/updates").mkdir(parents=True, exist_ok=True)

@@ -7,8 +7,8 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from cvl_ci.engine import node_watch
-from cvl_ci.engine.node_watch import Roll
+from cvl_ci.engine.worker import node_watch
+from cvl_ci.engine.worker.node_watch import Roll
 from tests.support import sky_process
 
 
@@ -50,7 +50,7 @@ def test_the_question_that_would_end_tpu_vms_is_not_asked(tmp_path: Path) -> Non
     program = """
 import sky
 from types import SimpleNamespace
-from cvl_ci.engine import sky_local
+from cvl_ci.engine.worker import sky_local
 asked = []
 sky_local.provision.query_instances = lambda *arguments: asked.append(arguments) or {}
 sky_local.global_user_state.get_cluster_yaml_dict = lambda _: {"provider": {}}

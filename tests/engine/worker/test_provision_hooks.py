@@ -14,7 +14,7 @@ pytestmark = pytest.mark.sky
 
 ASK = """
 import json
-from cvl_ci.engine import provision_hooks as attempts
+from cvl_ci.engine.worker import provision_hooks as attempts
 
 def asked(*answers):
     left, times = list(answers), []
@@ -64,7 +64,7 @@ import json
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
-from cvl_ci.engine import provision_hooks
+from cvl_ci.engine.worker import provision_hooks
 from cvl_ci.engine.deadline import Deadline
 from cvl_ci.engine.quoted_prices import QuotedPrices
 from cvl_ci.model.budget import Budget
@@ -159,7 +159,7 @@ from urllib.parse import parse_qs
 from types import SimpleNamespace
 import boto3
 from botocore.awsrequest import AWSResponse
-from cvl_ci.engine import provision_hooks
+from cvl_ci.engine.worker import provision_hooks
 from cvl_ci.engine.deadline import Deadline
 from cvl_ci.engine.quoted_prices import QuotedPrices
 
@@ -205,7 +205,7 @@ from pathlib import Path
 from types import SimpleNamespace
 import boto3
 from moto import mock_aws
-from cvl_ci.engine import open_port, provision_hooks
+from cvl_ci.engine.worker import open_port, provision_hooks
 from cvl_ci.engine.deadline import Deadline
 from sky import backends, clouds, global_user_state
 from sky.provision.aws import config
@@ -272,7 +272,7 @@ def test_the_ports_of_a_task_open_in_the_group_of_its_lease_and_never_in_the_sha
 
 
 ELSEWHERE = """
-from cvl_ci.engine import provision_hooks
+from cvl_ci.engine.worker import provision_hooks
 asked = []
 provision_hooks.provision.open_ports = lambda *arguments: asked.append(arguments)
 for _ in range(2):  # the second launch of a process: a recovery

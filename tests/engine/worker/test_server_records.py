@@ -27,7 +27,7 @@ HISTORY = {
 def answered(
     monkeypatch: pytest.MonkeyPatch, history: list[dict[str, Any]], events: list[dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    from cvl_ci.engine import server_records  # loads SkyPilot, for seconds
+    from cvl_ci.engine.worker import server_records  # loads SkyPilot, for seconds
 
     answers = {"/cost_report": history, "/cluster_events": events}
     monkeypatch.setattr(server_records, "_answer", lambda path, _body: answers[path])
@@ -89,7 +89,7 @@ def test_each_line_about_a_place_asks_once_and_an_error_does_not_end_the_asking(
         asked.release()
         raise RuntimeError("the server is away")
 
-    from cvl_ci.engine.server_records import LaunchLines
+    from cvl_ci.engine.worker.server_records import LaunchLines
 
     lines = LaunchLines(ask)
     for place in ("us-east-1 (us-east-1a)", "us-west-2 (us-west-2b)"):
@@ -102,7 +102,7 @@ def test_each_line_about_a_place_asks_once_and_an_error_does_not_end_the_asking(
 
 
 def test_a_cluster_is_known_by_any_record_of_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    from cvl_ci.engine import server_records
+    from cvl_ci.engine.worker import server_records
 
     asked: list[Any] = []
 

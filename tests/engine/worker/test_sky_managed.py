@@ -16,7 +16,7 @@ class Server:
     """The answers of a server. `ends`: of the launches of each cluster that it has on record."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        from cvl_ci.engine import (  # they load SkyPilot, for seconds
+        from cvl_ci.engine.worker import (  # they load SkyPilot, for seconds
             controller_answers,
             server_records,
             sky_managed,

@@ -18,7 +18,7 @@ class Server:
     """The answers of a server. `living`: the clusters that its records show alive. `ended`: the others in them."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        from cvl_ci.engine import (  # they load SkyPilot, for seconds
+        from cvl_ci.engine.worker import (  # they load SkyPilot, for seconds
             controller_answers,
             server_records,
             sky_serve,

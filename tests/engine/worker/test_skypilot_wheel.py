@@ -17,7 +17,7 @@ NAME = f"skypilot-{metadata.version('skypilot')}-py3-none-any.whl"
 
 def provide(folder: Path) -> None:
     """Import it now: it imports SkyPilot, and each process of the tests loads this file."""
-    from cvl_ci.engine import skypilot_wheel
+    from cvl_ci.engine.worker import skypilot_wheel
 
     skypilot_wheel.provide(folder)
 

@@ -21,7 +21,7 @@ import json, os, sys
 from pathlib import Path
 import sky, sky.check
 from sky.adaptors import huggingface
-from cvl_ci.engine import store_keys
+from cvl_ci.engine.worker import store_keys
 for task in json.loads(os.environ["TASKS"]):
     if task is not None:
         store_keys.limit(task, folder=Path(os.environ["FOLDER"]))

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from cvl_ci.engine import script, user_data
+from cvl_ci.engine.task import script
+from cvl_ci.engine.worker import user_data
 
 SKY = "#cloud-config\nbootcmd:\n  - echo ü\n"
 

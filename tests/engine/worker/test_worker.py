@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from cvl_ci.engine import worker
 from cvl_ci.engine.process import Worker
-from cvl_ci.engine.worker import Channel, Unheard
+from cvl_ci.engine.worker import worker
+from cvl_ci.engine.worker.worker import Channel, Unheard
 
 
 @dataclass
