@@ -8,6 +8,7 @@ import pickle
 import signal
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from cvl_ci.result.run_result import RunResult
 from cvl_ci.runner import SkyPilotRunner
 from cvl_ci.wiring import directories
 from tests.support.fake_library import Seen, checkout, on_fakes
+from tests.support.fakes import Killed
 from tests.support.git import git
 
 PATIENCE = 60.0
@@ -457,6 +459,31 @@ def test_a_lease_of_a_queue_from_another_computer_is_looked_for(
     assert seen.running() == [lease]
     assert runner.queue([{"id": "a", "command": "true"}], outputs=tmp_path / "q") == 0
     assert seen.running() == []
+
+
+def test_a_resumed_queue_tells_the_cost_of_the_machine_that_a_killed_one_left_running(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def at(step: str) -> None:
+        if step == "follow" and len(fakes.plans) == 1:
+            fakes.clouds[0].cut_off = True
+            raise Killed
+
+    fakes, told, jobs = on_fakes(monkeypatch, at=at), list[str](), [{"id": "a", "command": "true"}]
+    runner = SkyPilotRunner(
+        checkout=checkout(tmp_path / "work"), outputs=tmp_path / "outputs", cloud="aws", on_notice=told.append
+    )
+    runner.queue(jobs)
+    assert len(fakes.running()) == 1
+    manifest = QueueManifest(tmp_path / "outputs/queue")
+    manifest.write({name: replace(one, state=JobState.RUNNING) for name, one in manifest.read().items()})
+    fakes.clouds[0].cut_off = False
+    fakes.clock.sleep(1800)
+    result = runner.queue(jobs)
+    assert (int(result), fakes.running()) == (0, [])
+    [line] = [line for line in told if "killed queue" in line]
+    assert line.startswith("a: the machine of the killed queue is gone, and cost about $0.0")
+    assert result.jobs["a"].usd == pytest.approx(fakes.clouds[0].meter.usd(fakes.clock.now()), rel=0.02)
 
 
 @pytest.mark.parametrize(("kind", "code"), [(CredentialsError, 75), (RuntimeError, 79)])

@@ -25,20 +25,13 @@ def to_json(detached: Detached) -> dict[str, object]:
 
 def from_json(data: Mapping[str, Any]) -> Detached:
     """Return the facts. Raise one of lease_records.UNREADABLE for anything that `to_json` does not write."""
-    launch, spending = data["launch"], data["spending"]
-    if len(spending["attempts"]) > MOST_ATTEMPTS:
-        raise ValueError("too many attempts")
+    launch = data["launch"]
     return Detached(
         place=_of(BucketAddress, data["place"]),
         title=str(data["title"]),
         work=_of(WorkIdentity, data["work"]),
         launch=_of(Launch, {**launch, "accelerators": {str(k): int(v) for k, v in launch["accelerators"].items()}}),
-        spending=Spending(
-            attempts=tuple(_of(Attempt, one) for one in spending["attempts"]),
-            nodes=int(spending["nodes"]),
-            disk_gb=bounded(spending["disk_gb"]),
-            billed=spending["billed"] is not False,
-        ),
+        spending=spending_from_json(data["spending"]),
         limits=_limits(data["limits"]),
         directory=str(data["directory"]),
         outputs=tuple(map(str, data["outputs"])),
@@ -46,6 +39,18 @@ def from_json(data: Mapping[str, Any]) -> Detached:
         estimated_usd=None if data["estimated_usd"] is None else bounded(data["estimated_usd"]),
         workflow={str(name): str(value) for name, value in data["workflow"].items()},
         is_collected=data["is_collected"] is True,
+    )
+
+
+def spending_from_json(data: Mapping[str, Any]) -> Spending:
+    """Return the requests of a run. Raise one of lease_records.UNREADABLE for anything else."""
+    if len(data["attempts"]) > MOST_ATTEMPTS:
+        raise ValueError("too many attempts")
+    return Spending(
+        attempts=tuple(_of(Attempt, one) for one in data["attempts"]),
+        nodes=int(data["nodes"]),
+        disk_gb=bounded(data["disk_gb"]),
+        billed=data["billed"] is not False,
     )
 
 

@@ -7,12 +7,14 @@ import os
 import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from cvl_ci.errors import EngineError
 from cvl_ci.local import detached_records
 from cvl_ci.model.bucket import BucketAddress
+from cvl_ci.model.launch import Spending
 from cvl_ci.model.location import Location
 from cvl_ci.model.storage import Bucket
 from cvl_ci.ports import LeaseRecord
@@ -23,6 +25,7 @@ Lease records of cvl-ci: what it asked a cloud for, under which name, until when
 
 NAME.json     written before anything is created, so that this file alone is enough to find and end it
 NAME.revoked  the fence: while it exists, nothing can be launched under this name
+NAME.price    the requests for its machines, with their prices: `cvl-ci status` tells the cost so far from it
 NAME.log      the path of the file with the job's lines; its run holds a lock on it while it lives
 
 A record with "released_at" has ended, with proof that its machines are gone: you may delete the file. A record
@@ -83,6 +86,24 @@ class FileRecords:
             self._save(self.fence(name), "")
         except EngineError as error:
             self._warn(f"{error.what} Another process of the same run would not know that its lease has ended.")
+
+    def note_spending(self, name: str, spending: Spending) -> None:
+        """Record the requests in a file of their own, so that no later change of the record can lose them.
+
+        A file that cannot be written is a warning: a price must not end a run.
+        """
+        try:
+            self._save(self._path(name, "price"), json.dumps(asdict(spending), indent=2, sort_keys=True) + "\n")
+        except EngineError as error:
+            self._warn(f"{error.what} So no later process can tell the cost of this lease from its record.")
+
+    def spending(self, name: str) -> Spending | None:
+        """Return the recorded requests. An earlier version recorded those of a detached run alone, in its record."""
+        try:
+            return detached_records.spending_from_json(json.loads(self._path(name, "price").read_text("utf-8")))
+        except (OSError, *UNREADABLE):
+            record = self.read(name)
+            return record.detached.spending if record is not None and record.detached is not None else None
 
     def _path(self, name: str, kind: str) -> Path:
         if not _NAME.fullmatch(name):

@@ -123,7 +123,7 @@ def run_planned(queued: Queue, plans: Mapping[str, RunPlan], caller: QueueCaller
     locations = dict.fromkeys(location for plan in plans.values() for location in plan.machines.locations)
     secrets = frozenset(name for plan in plans.values() for name in plan.variables.secrets)
     runs = JobThreads(caller, locations=tuple(locations), secrets=secrets)
-    ports = QueuePorts(runs=runs, manifest=QueueManifest(caller.outputs), changed=caller.changed)
+    ports = QueuePorts(runs=runs, manifest=QueueManifest(caller.outputs), changed=caller.changed, tell=caller.tell)
     return run_queue.run(queued, plans, prices=quotes, ports=ports)
 
 

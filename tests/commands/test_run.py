@@ -28,6 +28,7 @@ from cvl_ci.model.owner import Owner
 from cvl_ci.model.plan import MachinePlan, RunPlan, WorkPlan
 from cvl_ci.model.resource_request import ResourceRequest
 from cvl_ci.ports import Fetched, Prices, UnpackStopped
+from cvl_ci.result import spent
 from cvl_ci.result.benchmark.leg_file import read as read_leg
 from cvl_ci.result.matrix.failures import INFRASTRUCTURE, Failure
 from cvl_ci.result.matrix.failures import failure as failure_of
@@ -100,6 +101,36 @@ def test_a_job_that_succeeds_ends_0_with_outputs_metrics_cost_and_proof(house: H
     assert house.reporter.remote_lines == ["hello"]
     assert house.reporter.outcome is outcome
     assert house.cloud.running() == []
+
+
+def test_the_record_has_the_prices_of_the_machines_from_their_request_on(house: House) -> None:
+    """A process that is killed at any moment leaves enough to tell the cost so far."""
+    house.engine.refusals = (
+        Attempt(
+            cloud="aws",
+            region="us-east-2",
+            zone="",
+            instance_type="g6.xlarge",
+            spot=False,
+            hourly_usd=9.0,
+            error="InsufficientInstanceCapacity: key AKIA0",
+        ),
+    )
+    seen: list[tuple[float, ...]] = []
+
+    def at(step: str) -> None:
+        if step == "created":
+            [recorded] = house.records.prices.values()
+            seen.append(tuple(one.hourly_usd for one in recorded.attempts))
+            house.clock.sleep(1800)
+
+    house.engine.at = at
+    house.run()
+    assert seen == [(0.1,)], "a refused request costs nothing"
+    [recorded] = house.records.prices.values()
+    usd = spent.so_far(recorded, until=house.clock.now()).usd
+    assert usd == pytest.approx(house.cloud.meter.usd(house.clock.now()), rel=0.02)
+    assert "AKIA0" not in str(recorded)
 
 
 def test_a_run_is_no_notice_of_github_s(house: House) -> None:

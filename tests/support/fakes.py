@@ -27,6 +27,7 @@ from cvl_ci.model.release import ProviderCheck
 from cvl_ci.model.resource_request import ResourceRequest, Spot
 from cvl_ci.model.staged_files import CommitCopy, StagedFile
 from cvl_ci.ports import (
+    AttemptFailed,
     Attempting,
     Began,
     BucketContents,
@@ -281,6 +282,9 @@ class FakeEngine:
 
     def launch(self, request: LaunchRequest, *, watch: Watch) -> Launch:
         self.at("launch")
+        for refusal in self.refusals:
+            watch(Attempting(attempt=replace(refusal, error=None)))
+            watch(AttemptFailed(attempt=refusal))
         attempt = Attempt(
             cloud="aws", region="us-east-1", zone="us-east-1a", instance_type="m6i.large", spot=False, hourly_usd=0.1
         )
@@ -501,6 +505,7 @@ class FakeResults:
 class FakeRecords:
     directory: Path
     kept: dict[str, LeaseRecord] = field(default_factory=dict)
+    prices: dict[str, Spending] = field(default_factory=dict)
 
     def write(self, record: LeaseRecord) -> None:
         self.kept[record.name] = record
@@ -516,6 +521,12 @@ class FakeRecords:
 
     def revoke(self, name: str) -> None:
         self.fence(name).touch()
+
+    def note_spending(self, name: str, spending: Spending) -> None:
+        self.prices[name] = spending
+
+    def spending(self, name: str) -> Spending | None:
+        return self.prices.get(name)
 
 
 @dataclass

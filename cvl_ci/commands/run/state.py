@@ -45,6 +45,7 @@ from cvl_ci.ports import (
     Services,
     Staging,
 )
+from cvl_ci.result import spent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -276,14 +277,26 @@ class RunState:
 
     def _tell_price(self) -> None:
         machines = self.plan.machines
-        self.tools.reporter.show_price(
-            Spending(
-                attempts=tuple(self.launches.attempts),
-                nodes=machines.num_nodes,
-                disk_gb=machines.needs.largest_disk_gb,
-                billed=self.cloud is None or self.cloud.billed,
-            )
+        spending = Spending(
+            attempts=tuple(self.launches.attempts),
+            nodes=machines.num_nodes,
+            disk_gb=machines.needs.largest_disk_gb,
+            billed=self.cloud is None or self.cloud.billed,
         )
+        self.tools.reporter.show_price(spending)
+        self._record_price(spending)
+
+    def _record_price(self, spending: Spending) -> None:
+        """Record the requests of the lease. The run that launched a warm machine has recorded it from its beginning."""
+        lease, records = self.lease, self.tools.records
+        if lease is None:
+            return
+        if self.sharing is not None and self.sharing.is_entered:
+            if records.spending(lease.name) is not None:
+                return
+            own = tuple(replace(one, requested_at=lease.record.taken_at) for one in spending.attempts)
+            spending = replace(spending, attempts=own)
+        records.note_spending(lease.name, spent.worth_recording(spending))
 
     def _failed(self, attempt: Attempt) -> Attempt:
         now = self.tools.clock.now()
