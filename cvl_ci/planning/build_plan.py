@@ -14,7 +14,7 @@ from cvl_ci.inputs.reader import Inputs, Spelling
 from cvl_ci.model.limits import Limits
 from cvl_ci.model.location import SANDBOX, Location
 from cvl_ci.model.model_plan import ModelPlan
-from cvl_ci.model.plan import FEWEST_TURNS, TURNS, MachinePlan, RunPlan, TrialPlan, VariablePlan
+from cvl_ci.model.plan import FEWEST_TRIALS, TRIALS, MachinePlan, RunPlan, TrialPlan, VariablePlan
 from cvl_ci.model.resource_request import ResourceRequest, Spot
 from cvl_ci.planning import alternatives, checkpoint_words, detach_words, idle_words, reuse_words
 from cvl_ci.planning.recovery_words import with_recovery
@@ -115,7 +115,7 @@ def impossible(inputs: Inputs, plan: RunPlan) -> list[InputProblem]:
             mistakes.append(inputs.mistake("cloud", cloud, problem))
     for name in ("repeat", "compare"):
         if plan.machines.num_nodes > 1 and inputs.value(name) not in (None, 1):
-            problem = "works only with one machine: several would not begin their turns together"
+            problem = "works only with one machine: several would not begin their trials together"
             mistakes.append(inputs.mistake(name, inputs.value(name), problem))
     if plan.models.names and plan.models.cache is None:
         names = ", ".join(map(str, plan.models.names))
@@ -148,9 +148,9 @@ def _gate(inputs: Inputs, plan: RunPlan) -> list[InputProblem]:
         return []
     if not inputs.trials.compare:
         return [inputs.mistake("fail_on_regression", "true", f"works only with {_flags(inputs, 'compare')}")]
-    if plan.trials.repeat >= FEWEST_TURNS:
+    if plan.trials.repeat >= FEWEST_TRIALS:
         return []
-    problem = f"is too few to tell whether a number got worse, so fail_on_regression could not fail: give {TURNS}"
+    problem = f"is too few to tell whether a number got worse, so fail_on_regression could not fail: give {TRIALS}"
     return [inputs.mistake("repeat", plan.trials.repeat, problem)]
 
 
@@ -177,7 +177,7 @@ def plan(inputs: Inputs, draft: RunPlan, *, gpu: Mapping[str, float] | None) -> 
         ),
         limits=replace(_limits(inputs, locations), idle=idle_words.idle_policy(inputs, draft.limits.idle)),
         trials=TrialPlan(
-            repeat=inputs.trials.repeat or (TURNS if inputs.trials.compare else 1),
+            repeat=inputs.trials.repeat or (TRIALS if inputs.trials.compare else 1),
             fail_on_regression=bool(inputs.trials.fail_on_regression),
         ),
         models=ModelPlan(cache=inputs.models.hf_cache, names=inputs.models.models),
@@ -245,10 +245,10 @@ def _other_words(inputs: Inputs) -> tuple[str, ...]:
 def _hardly_gated(inputs: Inputs) -> tuple[str, ...]:
     """Warn about a gate that a noisy metric can never close."""
     trials = inputs.trials
-    if not (trials.fail_on_regression and trials.compare and FEWEST_TURNS <= (trials.repeat or TURNS) < TURNS):
+    if not (trials.fail_on_regression and trials.compare and FEWEST_TRIALS <= (trials.repeat or TRIALS) < TRIALS):
         return ()
     start = f"fail_on_regression with repeat {trials.repeat} fails only by a metric that is the same in every digit"
-    return (f"{start} each time, or that is lost: of any other {trials.repeat} samples cannot tell. Give {TURNS}.",)
+    return (f"{start} each time, or that is lost: of any other {trials.repeat} samples cannot tell. Give {TRIALS}.",)
 
 
 def _unfit_clouds(inputs: Inputs, draft: RunPlan) -> frozenset[str]:

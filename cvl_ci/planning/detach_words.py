@@ -16,8 +16,8 @@ CLOUDS = frozenset({"aws", SANDBOX})
 _ATTACHED = {
     "keep_on_failure": "no person waits for its machine",
     "recover": "no process is there that could replace its machines",
-    "repeat": "it has one turn",
-    "compare": "it has one turn",
+    "repeat": "it has one trial",
+    "compare": "it has one trial",
 }
 """Inputs that need a process until the end of the job, or files that the machine does not store."""
 

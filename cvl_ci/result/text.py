@@ -163,7 +163,7 @@ def gpu_use(use: GpuUse) -> str:
 
 
 def change(one: Change) -> str:
-    """Return `time.turn +20.0 % worse (between +17.1 % and +22.8 %)`.
+    """Return `time.trial +20.0 % worse (between +17.1 % and +22.8 %)`.
 
     cvl-ci writes the verdict; the name is a machine's.
     """
@@ -173,7 +173,7 @@ def change(one: Change) -> str:
 
 
 def paired_lines(pairing: PairedComparison) -> list[str]:
-    """Return the base, the order of the turns, and the verdicts, the worst first."""
+    """Return the base, the order of the trials, and the verdicts, the worst first."""
     first = f"in turn with {plain(pairing.ref)} ({pairing.commit[:12]}) on the same machine"
     if pairing.reason:
         return [f"not compared, {first}: {plain(pairing.reason)}"]

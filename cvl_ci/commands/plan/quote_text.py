@@ -116,7 +116,7 @@ def _facts(plan: RunPlan) -> str:
         ("image", plan.work.image or ""),
         ("needs", machine(plan.machines.needs)),
         ("nodes", str(plan.machines.num_nodes) if plan.machines.num_nodes > 1 else ""),
-        ("turns", _trials_line(plan)),
+        ("trials", _trials_line(plan)),
         ("where", "" if has_own_locations else places_text),
         ("files", f"{count} file{'' if count == 1 else 's'}, {size(total)}"),
         ("not sent", plan.files.not_sent),

@@ -27,7 +27,7 @@ GOOD = [0.9, 0.91, 0.89, 0.905, 0.895]
 POLICY = ReportPolicy(fail_on_regression=True, fail_on_infrastructure=True)
 BARE = replace(run_files.assets(), styles=["s{}"], scripts=["1;"], licence="free")
 
-FIELDS = (*summary(), "gpu", "samples", "beside", "driver", "image", "at", "title")
+FIELDS = (*summary(), "gpu", "samples", "comparison", "driver", "image", "at", "title")
 DEEP = 400
 
 

@@ -309,7 +309,7 @@ def test_artifacts_with_the_same_summary_are_named_and_make_nothing_red() -> Non
 def test_a_base_that_failed_stands_in_the_row_and_in_the_first_lines(ending: dict[str, Any]) -> None:
     why = "origin/main itself failed there, with exit code 3"
     failed = {"ref": "origin/main", "commit": BASE, "order": ["head-1", "base-1"], "changes": [], "reason": why}
-    found = report([leg(cluster="cvl-a", leg="a", beside=failed, **ending)])
+    found = report([leg(cluster="cvl-a", leg="a", comparison=failed, **ending)])
     assert words.headline(found).endswith("1 without a result of its base")
     texts = files(found)
     for name in (reporting.COMMENT, reporting.SUMMARY):
@@ -387,7 +387,7 @@ def test_an_address_that_could_leave_its_link_is_none(address: object) -> None:
 
 def test_a_base_s_reason_is_no_markdown() -> None:
     told = {"ref": "<b>", "commit": "x", "changes": [], "reason": "`](http://evil) **x**\n# y <script>"}
-    texts = files(report([leg(cluster="cvl-a", leg="a", beside=told)]))
+    texts = files(report([leg(cluster="cvl-a", leg="a", comparison=told)]))
     assert (
         "<script>"
         not in texts[reporting.PAGE].replace("<script>", "", 0).partition("<main>")[2].partition("</main>")[0]
@@ -408,13 +408,13 @@ def test_a_base_on_other_hardware_is_refused_by_name() -> None:
     assert "the base ran on gcp L4:1 g6.xlarge, this on aws L4:1 g6.xlarge: not compared" in summary
 
 
-BESIDE: dict[str, Any] = {
+PAIRED: dict[str, Any] = {
     "ref": "origin/main",
     "commit": BASE,
     "order": ["head-1", "base-1"],
     "changes": [
         {
-            "metric": "time.turn",
+            "metric": "time.trial",
             "head": 1.2,
             "base": 1.0,
             "change": 0.2,
@@ -428,15 +428,15 @@ BESIDE: dict[str, Any] = {
 
 
 def test_what_ran_in_turn_with_its_base_is_told_by_that() -> None:
-    one = leg(cluster="cvl-beside", **DIGITS, **ON_AWS, beside=BESIDE)
+    one = leg(cluster="cvl-paired", **DIGITS, **ON_AWS, comparison=PAIRED)
     found = reported([one], history=[])
     assert [(change.metric, change.verdict) for change in found.rows[0].comparison.worse] == [
-        ("time.turn", Verdict.WORSE)
+        ("time.trial", Verdict.WORSE)
     ]
     assert (found.exit_code, reported([one], history=[], policy=ReportPolicy()).exit_code) == (1, 0)
     said = markdown.job_summary(found)
     assert f"`in turn with origin/main ({BASE[:12]}) on the same machine`" in said
-    assert "| `time.turn` | `1.2` | `1` | +20.0 % | worse | lower is better | `between +17% and +22%` |" in said
+    assert "| `time.trial` | `1.2` | `1` | +20.0 % | worse | lower is better | `between +17% and +22%` |" in said
     assert "Not compared" not in said
     assert "in turn with origin/main" in files(found)[reporting.PAGE]
 
@@ -453,8 +453,8 @@ def test_what_ran_in_turn_with_its_base_is_told_by_that() -> None:
     ],
 )
 def test_of_what_makes_no_sense_beside_it_nothing_is_taken(changes: object) -> None:
-    assert leg(beside={**BESIDE, "changes": changes}).measurements.comparison is None
-    assert leg(beside=changes).measurements.comparison is None
+    assert leg(comparison={**PAIRED, "changes": changes}).measurements.comparison is None
+    assert leg(comparison=changes).measurements.comparison is None
 
 
 def test_nothing_at_all_is_said_to_be_nothing() -> None:
@@ -628,17 +628,17 @@ def nasty() -> list[Leg]:
     metrics = {f"{text} loss": 1.0 + at for at, text in enumerate(NASTY)}
     good = [
         leg(
-            cluster=f"n{turn}",
+            cluster=f"n{trial}",
             example=text,
             preset=NASTY[-at],
             leg=text,
             cloud=text,
             accelerators={text: 1},
             metrics={**metrics, "label": text},
-            at=NIGHT + turn * DAY,
+            at=NIGHT + trial * DAY,
         )
         for at, text in enumerate(NASTY)
-        for turn in range(at * 6, at * 6 + 6)
+        for trial in range(at * 6, at * 6 + 6)
     ]
     bad = [
         leg(**never_started(75, text, cluster=f"b{at}{text}", leg=text, released={"gone": at % 2 == 0}))
@@ -691,13 +691,13 @@ def many_legs(count: int, metrics: int) -> list[Leg]:
     dice = random.Random(9)
     return [
         leg(
-            cluster=f"cvl-{at}-{turn}",
+            cluster=f"cvl-{at}-{trial}",
             example=f"example_{at:03}",
             metrics={f"m{n:02}.loss": dice.gauss(1, 0.02) for n in range(metrics)},
             reason="x" * 300,
         )
         for at in range(count)
-        for turn in range(5)
+        for trial in range(5)
     ]
 
 

@@ -187,7 +187,7 @@ def test_the_best_value_measured_what_it_should() -> None:
 def test_of_several_machines_that_compared_the_worst_verdict_counts() -> None:
     def one(verdict: str, at: int) -> Leg:
         change = {"metric": "accuracy", "head": 0.5, "base": 0.9, "change": -0.4, "verdict": verdict, "gated": True}
-        return leg(cluster=str(at), at=NIGHT + at, beside={"ref": "main", "commit": BASE, "changes": [change]})
+        return leg(cluster=str(at), at=NIGHT + at, comparison={"ref": "main", "commit": BASE, "changes": [change]})
 
     assert told([one("worse", 1), one("same", 2)], []).exit_code == 1
     assert told([one("unsure", 1), one("same", 2)], []).rows[0].comparison.verdict.value == "unsure"
@@ -195,11 +195,11 @@ def test_of_several_machines_that_compared_the_worst_verdict_counts() -> None:
 
 def test_a_verdict_of_its_own_machine_is_gated_by_the_rules_here() -> None:
     change = {"metric": "widgets", "head": 1, "base": 2, "change": -0.5, "verdict": "worse"}
-    found = told([leg(beside={"ref": "main", "commit": BASE, "changes": [change]})], [])
+    found = told([leg(comparison={"ref": "main", "commit": BASE, "changes": [change]})], [])
     assert found.exit_code == 0
     assert [one.verdict.value for one in found.rows[0].comparison.metrics if one.metric == "widgets"] == ["unsure"]
     lost = {"metric": "loss", "head": None, "base": 2, "change": None, "verdict": "worse", "why": "it is gone"}
-    assert told([leg(beside={"ref": "main", "commit": BASE, "changes": [lost]})], []).exit_code == 1
+    assert told([leg(comparison={"ref": "main", "commit": BASE, "changes": [lost]})], []).exit_code == 1
 
 
 def test_a_lost_metric_still_has_its_trend_and_no_point_of_tonight() -> None:
