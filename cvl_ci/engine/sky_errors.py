@@ -37,21 +37,21 @@ _PHASES = (Phase.SETUP.value, CHECKPOINTS, RESULTS, IDLE)
 _SHOWN_LINES, _SHOWN_LETTERS, _SHOWN_REASONS = 3, 600, 3
 
 
-class Said:
+class ProgressFilter:
     """Filter for SkyPilot's spinner, which repeats itself: each text passes once."""
 
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
-        self._said: set[str] = set()
+        self._passed: set[str] = set()
 
     def __call__(self, line: str) -> None:
         text = progress(line)
-        if text and text not in self._said:
-            self._said.add(text)
+        if text and text not in self._passed:
+            self._passed.add(text)
             self._watch(Progress(text=text))
 
 
-def in_our_words(failure: WorkerFailed, *, refusals: Sequence[str] = (), was_requested: bool = True) -> CvlError:
+def as_cvl_error(failure: WorkerFailed, *, refusals: Sequence[str] = (), was_requested: bool = True) -> CvlError:
     """Return the error that names the cause: see sky_refusals.py. `asked`: whether any request reached a provider."""
     kind = refusals_of.kind_of(failure, refusals=refusals, was_requested=was_requested)
     reasons = "; ".join(dict.fromkeys(_first_lines(text) for text in refusals[-_SHOWN_REASONS:]))

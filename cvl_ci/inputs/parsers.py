@@ -76,7 +76,7 @@ def image(value: object) -> str:
     return name
 
 
-def words(value: object) -> tuple[str, ...]:
+def shell_words(value: object) -> tuple[str, ...]:
     """Arguments: a list as it is, text as a shell would split it."""
     if isinstance(value, str):
         text_to_send = sendable(value)

@@ -39,7 +39,7 @@ class WorkInputs:
         is_positional=True,
     )
     args: tuple[str, ...] = option(
-        parsers.words,
+        parsers.shell_words,
         value=(),
         help="More arguments for the preset's script; on the command line, everything after `--`.",
         metavar="ARGS",

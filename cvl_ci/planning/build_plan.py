@@ -16,8 +16,8 @@ from cvl_ci.model.location import SANDBOX, Location
 from cvl_ci.model.model_plan import ModelPlan
 from cvl_ci.model.plan import FEWEST_TRIALS, TRIALS, MachinePlan, RunPlan, TrialPlan, VariablePlan
 from cvl_ci.model.resource_request import ResourceRequest, Spot
-from cvl_ci.planning import alternatives, checkpoint_words, detach_words, idle_words, reuse_words
-from cvl_ci.planning.recovery_words import with_recovery
+from cvl_ci.planning import alternatives, checkpoint_rules, detach_rules, idle_rules, reuse_rules
+from cvl_ci.planning.recovery_rules import with_recovery
 
 KINDS = ("example", "command", "task")
 
@@ -121,7 +121,7 @@ def impossible(inputs: Inputs, plan: RunPlan) -> list[InputProblem]:
         names = ", ".join(map(str, plan.models.names))
         problem = f"needs the bucket of models: {_flags(inputs, 'hf_cache')}"
         mistakes.append(inputs.mistake("models", names, problem))
-    mistakes += [*_gate(inputs, plan), *checkpoint_words.mistakes(inputs, plan), *idle_words.mistakes(inputs, plan)]
+    mistakes += [*_gate(inputs, plan), *checkpoint_rules.mistakes(inputs, plan), *idle_rules.mistakes(inputs, plan)]
     return [*mistakes, *_keeping(inputs, plan)]
 
 
@@ -173,16 +173,16 @@ def plan(inputs: Inputs, draft: RunPlan, *, gpu: Mapping[str, float] | None) -> 
             spot=inputs.machine.spot or draft.machines.spot,
             recoveries=draft.machines.recoveries if inputs.machine.recover is None else inputs.machine.recover,
             public_key=inputs.keep.ssh_public_key,
-            reuse=reuse_words.reuse_plan(inputs),
+            reuse=reuse_rules.reuse_plan(inputs),
         ),
-        limits=replace(_limits(inputs, locations), idle=idle_words.idle_policy(inputs, draft.limits.idle)),
+        limits=replace(_limits(inputs, locations), idle=idle_rules.idle_policy(inputs, draft.limits.idle)),
         trials=TrialPlan(
             repeat=inputs.trials.repeat or (TRIALS if inputs.trials.compare else 1),
             fail_on_regression=bool(inputs.trials.fail_on_regression),
         ),
         models=ModelPlan(cache=inputs.models.hf_cache, names=inputs.models.models),
-        checkpoints=checkpoint_words.checkpoint_plan(inputs),
-        detach=detach_words.detach_plan(inputs),
+        checkpoints=checkpoint_rules.checkpoint_plan(inputs),
+        detach=detach_rules.detach_plan(inputs),
         warnings=(
             *draft.warnings,
             *_not_kept(inputs, locations),
@@ -191,7 +191,7 @@ def plan(inputs: Inputs, draft: RunPlan, *, gpu: Mapping[str, float] | None) -> 
             *_no_cache(inputs, locations),
         ),
     )
-    return detach_words.without_recovery(with_recovery(built) if inputs.machine.recover is None else built)
+    return detach_rules.without_recovery(with_recovery(built) if inputs.machine.recover is None else built)
 
 
 def _no_cache(inputs: Inputs, places: Sequence[Location]) -> tuple[str, ...]:
@@ -220,7 +220,7 @@ def _not_kept(inputs: Inputs, places: Sequence[Location]) -> tuple[str, ...]:
 
 
 def _kept_minutes(inputs: Inputs) -> float:
-    keep, reuse = inputs.keep, reuse_words.reuse_plan(inputs)
+    keep, reuse = inputs.keep, reuse_rules.reuse_plan(inputs)
     if reuse is not None:
         return reuse.idle_minutes
     if keep.down is not False:
@@ -258,8 +258,8 @@ def _unfit_clouds(inputs: Inputs, draft: RunPlan) -> frozenset[str]:
         NO_AUTODOWN
         | (NO_SEVERAL_NODES if (inputs.machine.num_nodes or draft.machines.num_nodes) > 1 else set())
         | (NO_IMAGE if image else set())
-        | checkpoint_words.unfit_clouds(inputs, places.CLOUDS)
-        | (set(places.CLOUDS) - detach_words.CLOUDS if inputs.keep.detach or inputs.keep.managed else set())
+        | checkpoint_rules.unfit_clouds(inputs, places.CLOUDS)
+        | (set(places.CLOUDS) - detach_rules.CLOUDS if inputs.keep.detach or inputs.keep.managed else set())
         | (NO_DOCKER if draft.work.needs_docker and not image else set())
     )
 

@@ -152,7 +152,7 @@ def test_the_verdict_is_in_summary_comment_and_json_and_names_are_inert(house: H
     assert "\x1b" not in text
     page = job_summary(outcome)
     assert "**worse** `latency_ms +20.0 % worse" in page
-    said = comment(outcome, marker=marker("x"), run=Link(words="run", url="https://example.com"))
+    said = comment(outcome, marker=marker("x"), run=Link(text="run", url="https://example.com"))
     assert "**worse** `latency_ms +20.0 % worse" in said
     assert "Compared on the same machine (4)" in said
     for spot in (page, said):
@@ -182,7 +182,7 @@ def test_a_fifth_slower_in_four_of_four_is_not_called_fine(house: House) -> None
     assert "nothing is worse" not in page
     cannot = "`latency_ms +23.0 % unsure (4 against 4 samples cannot tell: repeat it)`"
     assert f"cannot be judged: {cannot}" in page
-    said = comment(outcome, marker=marker("x"), run=Link(words="run", url="https://example.com"))
+    said = comment(outcome, marker=marker("x"), run=Link(text="run", url="https://example.com"))
     assert f"cannot be judged: {cannot}" in said
     assert cannot.strip("`") in "\n".join(lines(outcome, width=200))
 

@@ -224,7 +224,7 @@ def _cost(plan: RunPlan, quote: Quote, prices: Prices) -> str:
         f"  First offer: {first_text}{billed}.",
         f"  Dearest that it may reach: {dearest_text}{billed}.",
         *([f"  max_cost: {_capped(plan, quote)}."] if plan.limits.max_cost_usd is not None else []),
-        *([f"  monthly_budget: {month.in_words(plan.limits.month)}."] if plan.limits.month else []),
+        *([f"  monthly_budget: {month.describe(plan.limits.month)}."] if plan.limits.month else []),
         f"  In {time} with boot and release, disk and address{keep_text}.",
         *_other_price(plan, quote, prices),
         f"  Prices: {quote.catalogue_date}.",

@@ -147,7 +147,7 @@ def test_no_summary_ends_a_report_or_loses_another_leg() -> None:
         written = dict(reporting.files(found, assets=BARE, settings=reporting.Settings()))
         sound(written)
         assert all("good" in text for text in written.values())
-        run = Link(words="run", url="https://x.example")
+        run = Link(text="run", url="https://x.example")
         assert markdown.issue(found, run=run, page="") and reporting.as_text(found)
         assert regressions.bad(found) and regressions.title(found, workflow="w")
         assert set(regressions.fine(found)).isdisjoint(regressions.bad(found)) or bad

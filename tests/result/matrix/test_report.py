@@ -21,7 +21,7 @@ from cvl_ci.result.benchmark.leg import Leg
 from cvl_ci.result.benchmark.leg_file import read
 from cvl_ci.result.benchmark.noise import Verdict
 from cvl_ci.result.matrix import markdown, regressions
-from cvl_ci.result.matrix import text as words
+from cvl_ci.result.matrix import text as row_text
 from cvl_ci.result.matrix.failures import INFRASTRUCTURE, Failure, failure
 from cvl_ci.result.matrix.report import Outdated, Report, ReportPolicy, report
 from cvl_ci.result.matrix.row import Row
@@ -127,7 +127,7 @@ def test_a_neutral_idle_leg_is_neither_red_nor_lost(fails: bool) -> None:
     """The run itself ended with 0."""
     found = reported([leg(**CLASSES[Failure.IDLE_NEUTRAL])], policy=ReportPolicy(fail_on_infrastructure=fails))
     assert (found.exit_code, found.red) == (0, ())
-    assert words.headline(found) == "Nothing was measured: 1 leg, none red, 1 left its GPUs alone"
+    assert row_text.headline(found) == "Nothing was measured: 1 leg, none red, 1 left its GPUs alone"
 
 
 def test_a_budget_that_a_dearer_place_used_up_is_infrastructure_also_in_the_history() -> None:
@@ -296,7 +296,7 @@ def test_of_summaries_of_one_run_none_hides_what_another_tells(case: str, swappe
     texts = files(found)
     for name in (reporting.COMMENT, reporting.SUMMARY, reporting.PAGE):
         assert ("summaries disagree" in texts[name]) == disagree, name
-    assert "summaries disagree" in words.red_because(found) or not disagree
+    assert "summaries disagree" in row_text.red_because(found) or not disagree
 
 
 def test_artifacts_with_the_same_summary_are_named_and_make_nothing_red() -> None:
@@ -310,7 +310,7 @@ def test_a_base_that_failed_stands_in_the_row_and_in_the_first_lines(ending: dic
     why = "origin/main itself failed there, with exit code 3"
     failed = {"ref": "origin/main", "commit": BASE, "order": ["head-1", "base-1"], "changes": [], "reason": why}
     found = report([leg(cluster="cvl-a", leg="a", comparison=failed, **ending)])
-    assert words.headline(found).endswith("1 without a result of its base")
+    assert row_text.headline(found).endswith("1 without a result of its base")
     texts = files(found)
     for name in (reporting.COMMENT, reporting.SUMMARY):
         before, _, table = texts[name].partition("| example |")
@@ -357,9 +357,9 @@ def test_post_s_proof_does_not_hide_the_error_that_main_saw() -> None:
     main = leg(**{**CRASHED, "released": {"gone": False}, "exit_code": 79, "at": NIGHT})
     post = leg(**{**CRASHED, "first_error": "", "last_lines": [], "artifact_url": "", "at": NIGHT + 60})
     [row] = report([main, post]).rows
-    assert words.artifact_url(row) == CRASHED["artifact_url"]
-    assert (row.failures.worst, words.error(row)) == (Failure.TEST, CRASHED["first_error"])
-    assert (report([post]).rows[0].failures.worst, words.error(report([post]).rows[0])) == (Failure.TEST, "")
+    assert row_text.artifact_url(row) == CRASHED["artifact_url"]
+    assert (row.failures.worst, row_text.error(row)) == (Failure.TEST, CRASHED["first_error"])
+    assert (report([post]).rows[0].failures.worst, row_text.error(report([post]).rows[0])) == (Failure.TEST, "")
 
 
 def test_a_job_s_lines_are_no_markup_in_a_report() -> None:
@@ -511,8 +511,8 @@ def test_only_what_was_tested_is_green(
     legs, expected, troubles = given
     found = report(legs, expected=expected, troubles=troubles, policy=policy)
     assert found.exit_code == code
-    assert words.headline(found).startswith(said), words.headline(found)
-    assert "none red" not in words.headline(found) or code == 0 or legs == [NO_MACHINE]
+    assert row_text.headline(found).startswith(said), row_text.headline(found)
+    assert "none red" not in row_text.headline(found) or code == 0 or legs == [NO_MACHINE]
 
 
 def test_infrastructure_next_to_a_measured_leg_is_neutral_unless_it_shall_fail() -> None:
@@ -528,20 +528,20 @@ def test_what_was_left_out_stands_in_comment_summary_page_and_data_with_its_reas
         assert "x aws/eu-central-1" in texts[name] and "No price is known" in texts[name], name
         assert "left no summary" in texts[name], name
     assert any("left no summary: b" in line for line in reporting.as_text(found))
-    assert words.red_because(found) == "left no summary, so that their end is unknown: b"
+    assert row_text.red_because(found) == "left no summary, so that their end is unknown: b"
 
 
 def test_a_leg_whose_summary_is_outdated_is_named_once_and_red_until_it_is_measured() -> None:
     expected = Expected(legs=("a", "b"))
     found = report([OK], expected=expected, outdated=[Outdated(name="name: b, gpu: L4", why="it ran *again*")])
     assert (found.exit_code, found.missing) == (1, ())
-    assert words.headline(found) == "1 leg, 1 not compared, 1 left no summary in this attempt"
+    assert row_text.headline(found) == "1 leg, 1 not compared, 1 left no summary in this attempt"
     texts = files(found)
     for name in (reporting.COMMENT, reporting.SUMMARY):
         assert "> - `name: b, gpu: L4: it ran *again*`" in texts[name]
         assert texts[name].index("it ran") < texts[name].index("| example |"), "in front of what is green"
     assert "it ran *again*" in texts[reporting.PAGE]
-    assert "it ran *again*" in words.red_because(found)
+    assert "it ran *again*" in row_text.red_because(found)
     assert {*regressions.bad(found)} <= {*regressions.fine(report([OK, TOO], expected=expected))}
 
 

@@ -15,7 +15,7 @@ from cvl_ci.result.benchmark.baseline import alike
 from cvl_ci.result.benchmark.leg import Leg
 from cvl_ci.result.benchmark.leg_file import line, read
 from cvl_ci.result.matrix import regressions
-from cvl_ci.result.matrix import text as words
+from cvl_ci.result.matrix import text as row_text
 from cvl_ci.result.matrix.report import Report, ReportPolicy, report
 from cvl_ci.result.matrix.trends import trend
 from cvl_ci.result.report import _compared
@@ -88,7 +88,7 @@ def test_other_hardware_is_named_and_never_judged(case: str) -> None:
 def test_another_region_is_shown_and_compared() -> None:
     found = told(runs(HEAD, *[0.5] * 5, region="us-west-2"), runs(BASE, *[0.9] * 5))
     assert found.exit_code == 1
-    assert "against 5 runs in us-east-1 (this: us-west-2) of" in words.versus(found.rows[0])
+    assert "against 5 runs in us-east-1 (this: us-west-2) of" in row_text.versus(found.rows[0])
     assert json.loads(reporting.as_json(found))["rows"][0]["regions"] == ["us-west-2"]
 
 
@@ -134,7 +134,7 @@ def test_a_gate_says_of_which_legs_it_says_nothing() -> None:
     assert json.loads(written[reporting.DATA])["rows"][0]["unsure"] == ["accuracy"]
     fine = told(runs(HEAD, *[0.9] * 5), runs(BASE, *[0.9] * 5))
     assert reporting.as_text(fine)[0] == "1 leg, none red"
-    assert words.not_gated(fine) == ""
+    assert row_text.not_gated(fine) == ""
 
 
 @pytest.mark.parametrize(
