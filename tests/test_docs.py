@@ -55,12 +55,6 @@ def test_the_page_of_credentials_offers_the_clouds_that_the_registry_accepts() -
     assert len(rows) == len(accepted)
 
 
-def test_the_glossary_has_each_word_once_in_its_order() -> None:
-    table = page("contributing.md").split("\n| word | meaning |\n", 1)[1].split("\n\n", 1)[0]
-    words = [row.split("|")[1].strip().lower() for row in table.splitlines()[1:]]
-    assert words == sorted(set(words))
-
-
 def commands() -> list[str]:
     """Return every command of a shell block that calls cvl-ci, in README and docs."""
     blocks = [block for path in PAGES for block in SHELL.findall(path.read_text(encoding="utf-8"))]

@@ -89,7 +89,7 @@ def test_every_command_is_read_without_a_mistake(line: str) -> None:
     elif parsed.verb in verb_options.VERBS:
         assert verb_options.read(parsed, table.verb_options(parsed.verb)) or line in spans()
     if parsed.verb == "reap":
-        assert reap.read_words(parsed.cloud, grace=parsed.grace, regions=lambda _: (), dashes="--")
+        assert reap.read_request(parsed.cloud, grace=parsed.grace, regions=lambda _: (), dashes="--")
     if parsed.verb == "drill":
         assert parsed.phase in drill_inputs.PHASES
     assert isinstance(parsed, argparse.Namespace)

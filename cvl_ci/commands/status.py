@@ -111,17 +111,17 @@ class _Answer:
 
 
 def build_overview(
-    locations: Sequence[Location], *, user_id: str, unread: Sequence[str], tools: StatusPorts
+    locations: Sequence[Location], *, user_id: str, unread: Sequence[str], ports: StatusPorts
 ) -> Overview:
     """Return the overview.
 
     `locations`: the providers to ask; none: only the records. `unread`: filled while records are read.
     """
-    records = [record for record in tools.records.all() if record.released_at is None]
-    answers = [_ask(location, user_id=user_id, tools=tools) for location in locations]
-    now = tools.clock.now()
+    records = [record for record in ports.records.all() if record.released_at is None]
+    answers = [_ask(location, user_id=user_id, ports=ports) for location in locations]
+    now = ports.clock.now()
     leases = {
-        one.name: replace(_of_record(one), cost=CostSoFar.of_record(one, now=now, records=tools.records))
+        one.name: replace(_of_record(one), cost=CostSoFar.of_record(one, now=now, records=ports.records))
         for one in records
     }
     unlabelled: list[Resource] = []
@@ -131,7 +131,7 @@ def build_overview(
                 unlabelled += resources
                 continue
             lease = leases.get(name) or _of_labels(name, resources)
-            usd = known_usd(cost_so_far(resources, now, tools.prices)) if answer.billed else None
+            usd = known_usd(cost_so_far(resources, now, ports.prices)) if answer.billed else None
             total = lease.cost.usd if usd is None else usd + (lease.cost.usd or 0.0)
             cost = replace(lease.cost, usd=total, billed=answer.billed)
             service = lease.service or OpenService.of_labels(resources[0].labels)
@@ -219,10 +219,10 @@ def verdict(overview: Overview) -> CvlError | None:
 # ---- how -------------------------------------------------------------------------------------------------------------
 
 
-def _ask(location: Location, *, user_id: str, tools: StatusPorts) -> _Answer:
+def _ask(location: Location, *, user_id: str, ports: StatusPorts) -> _Answer:
     """Ask one place. A cloud that cannot be opened has given no answer, and does not block the others."""
     try:
-        with tools.clouds.open([location], user_id=user_id, watch=_silent) as cloud:
+        with ports.clouds.open([location], user_id=user_id, watch=_silent) as cloud:
             inventory_answer = cloud.inventory.find(lease=None, locations=[location])
             resources, silent = inventory_answer.read()
             alive = tuple(resource for resource in resources if resource.is_leftover)

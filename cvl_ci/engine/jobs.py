@@ -49,7 +49,7 @@ class SkyPilotJobs:
         try:
             job_id = session.call(
                 "submit",
-                on_line=sky_errors.Said(watch),
+                on_line=sky_errors.ProgressFilter(watch),
                 until=within(max(0.0, min(SUBMIT_SECONDS, seconds_left))),
                 task=task.task_config(
                     plan,
@@ -71,7 +71,7 @@ class SkyPilotJobs:
                 next_step="Run the job again, on a machine of its own.",
             ) from None
         except WorkerFailed as failure:
-            raise sky_errors.in_our_words(failure) from failure
+            raise sky_errors.as_cvl_error(failure) from failure
         session.note_job(job_id, plan=plan)
 
     def follow(self, *, watch: Watch, until: float) -> JobEnd:
@@ -135,7 +135,7 @@ class SkyPilotJobs:
                 money="It is billed until its lease ends.",
             ) from None
         except WorkerFailed as failure:
-            raise sky_errors.in_our_words(failure) from failure
+            raise sky_errors.as_cvl_error(failure) from failure
 
     def fetch(self, *, globs: Sequence[str], within: float = math.inf) -> None:
         session = self._session

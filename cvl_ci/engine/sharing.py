@@ -23,7 +23,7 @@ class SkyPilotSharing:
         self._session = session
 
     def adopt(self, request: LaunchRequest, *, region: str) -> None:
-        plan, key = request.plan, key_words(request)
+        plan, key = request.plan, key_pair(request)
         if key is None:
             raise EngineError("This run has no reuse_key.")
         resources = task.task_config(
@@ -69,10 +69,10 @@ class SkyPilotSharing:
             self._session.stop()
             raise EngineError(f"The machine did not answer within {seconds:.0f} s.") from None
         except WorkerFailed as failure:
-            raise sky_errors.in_our_words(failure) from failure
+            raise sky_errors.as_cvl_error(failure) from failure
 
 
-def key_words(request: LaunchRequest) -> dict[str, str] | None:
+def key_pair(request: LaunchRequest) -> dict[str, str] | None:
     """Return the key pair of the machines as the worker takes it, by its own pipe. None: SkyPilot makes one."""
     reuse = request.plan.machines.reuse
     if reuse is None or reuse.secret is None:

@@ -99,7 +99,7 @@ def wait_gone(process: Process, *, seconds: float) -> bool:
     return not process.alive
 
 
-def last_words(directory: Path, lines: int = 6) -> str:
+def log_tail(directory: Path, lines: int = 6) -> str:
     try:
         lines_of_log = (directory / LOG).read_text(encoding="utf-8", errors="replace").strip().splitlines()
     except OSError:

@@ -260,7 +260,7 @@ class Sandbox:
                 return client
             time.sleep(0.05)
         raise SandboxError(
-            f"The emulated cloud did not start. The end of its log:\n{emulator_process.last_words(self._directory)}",
+            f"The emulated cloud did not start. The end of its log:\n{emulator_process.log_tail(self._directory)}",
             next_step=f"The whole log is {self._directory / sandbox_spec.LOG}. Try again; if it fails, report it.",
         )
 

@@ -207,7 +207,7 @@ def _within_month(queued: Queue, plans: Mapping[str, RunPlan], caller: QueueCall
     if not remaining:
         return queued
     least = min(remaining, key=lambda month: month.remaining_usd)
-    caller.tell(f"monthly_budget: {months.in_words(least)}.")
+    caller.tell(f"monthly_budget: {months.describe(least)}.")
     return replace(queued, budget=min(queued.budget or math.inf, least.remaining_usd))
 
 

@@ -276,7 +276,7 @@ def train(folder: Path, *, keep: int = 2, **engine: object) -> tuple[Outcome, Tr
         preempted_plan(recoveries=10),
         checkpoints=CheckpointPlan(globs=(GLOBS[training.mode],), place=PLACE, every_seconds=training.every, keep=keep),
     )
-    tools = running.RunPorts(
+    ports = running.RunPorts(
         clouds=WithShelf(training, shelf=Shelf(training.bucket)),
         records=house.records,
         staging=FakeStaging(folder),
@@ -284,7 +284,7 @@ def train(folder: Path, *, keep: int = 2, **engine: object) -> tuple[Outcome, Tr
         prices=FakePrices(),
         clock=house.clock,
     )
-    return running.run(plan, owner=OWNER, outputs=folder / "out", tools=tools), training, house
+    return running.run(plan, owner=OWNER, outputs=folder / "out", ports=ports), training, house
 
 
 def assert_lost_little(training: Training) -> None:

@@ -81,7 +81,7 @@ class House:
     ) -> Outcome:
         self.engines.append(FakeEngine(self.cloud, at=at, **engine))  # type: ignore[arg-type]
         number, reporter = len(self.engines), FakeReporter()
-        tools = running.RunPorts(
+        ports = running.RunPorts(
             clouds=FakeClouds(self.engines[-1]),
             records=self.records,
             staging=FakeStaging(self.folder),
@@ -95,7 +95,7 @@ class House:
                 plan,
                 owner=Owner(repository=repository, run=str(number)),
                 outputs=self.folder / f"out-{number}",
-                tools=tools,
+                ports=ports,
             )
         finally:
             self.told += reporter.said
@@ -512,7 +512,7 @@ def test_reap_leaves_it_until_its_deadline_and_ends_it_after(house: House) -> No
             grace=0.0,
             dry_run=False,
             user_id="00000000",
-            tools=ReapPorts(
+            ports=ReapPorts(
                 clouds=FakeClouds(FakeEngine(house.cloud)),
                 prices=FakePrices(),
                 reporter=FakeReporter(),

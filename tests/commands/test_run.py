@@ -15,7 +15,7 @@ from cvl_ci.clouds.catalogue.prices import CataloguePrices
 from cvl_ci.commands.run import run as running
 from cvl_ci.commands.run import stages, steps
 from cvl_ci.engine.process import WorkerFailed
-from cvl_ci.engine.sky_errors import in_our_words
+from cvl_ci.engine.sky_errors import as_cvl_error
 from cvl_ci.errors import BudgetError, CapacityError, CvlError, EngineError, RequestError
 from cvl_ci.model.launch import Attempt
 from cvl_ci.model.lease_name import LABEL_DEADLINE
@@ -72,7 +72,7 @@ class House:
         self.clouds.engine = engine
 
     def run(self, plan: RunPlan = PLAN, *, outputs: Path | None = None) -> Outcome:
-        tools = running.RunPorts(
+        ports = running.RunPorts(
             clouds=self.clouds,
             records=self.records,
             staging=FakeStaging(self.folder),
@@ -82,7 +82,7 @@ class House:
             interruptible=self.interruptible,
         )
         owner = Owner(repository="a/b", run="1")
-        return running.run(plan, owner=owner, outputs=outputs or self.folder / "out", tools=tools)
+        return running.run(plan, owner=owner, outputs=outputs or self.folder / "out", ports=ports)
 
 
 @pytest.fixture
@@ -279,7 +279,7 @@ def test_a_machine_that_does_not_exist_is_a_wrong_request_that_names_what_there_
     house.prices = CataloguePrices()
     text = "Catalog does not contain any instances satisfying the request: 1x AWS({'A100': 1})."
     failure = WorkerFailed(error="ResourcesUnavailableError", text=text)
-    house.engine.failure = in_our_words(failure, was_requested=False)
+    house.engine.failure = as_cvl_error(failure, was_requested=False)
     outcome = house.run(replace(PLAN, machines=replace(PLAN.machines, needs=ResourceRequest(accelerators={"A100": 1}))))
     assert (outcome.ending, outcome.exit_code) == (Ending.NEVER_STARTED, 64)
     assert "8 × A100 on aws" in outcome.reason and "1 × A100 on" in outcome.reason

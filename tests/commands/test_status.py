@@ -85,10 +85,10 @@ class Stage:
 
     def overview(self, *locations: Location) -> status.Overview:
         self.clouds.free = self.free
-        tools = status.StatusPorts(
+        ports = status.StatusPorts(
             clouds=self.clouds, records=self.records, prices=FakePrices(), clock=self.cloud.clock
         )
-        return status.build_overview(locations, user_id="0badcafe", unread=self.unread, tools=tools)
+        return status.build_overview(locations, user_id="0badcafe", unread=self.unread, ports=ports)
 
 
 @pytest.fixture

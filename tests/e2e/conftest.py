@@ -45,7 +45,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     report = yield
     used = getattr(item, "funcargs", {}).get("sandbox")
     if report.failed and used is not None:
-        report.sections.append(("The emulator's log", emulator_process.last_words(used[1], lines=60)))
+        report.sections.append(("The emulator's log", emulator_process.log_tail(used[1], lines=60)))
     return report
 
 

@@ -42,8 +42,8 @@ def test_a_model_is_on_the_machine_before_the_job_and_a_new_one_in_the_bucket_af
     shelf = Shelf(S3Bucket(s3, "team-models"), BucketAddress(bucket="team-models", prefix="hub"))
     (tmp_path / "model").mkdir()
     (tmp_path / "model/weights.bin").write_bytes(WEIGHTS)
-    tools = UploadPorts(source=ModelFolder(tmp_path / "model"), shelf=shelf, clock=SystemClock(), tell=lambda _: None)
-    stored = upload(UploadRequest(repo="acme/tiny"), tools).manifest
+    ports = UploadPorts(source=ModelFolder(tmp_path / "model"), shelf=shelf, clock=SystemClock(), tell=lambda _: None)
+    stored = upload(UploadRequest(repo="acme/tiny"), ports).manifest
 
     ran = terminal.run(
         "--command", SHOW, "--hf-cache", "s3://team-models/hub", "--models", "acme/tiny", "--gpu", "none"

@@ -35,7 +35,7 @@ class AllOver:
 
 
 def reaped(client: Callable[[str], EC2Client]) -> Reaped:
-    tools = ReapPorts(
+    ports = ReapPorts(
         clouds=OnMoto(client),
         prices=CataloguePrices(),
         reporter=FakeReporter(),
@@ -50,7 +50,7 @@ def reaped(client: Callable[[str], EC2Client]) -> Reaped:
         grace=600,
         dry_run=False,
         user_id="u",
-        tools=tools,
+        ports=ports,
     )
 
 

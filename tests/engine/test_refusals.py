@@ -73,7 +73,7 @@ def test_a_failure_ends_with_the_code_of_who_can_mend_it(
 ) -> None:
     error, text, history, refusals, asked = case
     failure = WorkerFailed(error=error, text=text, history=tuple(history))
-    found = sky_errors.in_our_words(failure, refusals=refusals, was_requested=asked)
+    found = sky_errors.as_cvl_error(failure, refusals=refusals, was_requested=asked)
     assert found.exit_code == code, found
     assert "\x1b" not in str(found)
     if code in (64, 77):
@@ -97,7 +97,7 @@ def test_no_class_has_two_kinds() -> None:
 
 
 def test_a_refused_request_says_that_asking_again_changes_nothing() -> None:
-    found = sky_errors.in_our_words(
+    found = sky_errors.as_cvl_error(
         WorkerFailed(error="NotSupportedError", text="no ports\non lambda"), was_requested=False
     )
     assert str(found).splitlines() == [

@@ -159,7 +159,11 @@ def test_a_variable_may_be_as_large_as_linux_takes_it() -> None:
 @pytest.mark.parametrize(("letter", "why"), UNFIT.items(), ids=["NUL", "no UTF-8"])
 def test_no_text_for_a_machine_holds_what_no_machine_holds(letter: str, why: str) -> None:
     key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFDYWOCYXsx/YEGKrwzFq1h/QsJXCohAlanozKzQ9lRc"
-    texts = [(parsers.script, f"echo {letter}"), (parsers.words, f"--a {letter}"), (parsers.words, ["--a", letter])]
+    texts = [
+        (parsers.script, f"echo {letter}"),
+        (parsers.shell_words, f"--a {letter}"),
+        (parsers.shell_words, ["--a", letter]),
+    ]
     mounts = [(file_mounts.read, {f"/a{letter}": "b"}), (file_mounts.read, f"/a=b{letter}")]
     for read, given in [*texts, *mounts, (parsers.public_key, f"{key} anna{letter}")]:
         with pytest.raises(Wrong, match=why):
@@ -192,10 +196,10 @@ def test_globs_are_lines() -> None:
 
 
 def test_arguments_are_split_as_a_shell_would() -> None:
-    assert parsers.words("--a 'two words' b") == ("--a", "two words", "b")
-    assert parsers.words(["two words", 3]) == ("two words", "3")
+    assert parsers.shell_words("--a 'two words' b") == ("--a", "two words", "b")
+    assert parsers.shell_words(["two words", 3]) == ("two words", "3")
     with pytest.raises(Wrong, match="no closing quotation"):
-        parsers.words("'open")
+        parsers.shell_words("'open")
 
 
 @pytest.mark.parametrize("given", ["a b", "-x", "docker:", "x;y"])

@@ -639,11 +639,11 @@ class FakePage:
 
     def comment(self, outcome: Outcome, artifacts: Sequence[Link]) -> None:
         self._at("comment")
-        self.comments.append([link.words for link in artifacts])
+        self.comments.append([link.text for link in artifacts])
 
     def point_to(self, artifacts: Sequence[Link]) -> None:
         self._at("page")
-        self.pointers.append([link.words for link in artifacts])
+        self.pointers.append([link.text for link in artifacts])
 
     def _at(self, step: str) -> None:
         self.at(step)

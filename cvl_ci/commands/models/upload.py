@@ -53,45 +53,45 @@ class UploadedModel:
     moved_files: int
 
 
-def upload(request: UploadRequest, tools: UploadPorts) -> UploadedModel:
+def upload(request: UploadRequest, ports: UploadPorts) -> UploadedModel:
     """Store the selected files of a model. Raises CvlError; the next upload then continues."""
     stopped = threading.Event()
     reading = Reading(
-        source=tools.source,
-        clock=tools.clock,
+        source=ports.source,
+        clock=ports.clock,
         stopped=stopped,
-        pause=tools.pause or stopped.wait,
-        warn=tools.tell,
+        pause=ports.pause or stopped.wait,
+        warn=ports.tell,
     )
     snapshot = reading.snapshot(request.repo, request.revision)
     selected = _selected(snapshot, request.files)
-    stored, missing = _missing(tools.shelf, snapshot, selected)
+    stored, missing = _missing(ports.shelf, snapshot, selected)
     total = sum(file.size for file in missing)
-    progress = TransferProgress(total, clock=tools.clock, tell=tools.tell)
+    progress = TransferProgress(total, clock=ports.clock, tell=ports.tell)
     complete = dict(stored)
     if missing:
-        tools.tell(f"{request.repo} at {snapshot.commit[:12]}: {len(missing)} files of {size(total)} to store.")
-        if problem := tools.shelf.store.end_unfinished_uploads(tools.shelf.start()):
-            tools.tell(f"No rule of the bucket ends unfinished uploads by itself: {problem}")
-        complete |= _sent(snapshot, missing, reading=reading, shelf=tools.shelf, progress=progress)
-    manifest = tools.shelf.record(
+        ports.tell(f"{request.repo} at {snapshot.commit[:12]}: {len(missing)} files of {size(total)} to store.")
+        if problem := ports.shelf.store.end_unfinished_uploads(ports.shelf.start()):
+            ports.tell(f"No rule of the bucket ends unfinished uploads by itself: {problem}")
+        complete |= _sent(snapshot, missing, reading=reading, shelf=ports.shelf, progress=progress)
+    manifest = ports.shelf.record(
         Manifest(
             repo=snapshot.repo,
             commit=snapshot.commit,
             files=complete,
             is_chosen=bool(request.files),
             has_all=snapshot.has_all and len(complete) == len(snapshot.files),
-            uploaded_at=moment(tools.clock.now()),
+            uploaded_at=moment(ports.clock.now()),
             of_hub=snapshot.of_hub,
         ),
         ref=snapshot.ref,
     )
     if missing:
-        _end_uploads(tools.shelf, snapshot, missing)
+        _end_uploads(ports.shelf, snapshot, missing)
     return UploadedModel(
         manifest=manifest,
-        location=f"{tools.shelf.address.scheme}://{tools.shelf.address.bucket}/"
-        + tools.shelf.key(snapshot.repo, "snapshots", snapshot.commit),
+        location=f"{ports.shelf.address.scheme}://{ports.shelf.address.bucket}/"
+        + ports.shelf.key(snapshot.repo, "snapshots", snapshot.commit),
         moved_bytes=progress.moved,
         moved_files=len(missing),
     )

@@ -28,7 +28,7 @@ from cvl_ci.engine.fetch.member_paths import (
     short,
 )
 from cvl_ci.engine.fetch.tarball import Member, MemberKind
-from cvl_ci.inputs.parsers import MOST_TURNS
+from cvl_ci.inputs.parsers import MOST_TRIALS
 from cvl_ci.model.outcome import FetchedFile
 from cvl_ci.planning.trials import NAME
 from cvl_ci.ports import Fetched
@@ -63,7 +63,7 @@ def archive_name(name: str) -> bool:
     return of_a_sample or name in {f"{kind}.tar" for kind in _KINDS}
 
 
-MOST_ARCHIVES = len(_KINDS) + 2 * len(_KINDS) * MOST_TURNS
+MOST_ARCHIVES = len(_KINDS) + 2 * len(_KINDS) * MOST_TRIALS
 """The limit of one node. If a job ran several times, two archives of each sample stand next to the node's own."""
 
 

@@ -59,7 +59,7 @@ class ReplicaMachines(ControlledMachines):
             self.stop()
             raise EngineError(f"The API server did not answer within {LOOK_SECONDS:.0f} s.") from None
         except WorkerFailed as failure:
-            raise sky_errors.in_our_words(failure) from failure
+            raise sky_errors.as_cvl_error(failure) from failure
 
     def _task(self, request: LaunchRequest) -> dict[str, object]:
         """Return the task of each replica. Its setup is a part of the job, behind the check of the deadline.

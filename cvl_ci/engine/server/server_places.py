@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from cvl_ci.engine.job_log import progress
 from cvl_ci.engine.server.server_lines import ServerPlace, place_of
-from cvl_ci.engine.sky_refusals import FailureKind, kind_of_words
+from cvl_ci.engine.sky_refusals import FailureKind, kind_of_text
 
 _NO_MACHINE = {FailureKind.CAPACITY, FailureKind.QUOTA}
 """Answers with which a provider makes no machine."""
@@ -49,7 +49,7 @@ class ServerPlaces:
         text = progress(line) or ""
         place = place_of(line)
         if place is None:
-            is_refusal = kind_of_words(text) in _NO_MACHINE
+            is_refusal = kind_of_text(text) in _NO_MACHINE
             if _LAST_ERROR in text and not is_refusal and _ALL_REFUSED not in text:
                 self.is_refused, self._refused_since_line, self._failed_otherwise = False, False, True
             if self._failed_otherwise:

@@ -198,7 +198,7 @@ def _packing(plan: RunPlan, *, lease: str) -> str:
 
 
 def end(*, lease: str) -> str:
-    """Return the command that prints a job's end on a node: its marks, code, GPUs, turns, leftovers and log sums.
+    """Return the command that prints a job's end on a node: its marks, code, GPUs, trials, leftovers and log sums.
 
     The marks come first: a job may have written the files after them, at any length. The last line is ANSWERED, also
     if no job ran. Without that line the node did not answer, for any exit code: ssh to a lost machine ends with 255,

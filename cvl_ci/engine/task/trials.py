@@ -12,26 +12,26 @@ from cvl_ci.model.plan import RunPlan
 from cvl_ci.planning.trials import ALONE, BASE, Trial
 
 
-def text(plan: RunPlan, turns: Sequence[Trial], *, command: Callable[[str, str], str]) -> list[str]:
-    """Return the lines of all turns. `command`: returns one of the plan's commands, by its phase and its text."""
+def text(plan: RunPlan, trials: Sequence[Trial], *, command: Callable[[str, str], str]) -> list[str]:
+    """Return the lines of all trials. `command`: returns one of the plan's commands, by its phase and its text."""
     lines = []
-    for place, turn in enumerate(turns, 1):
-        lines += _turn(plan, turn, title=f"cvl-ci: turn {place} of {len(turns)}: {turn.name}", command=command)
+    for place, trial in enumerate(trials, 1):
+        lines += _trial(plan, trial, title=f"cvl-ci: trial {place} of {len(trials)}: {trial.name}", command=command)
     return lines
 
 
-def _turn(plan: RunPlan, turn: Trial, *, title: str, command: Callable[[str, str], str]) -> list[str]:
-    other = plan.trials.base if turn.side == BASE else None
+def _trial(plan: RunPlan, trial: Trial, *, title: str, command: Callable[[str, str], str]) -> list[str]:
+    other = plan.trials.base if trial.side == BASE else None
     setup = other.setup_commands if other else plan.work.setup_commands
     run = other.run_commands if other else plan.work.run_commands
-    # Without a second side, setup ran once, before the first turn.
-    setup = () if turn.side == ALONE else setup
+    # Without a second side, setup ran once, before the first trial.
+    setup = () if trial.side == ALONE else setup
     lines = [
-        f'cvl_ci_copy {turn.name} "$cvl_ci_{"base" if other else "head"}"',
+        f'cvl_ci_copy {trial.name} "$cvl_ci_{"base" if other else "head"}"',
         *(command("setup", words) for words in setup),
         "cvl_ci_clock",
         *(command("running", words) for words in run),
-        f"cvl_ci_told {turn.name}",
+        f"cvl_ci_told {trial.name}",
     ]
     if other is None:
         return [f"echo {shlex.quote(title)}", *lines]

@@ -33,8 +33,8 @@ from tests.support import s3
 
 hub, store = sys.argv[1:]
 shelf = Shelf(S3Bucket(s3.client(store), s3.BUCKET), BucketAddress(bucket=s3.BUCKET, prefix="hub"))
-tools = UploadPorts(source=HuggingFaceHub(endpoint=hub, token=False), shelf=shelf, clock=SystemClock(), tell=print)
-done = upload(UploadRequest(repo="acme/tiny"), tools)
+ports = UploadPorts(source=HuggingFaceHub(endpoint=hub, token=False), shelf=shelf, clock=SystemClock(), tell=print)
+done = upload(UploadRequest(repo="acme/tiny"), ports)
 peak = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
 print("moved", done.moved_bytes, "peak", peak * 1024)
 """

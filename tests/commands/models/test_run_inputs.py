@@ -87,7 +87,7 @@ def test_models_are_stored_before_a_machine_is_launched(tmp_path: Path) -> None:
         RunPlan(title="x", work=WorkPlan(run_commands=("true",))),
         models=ModelPlan(cache=BucketAddress(bucket="b-1"), names=(ModelName(repo="acme/tiny"),)),
     )
-    tools = RunPorts(
+    ports = RunPorts(
         clouds=FakeClouds(engine),
         records=FakeRecords(tmp_path),
         staging=FakeStaging(tmp_path),
@@ -96,6 +96,6 @@ def test_models_are_stored_before_a_machine_is_launched(tmp_path: Path) -> None:
         clock=clock,
         models=store,
     )
-    outcome = running.run(one, owner=Owner(repository="a/b", run="1"), outputs=tmp_path / "out", tools=tools)
+    outcome = running.run(one, owner=Owner(repository="a/b", run="1"), outputs=tmp_path / "out", ports=ports)
     assert calls == [("acme/tiny", [])]
     assert outcome.exit_code == 0

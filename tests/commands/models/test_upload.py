@@ -48,10 +48,10 @@ class Uploader:
 
     def __call__(self, *patterns: str, revision: str = "", token: str | None = None, repo: str = NAME) -> UploadedModel:
         source = HuggingFaceHub(endpoint=self.hub.endpoint, token=token or False)
-        tools = UploadPorts(
+        ports = UploadPorts(
             source=source, shelf=self.shelf, clock=SystemClock(), tell=self.lines.append, pause=self.pauses.append
         )
-        return upload(UploadRequest(repo=repo, files=patterns, revision=revision), tools)
+        return upload(UploadRequest(repo=repo, files=patterns, revision=revision), ports)
 
 
 @pytest.fixture
@@ -263,8 +263,8 @@ def test_a_folder_is_a_source_too(tmp_path: Path, shelf: Shelf) -> None:
     (tmp_path / ".git" / "config").write_text("token")
 
     def go() -> UploadedModel:
-        tools = UploadPorts(source=ModelFolder(tmp_path), shelf=shelf, clock=SystemClock(), tell=lambda _: None)
-        return upload(UploadRequest(repo=NAME), tools)
+        ports = UploadPorts(source=ModelFolder(tmp_path), shelf=shelf, clock=SystemClock(), tell=lambda _: None)
+        return upload(UploadRequest(repo=NAME), ports)
 
     first = go()
     assert contents(shelf, first.manifest.commit) == expected(files())

@@ -123,7 +123,7 @@ def test_what_a_command_left_in_the_background_is_ended_and_named(node: QuickNod
     assert living(node.home) == []
 
 
-def test_it_holds_for_setup_and_for_every_turn(node: QuickNode) -> None:
+def test_it_holds_for_setup_and_for_every_trial(node: QuickNode) -> None:
     (node.workdir / ".cvl-ci-base").mkdir()
     leaving = f"sleep {FOREVER} & {IN_PLACE}; echo went on"
     done = node.job(plan("true", setup=(leaving,)))
@@ -133,9 +133,9 @@ def test_it_holds_for_setup_and_for_every_turn(node: QuickNode) -> None:
     done = node.job(replace(plan(leaving), trials=replace(plan(leaving).trials, repeat=1, base=against)))
     took = time.monotonic() - began
     assert (done.returncode, done.stdout.splitlines().count("went on")) == (0, 2), done.stderr
-    assert [name.partition("-")[0] for name, _ in sorted(read_end(0, node.told()).turns)] == ["base", "head"]
-    measured = sum(seconds for _, seconds in read_end(0, node.told()).turns)
-    assert took - measured > 2 * 0.4, "the grace that both turns needed is not a part of a sample"
+    assert [name.partition("-")[0] for name, _ in sorted(read_end(0, node.told()).trials)] == ["base", "head"]
+    measured = sum(seconds for _, seconds in read_end(0, node.told()).trials)
+    assert took - measured > 2 * 0.4, "the grace that both trials needed is not a part of a sample"
     assert living(node.home) == []
 
 

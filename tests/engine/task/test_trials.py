@@ -1,4 +1,4 @@
-"""A job that runs more than once, by a real bash: fresh copies, turns, and what each of them wrote kept apart."""
+"""A job that runs more than once, by a real bash: fresh copies, trials, and what each of them wrote kept apart."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def fetched(node: Node, tmp_path: Path) -> dict[str, str]:
     return {file.path: (into / file.path).read_text().strip() for file in files}
 
 
-def test_each_turn_has_a_fresh_copy_and_what_it_wrote_is_kept_apart(node: Node, tmp_path: Path) -> None:
+def test_each_trial_has_a_fresh_copy_and_what_it_wrote_is_kept_apart(node: Node, tmp_path: Path) -> None:
     done = node.job(
         replace(
             PLAN,
@@ -66,25 +66,25 @@ def test_each_turn_has_a_fresh_copy_and_what_it_wrote_is_kept_apart(node: Node, 
         )
     )
     assert done.returncode == 0, done.stderr
-    assert "set up" not in done.stdout, "once, before all turns"
+    assert "set up" not in done.stdout, "once, before all trials"
     end = told(node)
     assert end.exit_code == 0
-    assert [name for name, _ in end.turns] == ["sample-1", "sample-2", "sample-3"]
-    assert all(0 < seconds < 60 for _, seconds in end.turns)
-    assert fetched(node, tmp_path) == {f"sample-{turn}/out": "head" for turn in (1, 2, 3)}
+    assert [name for name, _ in end.trials] == ["sample-1", "sample-2", "sample-3"]
+    assert all(0 < seconds < 60 for _, seconds in end.trials)
+    assert fetched(node, tmp_path) == {f"sample-{trial}/out": "head" for trial in (1, 2, 3)}
     assert sorted(path.name for path in (node.workdir / "ex").iterdir()) == ["made", "version"]
 
 
-def test_two_sides_take_turns_in_the_order_told(node: Node, tmp_path: Path) -> None:
+def test_the_trials_of_two_sides_have_their_order(node: Node, tmp_path: Path) -> None:
     done = node.job(BOTH)
     assert done.returncode == 0, done.stderr
-    turns = [turn.name for turn in order(BOTH, seed=LEASE)]
-    assert [name for name, _ in told(node).turns] == turns
+    trials = [trial.name for trial in order(BOTH, seed=LEASE)]
+    assert [name for name, _ in told(node).trials] == trials
     assert [line for line in done.stdout.splitlines() if line in {"head", "base"}] == [
-        name.split("-")[0] for name in turns
+        name.split("-")[0] for name in trials
     ]
     wrote = fetched(node, tmp_path)
-    assert wrote == {f"{side}-{turn}/out": side for side in ("head", "base") for turn in (1, 2, 3, 4)}
+    assert wrote == {f"{side}-{trial}/out": side for side in ("head", "base") for trial in (1, 2, 3, 4)}
     assert not (node.workdir / BASE_FOLDER).exists()
 
 
@@ -92,10 +92,10 @@ def test_the_order_is_thrown_by_the_lease_in_pairs_and_can_be_told_again() -> No
     many = replace(BOTH, trials=replace(BOTH.trials, repeat=100))
     orders = [order(many, seed=f"cvl-{seed}") for seed in range(20)]
     assert orders[0] == order(many, seed="cvl-0")
-    for turns in orders:
-        for one, other in zip(turns[::2], turns[1::2], strict=True):
+    for trials in orders:
+        for one, other in zip(trials[::2], trials[1::2], strict=True):
             assert {one.side, other.side} == {"head", "base"} and one.number == other.number
-    first = sum(turn.side == "head" for turns in orders for turn in turns[::2])
+    first = sum(trial.side == "head" for trials in orders for trial in trials[::2])
     assert 900 < first < 1100, "of 2,000 pairs about half begin with either"
 
 
@@ -105,7 +105,7 @@ def test_a_base_that_fails_is_told_and_the_head_goes_on(node: Node) -> None:
     done = node.job(replace(BOTH, trials=replace(BOTH.trials, base=broken)))
     end = told(node)
     assert (done.returncode, end.exit_code, end.base_exit_code) == (0, 0, 9)
-    assert [name.split("-")[0] for name, _ in end.turns] == ["head"] * 4
+    assert [name.split("-")[0] for name, _ in end.trials] == ["head"] * 4
 
 
 def test_a_head_that_fails_ends_it_with_its_own_code(node: Node) -> None:
@@ -113,7 +113,7 @@ def test_a_head_that_fails_ends_it_with_its_own_code(node: Node) -> None:
     assert (done.returncode, told(node).exit_code, told(node).base_exit_code) == (7, 7, None)
 
 
-def test_each_side_is_set_up_in_its_turns_with_its_own_words(node: Node) -> None:
+def test_each_side_is_set_up_in_its_trials_with_its_own_words(node: Node) -> None:
     against = PairedBase(
         ref="main",
         commit="c" * 40,
@@ -134,7 +134,7 @@ def test_each_side_is_set_up_in_its_turns_with_its_own_words(node: Node) -> None
     ]
 
 
-def test_the_time_limit_covers_all_turns(node: Node) -> None:
+def test_the_time_limit_covers_all_trials(node: Node) -> None:
     slow = replace(
         BOTH,
         work=replace(BOTH.work, run_commands=("sleep 1.2",)),
@@ -145,17 +145,17 @@ def test_the_time_limit_covers_all_turns(node: Node) -> None:
     assert node.end()["timed_out"] == "1"
 
 
-def test_the_word_that_begins_a_turn_is_not_the_jobs(node: Node) -> None:
+def test_the_word_that_begins_a_trial_is_not_the_jobs(node: Node) -> None:
     log = JobLog(num_nodes=1)
-    said = [line for line in node.job(BOTH).stdout.splitlines() if line.startswith("cvl-ci: turn")]
+    said = [line for line in node.job(BOTH).stdout.splitlines() if line.startswith("cvl-ci: trial")]
     assert len(said) == 8
     read = [log.read(f"(task, pid=1) {line}")[1:] for line in said]
     assert read == [(None, line.removeprefix("cvl-ci: ")) for line in said]
-    assert log.read("(task, pid=1) cvl-ci: turn 1 of 8: head-1; rm")[1] == "cvl-ci: turn 1 of 8: head-1; rm"
+    assert log.read("(task, pid=1) cvl-ci: trial 1 of 8: head-1; rm")[1] == "cvl-ci: trial 1 of 8: head-1; rm"
 
 
-def test_what_a_machine_says_of_turns_is_believed_only_as_far_as_it_makes_sense() -> None:
+def test_what_a_machine_says_of_trials_is_believed_only_as_far_as_it_makes_sense() -> None:
     hostile = ("../x 1", "head-0 1", "head-2 -1", "base-1 ٣", "", "base-2 1e9", "base-3")
     said = ["sample=head-1 1500000000", *(f"sample={word}" for word in hostile)]
-    assert read_end(0, "\n".join(said)).turns == (("head-1", 1.5),)
-    assert len(read_end(0, "sample=head-1 1\n" * 100_000).turns) < 300
+    assert read_end(0, "\n".join(said)).trials == (("head-1", 1.5),)
+    assert len(read_end(0, "sample=head-1 1\n" * 100_000).trials) < 300

@@ -9,15 +9,15 @@ from cvl_ci.inputs.reader import Inputs, Spelling
 from cvl_ci.model.detached import DetachPlan
 from cvl_ci.model.location import SANDBOX
 from cvl_ci.model.plan import RunPlan
-from cvl_ci.planning import managed_words, storage_rules
+from cvl_ci.planning import managed_rules, storage_rules
 
 CLOUDS = frozenset({"aws", SANDBOX})
 """SkyPilot gives machines of AWS alone a role for the bucket, and boto3."""
 _ATTACHED = {
     "keep_on_failure": "no person waits for its machine",
     "recover": "no process is there that could replace its machines",
-    "repeat": "it has one turn",
-    "compare": "it has one turn",
+    "repeat": "it has one trial",
+    "compare": "it has one trial",
 }
 """Inputs that need a process until the end of the job, or files that the machine does not store."""
 
@@ -31,7 +31,7 @@ def detach_plan(inputs: Inputs) -> DetachPlan:
 def without_recovery(plan: RunPlan) -> RunPlan:
     """Return the plan without recoveries if it is detached, with a warning that says so."""
     if plan.detach.is_managed:
-        return managed_words.without_recovery(plan)
+        return managed_rules.without_recovery(plan)
     if plan.detach.place is None or not plan.machines.recoveries:
         return plan
     warning = (
@@ -46,7 +46,7 @@ def mistakes(inputs: Inputs, plan: RunPlan, *, through_server: bool) -> list[Inp
     """Return the inputs that cannot work together, before any cost."""
     name, place = inputs.spelling.of, inputs.keep.detach_to
     if inputs.keep.managed:
-        return managed_words.mistakes(inputs, plan, through_server=through_server)
+        return managed_rules.mistakes(inputs, plan, through_server=through_server)
     if not inputs.keep.detach:
         problem = f"works only with {name('detach')} or {name('managed')}"
         return [] if place is None else [inputs.mistake("detach_to", place, problem)]

@@ -13,7 +13,7 @@ from cvl_ci.model.checkpoint_plan import CheckpointPlan
 from cvl_ci.model.plan import MachinePlan, RunPlan
 from cvl_ci.model.resource_request import Spot
 from cvl_ci.planning import task_file
-from cvl_ci.planning.recovery_words import with_recovery
+from cvl_ci.planning.recovery_rules import with_recovery
 
 
 def read(**keys: Any) -> task_file.TaskFile:

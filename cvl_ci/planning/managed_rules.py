@@ -23,8 +23,8 @@ _UNFIT = {
     "idle_minutes_to_autostop": "the controller ends the machine",
     "ssh_public_key": "no person uses its machine",
     "reuse": "each managed job has a machine of its own",
-    "repeat": "it has one turn",
-    "compare": "it has one turn",
+    "repeat": "it has one trial",
+    "compare": "it has one trial",
 }
 """Inputs that need a machine of cvl-ci's own, or a process until the end of the job."""
 

@@ -23,19 +23,19 @@ _OF_ERRORS = ("max_restarts_on_errors", "recover_on_exit_codes")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Words:
+class RecoveryRequest:
     """The values of a task: `retry` next to `resources`, and `job_recovery` in them; None without one."""
 
     retry: object = None
     job_recovery: object = None
 
 
-def recoveries(words: object) -> int:
-    """Return the number of recoveries that Words ask for. Raise Wrong for a `retry` that dstack does not know."""
-    if not isinstance(words, Words):
-        raise TypeError(f"{words!r} is not Words")
-    events = _events(words.retry)
-    return DEFAULT if INTERRUPTION in events or words.job_recovery is not None else 0
+def recoveries(request: object) -> int:
+    """Return the number of recoveries that a task asks for. Raise Wrong for a `retry` that dstack does not know."""
+    if not isinstance(request, RecoveryRequest):
+        raise TypeError(f"{request!r} is not a RecoveryRequest")
+    events = _events(request.retry)
+    return DEFAULT if INTERRUPTION in events or request.job_recovery is not None else 0
 
 
 def with_recovery(plan: RunPlan) -> RunPlan:
@@ -45,10 +45,10 @@ def with_recovery(plan: RunPlan) -> RunPlan:
     return replace(plan, machines=replace(plan.machines, recoveries=DEFAULT))
 
 
-def warnings(words: Words) -> tuple[str, ...]:
+def warnings(request: RecoveryRequest) -> tuple[str, ...]:
     """Return the words that have no effect here, with reasons."""
-    recovery = words.job_recovery if isinstance(words.job_recovery, Mapping) else {}
-    retry = words.retry if isinstance(words.retry, Mapping) else {}
+    recovery = request.job_recovery if isinstance(request.job_recovery, Mapping) else {}
+    retry = request.retry if isinstance(request.retry, Mapping) else {}
     events = retry.get("on_events")
     without_effect = [f"job_recovery.{key}" for key in _OF_ERRORS if recovery.get(key)]
     if isinstance(events, list):

@@ -47,7 +47,7 @@ def mistakes(inputs: Inputs, plan: RunPlan) -> list[InputProblem]:
         problem = f"needs {name('checkpoints')}, which names the files or folders to store"
         wrong.append(inputs.mistake("checkpoint_to", place, problem))
     if plan.trials.has_samples or inputs.trials.compare:
-        problem = f"cannot be combined with {name('repeat')} and {name('compare')}: each turn begins with fresh files"
+        problem = f"cannot be combined with {name('repeat')} and {name('compare')}: each trial begins with fresh files"
         wrong.append(inputs.mistake("checkpoint_to", place, problem))
     if place is OnRunner.RUNNER:
         return [*wrong, *_on_runner(inputs, plan)]
