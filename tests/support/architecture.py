@@ -26,7 +26,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"result"}),
     frozenset({"planning"}),
     frozenset({"inputs"}),
-    frozenset({"model", "bounded", "backoff"}),
+    frozenset({"model", "bounded", "backoff", "saved_values"}),
     frozenset({"errors"}),
 )
 """From the top down. A package may import itself and packages of a lower layer, and none of its own or a higher one."""

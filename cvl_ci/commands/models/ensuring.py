@@ -145,5 +145,5 @@ def _read(content: bytes) -> _Lock | None:
         return _Lock(
             until=float(document["until"]), failure=str(document["failure"]), failed_at=float(document["failed_at"])
         )
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None

@@ -89,6 +89,14 @@ def test_a_lost_leg_s_lock_expires(shelf: Shelf, clock: TestClock) -> None:
     assert clock.now() == 1000 + LOCK_SECONDS
 
 
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"until": 1}', b"[" * 100_000, b'{"until": 1' + b"0" * 400 + b"}"])
+def test_a_lock_that_holds_another_text_is_replaced(shelf: Shelf, clock: TestClock, content: bytes) -> None:
+    shelf.store.put(LOCK, content, labels={}, replaces=None)
+    ensuring, uploads, _ = legs(shelf, clock)
+    assert ensuring.ensure(NAME)
+    assert uploads == ["acme/tiny"]
+
+
 def test_a_leg_that_waited_takes_the_failure_over_and_a_later_one_tries_again(shelf: Shelf, clock: TestClock) -> None:
     """Eight legs in a row, each with minutes of patience, would be an hour of a hub that is down."""
     lock(shelf, clock, until=clock.now() + LOCK_SECONDS)
