@@ -18,7 +18,7 @@ def read(kind: type[T], document: object, *, least: float = -LARGEST) -> T:
     Each value has the type of its field, and no number is below `least`. A missing field gets its default: an earlier
     version did not write it. An unknown field is of a later version, and is left out.
     """
-    import msgspec  # costs as much as a quarter of `--help`, so only a file that exists pays for it
+    import msgspec  # takes tens of milliseconds, so only a file that exists pays for it
 
     try:
         value = msgspec.convert(document, kind)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import enum
+import functools
 import json
 import random
 import types
@@ -29,6 +30,11 @@ HOSTILE: tuple[Any, ...] = (
 )
 
 
+@functools.cache
+def hints_of(kind: type) -> Mapping[str, Any]:
+    return get_type_hints(kind)
+
+
 def some(kind: Any, rng: random.Random) -> Any:
     """Return a random value of a type."""
     origin, arguments = get_origin(kind), get_args(kind)
@@ -39,11 +45,11 @@ def some(kind: Any, rng: random.Random) -> Any:
     if origin is not None and issubclass(origin, Mapping):
         return {rng.choice(TEXTS[1:8]): some(arguments[1], rng) for _ in range(rng.randrange(4))}
     if is_dataclass(kind) and isinstance(kind, type):
-        hints = get_type_hints(kind)
+        hints = hints_of(kind)
         return kind(**{field.name: some(hints[field.name], rng) for field in fields(kind)})
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
         return rng.choice(list(kind))
-    simple: dict[Any, Callable[[], Any]] = {
+    simple: Mapping[Any, Callable[[], object]] = {
         str: lambda: rng.choice(TEXTS),
         bool: lambda: rng.random() < 0.5,
         int: lambda: rng.choice((0, 1, 16, 1 << 40, saved_values.LARGEST_COUNT - 1)),
@@ -62,8 +68,8 @@ def is_of(value: Any, kind: Any) -> bool:
         return type(value) is tuple and all(is_of(one, arguments[0]) for one in value)
     if origin is not None and issubclass(origin, Mapping):
         return type(value) is dict and all(type(key) is str and is_of(one, arguments[1]) for key, one in value.items())
-    if is_dataclass(kind):
-        hints = get_type_hints(kind)
+    if is_dataclass(kind) and isinstance(kind, type):
+        hints = hints_of(kind)
         return type(value) is kind and all(is_of(getattr(value, one.name), hints[one.name]) for one in fields(kind))
     if isinstance(value, float) and not abs(value) < saved_values.LARGEST:
         return False
