@@ -165,7 +165,7 @@ def test_the_estimate_of_a_queue_is_the_one_of_the_command_line_and_starts_nothi
         {"id": "build", "command": "true", "machine": "trainer"},
         {"id": "train", "command": "true", "needs": "build", "machine": "trainer", "retry": {"on": ["preempted"]}},
     ]
-    inputs = {"cloud": "aws/us-east-1", "gpu": "L4:1", "max_runtime": "30m"}
+    inputs: dict[str, Any] = {"cloud": "aws/us-east-1", "gpu": "L4:1", "max_runtime": "30m"}
     monkeypatch.chdir(tmp_path / "work")
     estimate = SkyPilotRunner(**inputs).estimate_queue(jobs, budget=20)
     assert list(estimate.machines) == [("prepare",), ("build", "train")]
