@@ -145,6 +145,10 @@ def test_only_one_file_runs_git() -> None:
     assert broken(law.git_runs_in_one_file) == []
 
 
+def test_only_the_backoff_and_the_clock_sleep() -> None:
+    assert broken(law.the_clock_alone_sleeps) == []
+
+
 def test_only_the_backoff_lets_pauses_grow() -> None:
     assert broken(law.pauses_grow_in_one_place) == []
 
@@ -242,6 +246,9 @@ BREAKS: Sequence[tuple[Law, str, str]] = [
     (law.files_and_functions_fit_a_glance, "cli.py", "def main():\n" + "    pass\n" * 60),
     (law.git_runs_in_one_file, "local/staging.py", "subprocess.run(['git', 'status'])"),
     (law.git_runs_in_one_file, "engine/x.py", "git = '/usr/bin/git'"),
+    (law.the_clock_alone_sleeps, "engine/sky_local.py", "import time\nwhile True:\n    time.sleep(2)"),
+    (law.the_clock_alone_sleeps, "sandbox/x.py", "def f():\n    from time import monotonic, sleep"),
+    (law.the_clock_alone_sleeps, "cli/x.py", "wait(pause=time.sleep)"),
     (law.pauses_grow_in_one_place, "clouds/http.py", "sleep(0.5 * 2.0**attempt)"),
     (law.pauses_grow_in_one_place, "github/x.py", "seconds = min(growth ** self.tries, 60)"),
     (law.values_fit_a_glance, "local/x.py", "@dataclass\nclass A:" + "".join(f"\n    f{n}: int" for n in range(13))),
@@ -266,6 +273,8 @@ KEEPS: Sequence[tuple[Law, str, str]] = [
     (law.the_lease_alone_takes_down, "commands/run/run.py", "files.remove(x)\nlease.release()\nsandbox.down()"),
     (law.git_runs_in_one_file, "local/git/git.py", "git = shutil.which('git')"),
     (law.git_runs_in_one_file, "github/x.py", "url = f'{server}/{repository}.git'"),
+    (law.the_clock_alone_sleeps, "lease.py", "self._clock.sleep(5)\ntime.monotonic()"),
+    (law.the_clock_alone_sleeps, "engine/machine/x.py", "time.sleep(1)"),
     (law.pauses_grow_in_one_place, "backoff.py", "x = first * growth**attempt"),
     (law.values_fit_a_glance, "local/x.py", "@dataclass\nclass A:" + "".join(f"\n    f{n}: int" for n in range(12))),
     (law.classes_have_one_job, "local/x.py", "class A:" + "".join(f"\n    def _f{n}(self): ..." for n in range(99))),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import pickle
 import signal
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from cvl_ci.cli.main import main
 from cvl_ci.commands.plan.build_run import prepare
 from cvl_ci.commands.queue.manifest import QueueManifest
 from cvl_ci.errors import BudgetError, CredentialsError, NotProvedGone, RequestError
@@ -148,6 +150,47 @@ def test_estimate_starts_nothing(runner: SkyPilotRunner, seen: Seen) -> None:
     assert str(estimate).startswith("Estimated cost: $")
     assert str(estimate).splitlines()[0].endswith("/hr (AWS us-east-1 spot)")
     assert estimate.max_usd is not None and estimate.hourly_usd is not None
+    assert seen.plans == []
+
+
+def test_the_estimate_of_a_queue_is_the_one_of_the_command_line_and_starts_nothing(
+    runner: SkyPilotRunner,
+    seen: Seen,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    jobs = [
+        {"id": "prepare", "command": "true", "gpu": "none"},
+        {"id": "build", "command": "true", "machine": "trainer"},
+        {"id": "train", "command": "true", "needs": "build", "machine": "trainer", "retry": {"on": ["preempted"]}},
+    ]
+    inputs: dict[str, Any] = {"cloud": "aws/us-east-1", "gpu": "L4:1", "max_runtime": "30m"}
+    monkeypatch.chdir(tmp_path / "work")
+    estimate = SkyPilotRunner(**inputs).estimate_queue(jobs, budget=20)
+    assert list(estimate.machines) == [("prepare",), ("build", "train")]
+    assert estimate.max_usd == pytest.approx(sum(one.max_usd or 0.0 for one in estimate.machines.values()))
+    assert seen.plans == [] and not Path("cvl-outputs").exists()
+    Path("q.yaml").write_text(json.dumps({"jobs": jobs, "defaults": inputs, "budget": 20}))
+    assert main(["queue", "q.yaml", "--estimate-cost"]) == 0
+    assert capsys.readouterr().out == f"{estimate}\n"
+
+
+def test_the_estimate_of_a_queue_names_all_mistakes_and_no_secret(
+    runner: SkyPilotRunner, seen: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_TOKEN", "correct-horse-battery")
+    runner = SkyPilotRunner(cloud="aws")
+    with pytest.raises(RequestError) as raised:
+        runner.estimate_queue(
+            [
+                {"id": "a", "command": "true", "secrets": ["MY_TOKEN"]},
+                {"id": "b", "command": "true", "gpu": "correct-horse-battery"},
+                {"id": "c", "command": "true", "num_nodes": 0},
+            ]
+        )
+    assert {mistake.field for mistake in raised.value.mistakes} == {"job b: gpu", "job c: num_nodes"}
+    assert "correct-horse-battery" not in str(raised.value)
     assert seen.plans == []
 
 

@@ -50,6 +50,9 @@ LEASE_NAME_WRITERS = {"model/lease_name.py", "github/artifacts/name.py"}
 
 ACTION_VARIABLE = re.compile(r"(?<![A-Z_])INPUT_")
 
+SLEEPERS = {"backoff.py", "local/clock.py", "engine/command_guard.py", "sandbox/emulator/bucket_gate.py"}
+"""The third is a program without the package, like those of engine/machine. The fourth slows a body down to a pace."""
+
 LONGEST_FILE, LONGEST_FUNCTION = 350, 60
 MOST_METHODS = 15
 MOST_FIELDS = 12
@@ -499,6 +502,22 @@ def values_fit_a_glance(module: Module) -> list[str]:
         for node in module.nodes
         if isinstance(node, ast.ClassDef) and any(_is_dataclass(decorator) for decorator in node.decorator_list)
         if (count := sum(isinstance(each, ast.AnnAssign) for each in node.body)) > MOST_FIELDS
+    ]
+
+
+def the_clock_alone_sleeps(module: Module) -> list[str]:
+    """A pause is that of a Backoff, a Pace or the Clock port: elsewhere no test could wait without the wall's clock."""
+    if module.path in SLEEPERS or module.path.startswith("engine/machine/"):
+        return []
+    return [
+        f"{module.path}:{node.lineno} sleeps: {ast.unparse(node)}"
+        for node in module.nodes
+        if (isinstance(node, ast.Attribute) and ast.unparse(node) in {"time.sleep", "asyncio.sleep"})
+        or (
+            isinstance(node, ast.ImportFrom)
+            and node.module in {"time", "asyncio"}
+            and any(name.name == "sleep" for name in node.names)
+        )
     ]
 
 

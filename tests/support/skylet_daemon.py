@@ -55,7 +55,8 @@ with socket.socket() as probe:
     constants.SKYLET_GRPC_PORT = probe.getsockname()[1]
 server = skylet.start_grpc_server(constants.SKYLET_GRPC_PORT)
 private_channels.keep_sockets_in(Path(os.environ["SOCKETS"]))
-skylet_channel.READY_SECONDS, skylet_channel.TAKEN_SECONDS = 2.0, 0.0
+skylet_channel.READY_SECONDS = 2.0
+skylet_channel.TAKEN = skylet_channel.Pace(every_seconds=1.0, within_seconds=0.0)
 skylet_channel.provide()
 skylet_channel.provide()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,12 @@ from sky import clouds, exceptions, global_user_state
 from sky.backends import backend_utils
 from sky.utils import command_runner
 
+from cvl_ci.backoff import Backoff
 from cvl_ci.engine import node_commands
 from cvl_ci.engine.task import script
 
-SET_UP_PAUSES = (1.0, 5.0)
-"""Seconds before each further try to end the set-up of a machine. A connection may break for a moment."""
+SET_UP = Backoff(tries=3, first_seconds=1.0, growth=5.0)
+"""The tries to end the set-up of a machine. A connection may break for a moment."""
 
 
 def runners_of(cluster: str) -> list[Any]:
@@ -45,15 +45,12 @@ def end_set_up(cluster: str) -> None:
     handle = handle_of(cluster)
     if not isinstance(handle.launched_resources.cloud, clouds.AWS):
         return
-    for pause in (*SET_UP_PAUSES, None):
+
+    def remove() -> None:
         hosts = [host for host, _ in hosts_of(cluster, with_key=False)] if handle.docker_user else runners_of(cluster)
-        answers = node_commands.ask(hosts, script.end_set_up())
-        if pause is None:
-            node_commands.check(answers)
-        elif any(answer["code"] for answer in answers):
-            time.sleep(pause)
-        else:
-            return
+        node_commands.check(node_commands.ask(hosts, script.end_set_up()))
+
+    SET_UP.run(remove, pause=lambda _, attempt: SET_UP.seconds(attempt))
 
 
 def handle_of(cluster: str) -> Any:

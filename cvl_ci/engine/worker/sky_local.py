@@ -22,6 +22,7 @@ from sky.clouds.utils import gcp_utils
 from sky.skylet import autostop_lib
 from sky.utils.status_lib import ClusterStatus
 
+from cvl_ci.backoff import Pace
 from cvl_ci.engine import deadline as deadlines
 from cvl_ci.engine import node_commands, quoted_prices
 from cvl_ci.engine.deadline import Deadline
@@ -54,6 +55,7 @@ _ENDED = frozenset(
 )
 """The codes of a stream whose job is over."""
 SILENT_SECONDS = 60.0
+AGAIN = Pace(every_seconds=2.0)
 """A machine may be out of reach this long before the engine asks it for the job's end for the last time."""
 SET_UP_LOOK_SECONDS, SET_UP_CHECKS = 10.0, 3
 """SkyPilot waits minutes for a machine that the provider took during its set-up. New machines are listed late."""
@@ -213,14 +215,14 @@ def _streamed(send: Send, *, cluster: str, job_id: int) -> int:
             silent_since = silent_since or time.monotonic()
             if time.monotonic() - silent_since > SILENT_SECONDS:
                 return code
-            time.sleep(2)
+            AGAIN.pause()
             continue
         silent_since = None
         if status is not None and status.is_terminal():
             return code
         if log is None:
             send("again")  # the stream broke, not the job: it will print everything again from its start
-        time.sleep(2)
+        AGAIN.pause()
 
 
 def beat(send: Send, *, cluster: str, deadline: float, heartbeat: float) -> None:

@@ -5,7 +5,6 @@ The server's controller launches the cluster `NAME-ID` of a job, launches it aga
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -14,6 +13,7 @@ from sky import exceptions
 from sky.client import sdk
 from sky.jobs.client import sdk as jobs_sdk
 
+from cvl_ci.backoff import Pace
 from cvl_ci.engine.worker import controller_answers, server_records, sky_server
 from cvl_ci.engine.worker.sky_server import warm
 
@@ -31,8 +31,7 @@ sky/jobs/controller.py, `run_job_loop`: `_cleanup` comes before `job_done_async`
 """
 DAYS = 31
 """The longest life of a managed run, in whole days: 30 days are the longest max_runtime (inputs/parsers.py)."""
-CANCEL_SECONDS = 100.0
-CANCEL_PAUSE_SECONDS = 3.0
+CANCEL = Pace(every_seconds=3.0, within_seconds=100.0)
 _requests = partial(controller_answers.requests, verbs=("jobs.launch",), field="name")
 
 
@@ -79,9 +78,9 @@ def down(_send: Send, *, cluster: str) -> bool:
     living = [job for job in _jobs(cluster) if not _is_over(job)]
     if ids := [int(job.job_id) for job in living if not job.status.is_terminal()]:
         sdk.get(jobs_sdk.cancel(job_ids=ids))
-    end = time.monotonic() + CANCEL_SECONDS
-    while any(job.status.value != NOT_CLEAN for job in living) and time.monotonic() < end:
-        time.sleep(CANCEL_PAUSE_SECONDS)
+    for _ in CANCEL.looks():
+        if all(job.status.value == NOT_CLEAN for job in living):
+            break
         living = [job for job in _jobs(cluster) if not _is_over(job)]
     for job in living:
         if job.status.value == NOT_CLEAN and None in server_records.ends(_cluster(job), days=DAYS):

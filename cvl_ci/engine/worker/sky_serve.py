@@ -7,7 +7,6 @@ launches another one after a loss, and ends them with the service.
 from __future__ import annotations
 
 import io
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -20,6 +19,7 @@ from sky.serve import serve_utils
 from sky.serve.client import sdk as serve_sdk
 from sky.server import common as server_common
 
+from cvl_ci.backoff import Pace
 from cvl_ci.engine.worker import controller_answers, server_records, sky_server
 from cvl_ci.engine.worker.sky_server import warm
 
@@ -30,7 +30,9 @@ DAYS = 31
 """The longest life of a service, in whole days: 30 days are the longest ttl (inputs/parsers.py)."""
 BLOCK, MOST_REPLICAS = 100, 10_000
 """Clusters of one service that one question about the server's records names, and the most of all questions."""
-DOWN_SECONDS, DOWN_PAUSE_SECONDS, REGISTER_SECONDS = 100.0, 3.0, 60.0
+DOWN = Pace(every_seconds=3.0, within_seconds=100.0)
+REGISTER = Pace(every_seconds=3.0, within_seconds=60.0)
+"""SkyPilot gives a controller 60 s to register (sky/serve/constants.py, SERVICE_REGISTER_TIMEOUT_SECONDS)."""
 NO_CONTROLLER = {"CONTROLLER_FAILED", "FAILED_CLEANUP"}
 """The states of a service that no process of the controller ends (serve_utils.py, `terminate_services`)."""
 _requests = partial(controller_answers.requests, verbs=("serve.up", "serve.update"), field="service_name")
@@ -102,7 +104,7 @@ def down(_send: Send, *, cluster: str) -> bool:
     The controller goes first: while it lives, it replaces each replica that ends. A request under way is cancelled
     before that: it would make a service after this one is gone.
     """
-    end = time.monotonic() + DOWN_SECONDS
+    end = DOWN.now() + DOWN.within_seconds
     requests = [one["id"] for one in _requests(cluster) if one["is_certain"]]
     if requests:
         sdk.get(sdk.api_cancel(requests, silent=True))
@@ -110,8 +112,9 @@ def down(_send: Send, *, cluster: str) -> bool:
     if services and not _is_left_alone(services):
         sdk.get(serve_sdk.down([cluster]))
     living = services
-    while living and not _is_left_alone(living) and time.monotonic() < end:
-        time.sleep(DOWN_PAUSE_SECONDS)
+    for _ in DOWN.looks(until=end):
+        if not living or _is_left_alone(living):
+            break
         living = _services(cluster)
     numbers = [int(one["replica_id"]) for service in services for one in service.get("replica_info") or ()]
     if _is_left_alone(living) or not living:
@@ -140,14 +143,11 @@ def _send_task(
 
 
 def _registered(name: str) -> list[dict[str, Any]]:
-    """Return the service of a cancelled request. Its controller may have begun, and registers the service later.
-
-    SkyPilot gives it 60 s for that (sky/serve/constants.py, SERVICE_REGISTER_TIMEOUT_SECONDS).
-    """
-    end = time.monotonic() + REGISTER_SECONDS
-    while not (services := _services(name)) and time.monotonic() < end:
-        time.sleep(DOWN_PAUSE_SECONDS)
-    return services
+    """Return the service of a cancelled request. Its controller may have begun, and registers the service later."""
+    for _ in REGISTER.looks():
+        if services := _services(name):
+            return services
+    return []
 
 
 def _services(name: str | None) -> list[dict[str, Any]]:

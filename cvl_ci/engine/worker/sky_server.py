@@ -18,6 +18,7 @@ from sky.client import sdk
 from sky.skylet import autostop_lib
 from sky.utils import cluster_utils, command_runner, dag_utils
 
+from cvl_ci.backoff import Pace
 from cvl_ci.engine import deadline as deadlines
 from cvl_ci.engine import node_commands, quoted_prices
 from cvl_ci.engine.task import script
@@ -27,6 +28,7 @@ from cvl_ci.engine.worker.heartbeat import minutes_at
 
 Send = Callable[..., None]
 AWAY_SECONDS = 180.0
+AGAIN = Pace(every_seconds=2.0)
 """A server may be away this long, while a new version rolls out, before the job counts as lost."""
 UNFINISHED = {"PENDING", "WAITING", "RUNNING"}
 """The states of a request that the server has not answered."""
@@ -122,7 +124,7 @@ def follow(send: Send, *, cluster: str, job_id: int, **_: Any) -> int:
             if status is not None and status.is_terminal():
                 return code
         send("again")
-        time.sleep(2)
+        AGAIN.pause()
 
 
 def beat(send: Send, *, cluster: str, deadline: float, heartbeat: float) -> None:

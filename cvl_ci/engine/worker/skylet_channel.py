@@ -29,6 +29,7 @@ from sky.schemas.generated import jobsv1_pb2, jobsv1_pb2_grpc
 from sky.skylet import constants, job_lib
 from sky.utils import command_runner
 
+from cvl_ci.backoff import Pace
 from cvl_ci.engine.worker import private_channels
 
 AGAIN = ("set_autostop", "get_job_status", "cancel_jobs", "_add_job")
@@ -40,7 +41,7 @@ READY_SECONDS = 15.0
 """A daemon that has just started loads SkyPilot first."""
 QUEUE_SECONDS = 120.0
 """SkyPilot gives the daemon ten seconds to queue a job. A small machine that is busy needs longer."""
-TAKEN_SECONDS = 20.0
+TAKEN = Pace(every_seconds=1.0, within_seconds=20.0)
 """After a doubt, cvl-ci asks the daemon this long whether it has the job."""
 LONGEST_MESSAGE = 3 << 20
 """gRPC takes four MiB. A longer program goes to the machine as a file."""
@@ -228,15 +229,12 @@ def _through(original: Callable[..., Any], *, is_once: bool) -> Callable[..., An
 
 def _is_taken(backend: Any, handle: Any, job_id: int) -> bool:
     """Return whether the machine shows the job as queued or later. A job that was only added is in the state INIT."""
-    until = time.monotonic() + TAKEN_SECONDS
-    while True:
+    for _ in TAKEN.looks():
         with contextlib.suppress(Exception):  # a machine that does not answer leaves the doubt
             status = backend.get_job_status(handle, [job_id]).get(job_id)
             if status is not None and status is not job_lib.JobStatus.INIT:
                 return True
-        if time.monotonic() > until:
-            return False
-        time.sleep(1.0)
+    return False
 
 
 def _is_unknown(error: Exception) -> bool:

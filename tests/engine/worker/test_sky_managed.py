@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from cvl_ci.backoff import Pace
+
 LEASE = "cvl-1a-0123abcd"
 
 
@@ -43,7 +45,7 @@ class Server:
         for module in (sky_managed, sky_server, controller_answers):
             monkeypatch.setattr(module, "sdk", sdk)
         monkeypatch.setattr(sky_managed, "jobs_sdk", jobs_sdk)
-        monkeypatch.setattr(sky_managed, "CANCEL_PAUSE_SECONDS", 0.0)
+        monkeypatch.setattr(sky_managed, "CANCEL", Pace(every_seconds=0.0, within_seconds=100.0))
         monkeypatch.setattr(server_records, "ends", lambda name, *, days: self.ends.get(name, []))
 
     def launch(self, fence: Path) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from cvl_ci.backoff import Pace
+
 LEASE = "cvl-1a-0123abcd"
 LABELS = {"cvl-ci-lease": LEASE, "cvl-ci-deadline": "99", "team": "vision"}
 TASK = f"resources:\n  labels: {LABELS}\nsecrets: {{HF_TOKEN: hf_0123}}\n"
@@ -46,9 +48,8 @@ class Server:
         for module in (sky_serve, sky_server, controller_answers):
             monkeypatch.setattr(module, "sdk", sdk)
         monkeypatch.setattr(sky_serve, "serve_sdk", serve_sdk)
-        monkeypatch.setattr(sky_serve, "DOWN_PAUSE_SECONDS", 0.0)
-        monkeypatch.setattr(sky_serve, "DOWN_SECONDS", 0.2)
-        monkeypatch.setattr(sky_serve, "REGISTER_SECONDS", 0.2)
+        for pace in ("DOWN", "REGISTER"):
+            monkeypatch.setattr(sky_serve, pace, Pace(every_seconds=0.0, within_seconds=0.2))
         monkeypatch.setattr(self.verbs.server_common, "get_server_url", lambda: "https://sky.example.com:46580")
         monkeypatch.setattr(server_records, "living", self._living)
         monkeypatch.setattr(server_records, "are_known", self._are_known)

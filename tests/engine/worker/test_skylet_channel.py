@@ -87,10 +87,10 @@ services.JobsServiceImpl.QueueJob = QueueJob
 server.stop(None).wait()
 server = skylet.start_grpc_server(constants.SKYLET_GRPC_PORT)
 tried("added", add)
-skylet_channel.QUEUE_SECONDS, skylet_channel.TAKEN_SECONDS = 1.0, 60.0
+skylet_channel.QUEUE_SECONDS, skylet_channel.TAKEN = 1.0, skylet_channel.Pace(every_seconds=1.0, within_seconds=60.0)
 tried("queued", queue)
 tried("again", add)
-skylet_channel.TAKEN_SECONDS = -1.0
+skylet_channel.TAKEN = skylet_channel.Pace(every_seconds=1.0, within_seconds=-1.0)
 tried("in doubt", lambda: backend._exec_code_on_head(handle, "print(1)", 2, remote_log_dir=str(Path.home() / "logs")))
 tried("calls", lambda: calls)
 """
