@@ -28,11 +28,17 @@ COST = ("sandbox", "flood", "peers", "sky")
 APART = (
     *("tests/e2e/", "tests/chaos/test_runs.py", "tests/action/test_act.py", "tests/action/test_cancelled.py"),
     *("tests/action/test_compare.py", "tests/action/test_nightly.py"),
-    *("tests/commands/models/", "tests/engine/machine/test_supervise.py"),
+    "tests/engine/machine/test_supervise.py",
 )
 """Paths of tests of minutes, or of files of minutes: any process takes any of their tests, so no long file is last."""
 TOGETHER = ("tests/e2e/test_emulator.py", "tests/e2e/test_api_server.py")
 """Files among them whose tests share one fixture."""
+SHARED = (
+    tuple(f"tests/commands/models/test_{name}.py" for name in ("cache", "hostile_manifest", "kills")),
+    ("tests/commands/models/",),
+    tuple(f"tests/github/test_{name}.py" for name in ("artifact", "fetched_names", "publishing")),
+)
+"""Paths of tests that share servers of the session: a bucket, a storage. One process takes all of them."""
 QUICK = ("tests/e2e/test_emulator.py", "tests/e2e/test_up_and_down.py", "tests/action/test_image.py")
 """Files on the sandbox whose tests take seconds. They come last: no process is left with long ones."""
 A_LAUNCH = 2.0
@@ -95,7 +101,7 @@ def pytest_unconfigure() -> None:
 
 
 class Units(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types here
-    """Work for the processes: a file, or a single test of minutes."""
+    """Work for the processes: a file, files that share a server, or a single test of minutes."""
 
     def _split_scope(self, nodeid: str) -> str:
         return unit_of(nodeid)
@@ -108,6 +114,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Units:
 
 def unit_of(nodeid: str) -> str:
     """Return the name of the unit that this test belongs to."""
+    for paths in SHARED:
+        if nodeid.startswith(paths):
+            return paths[0]
     return nodeid if nodeid.startswith(APART) and not nodeid.startswith(TOGETHER) else nodeid.split("::", 1)[0]
 
 

@@ -14,6 +14,7 @@ from cvl_ci.inputs import patterns as globs
 from cvl_ci.inputs.parsers import Wrong
 from cvl_ci.inputs.patterns import Pattern, patterns, unclosed
 from tests.peers import node
+from tests.support.cases import generated
 
 TREE = (
     "metrics.json", "dist/top.js", "dist/a/b.js", "dist/.hidden", "out/x.pt", "out/deep/y.pt", "out/deep/z.tmp",
@@ -119,7 +120,7 @@ STEPS = (
     "[a-",
     "a**",
 )
-CASES = 400
+CASES = generated(800)
 
 
 def cases(seed: int) -> tuple[list[str], list[list[str]]]:

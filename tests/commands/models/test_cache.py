@@ -20,7 +20,7 @@ from cvl_ci.engine.task import script
 from cvl_ci.model.bucket import BucketAddress
 from cvl_ci.model.model_plan import ModelName, ModelPlan
 from cvl_ci.model.plan import RunPlan, VariablePlan, WorkPlan
-from tests.support import loaded_python, s3
+from tests.support import loaded_python, probed, s3
 from tests.support.hub import Fault, Hub, HubFile, small
 
 NAME = "acme/tiny"
@@ -79,7 +79,7 @@ class Leg:
     def node(self, *names: str) -> str:
         plan = self.plan(*names)
         values = script.environment(plan, lease="cvl-1-abc", deadline=2**33, staged=self.staged)
-        return self._run(["bash", "-c", script.run(plan, lease="cvl-1-abc")], values)
+        return self._run(["bash", "-c", probed.briefly(script.run(plan, lease="cvl-1-abc"))], values)
 
     def _run(self, words: list[str], values: dict[str, str]) -> str:
         own = {"HOME": str(self.home), "PATH": f"{self.home}/programs:{os.environ['PATH']}", "LANG": "C.UTF-8"}
