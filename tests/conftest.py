@@ -64,8 +64,9 @@ def pytest_collection() -> Generator[None, object, object]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: (_cost(item), -_minutes(item)))
-    early = sorted((item for item in items if _minutes(item)), key=_minutes, reverse=True)[:EARLY]
+    minutes = {item: _minutes(item) for item in items}
+    items.sort(key=lambda item: (_cost(item), -minutes[item]))
+    early = sorted(filter(minutes.__getitem__, items), key=minutes.__getitem__, reverse=True)[:EARLY]
     items[:] = [*early, *(item for item in items if item not in early)]
     if not docker_answers() and not in_ci():
         no_docker = pytest.mark.skip(reason="no Docker Engine answers: script/bootstrap starts one")
@@ -74,13 +75,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(no_docker)
 
 
-def pytest_collection_finish() -> None:
-    aws_descriptions.share()
-
-
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol() -> Generator[None, bool | None, bool | None]:
     """Before the test's time limit begins to count."""
+    aws_descriptions.share()
     PLACES.acquire()
     try:
         return (yield)
@@ -116,7 +114,8 @@ def in_ci() -> bool:
 
 
 def _cost(item: pytest.Item) -> int:
-    return next((len(COST) - rank for rank, name in enumerate(COST) if item.get_closest_marker(name)), 0)
+    names = {marker.name for marker in item.iter_markers()}
+    return next((len(COST) - rank for rank, name in enumerate(COST) if name in names), 0)
 
 
 def _minutes(item: pytest.Item) -> float:
