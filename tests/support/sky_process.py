@@ -1,7 +1,8 @@
 """Programs that import SkyPilot, each in a process of its own, in seconds less: they are forked from one process.
 
 That process has loaded the libraries that SkyPilot imports, and neither SkyPilot nor a cloud's library. So each program
-imports those itself, in its own environment and HOME, as the process of a run does.
+imports those itself, in its own environment and HOME, as the process of a run does. Programs whose facts are others
+name what they import (`loaded`), and have one HOME, `empty_home`: one process imports it there, and forks them.
 """
 
 from __future__ import annotations
@@ -12,10 +13,13 @@ import gc
 import importlib
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -32,16 +36,49 @@ def run(
     text: str = "",
     folder: Path | None = None,
     within: float = 100.0,
+    loaded: str = "",
 ) -> subprocess.CompletedProcess[str]:
     """Run a program of Python, and return its end as `subprocess.run` does. `text`: its input."""
+    assert not loaded or env["HOME"] == str(_home()), "SkyPilot reads HOME while it is imported"
     server = _server()
     assert server.stdin is not None and server.stdout is not None
     words = {"code": code, "arguments": arguments, "env": dict(env), "within": within}
-    request = {**words, "text": text, "folder": str(folder or Path.cwd())}
+    request = {**words, "text": text, "folder": str(folder or Path.cwd()), "loaded": loaded, "home": env.get("HOME")}
     server.stdin.write(json.dumps(request) + "\n")
     server.stdin.flush()
     answer = json.loads(server.stdout.readline())
     return subprocess.CompletedProcess(["python", "-c", code], answer["code"], answer["out"], answer["err"])
+
+
+def empty_home() -> Path:
+    """Return the HOME of the programs that name what they import, empty. What an earlier one left running ends."""
+    home = _home()
+    for process in _left(home):
+        os.kill(process, signal.SIGKILL)
+    while _left(home):
+        time.sleep(0.01)
+    for path in home.iterdir():
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    return home
+
+
+@functools.cache
+def _home() -> Path:
+    home = Path(tempfile.mkdtemp(prefix="cvl-sky-"))
+    atexit.register(shutil.rmtree, home, ignore_errors=True)
+    return home
+
+
+def _left(home: Path) -> list[int]:
+    """Return the processes that were started with this HOME. Those that serve were not."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if f"HOME={home}".encode() in (process / "environ").read_bytes().split(b"\0"):
+                found.append(int(process.name))
+        except OSError:
+            continue
+    return found
 
 
 @functools.cache
@@ -68,9 +105,44 @@ def serve() -> None:
     gc.freeze()  # no program looks at what it has from here, nor makes its own copy of it
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    for line in sys.stdin:
-        answers.write(json.dumps(_forked(json.loads(line))) + "\n")
+    _answer(sys.stdin, answers, {"__name__": "__main__"})
+
+
+def _answer(requests: Iterable[str], answers: IO[str], names: Mapping[str, Any]) -> None:
+    """Run the program of each request with these names. One that says what it imports is another process's."""
+    others: dict[str, tuple[IO[str], IO[str]]] = {}
+    for line in requests:
+        request = json.loads(line)
+        loaded = request.pop("loaded", "")
+        if loaded:
+            if loaded not in others:
+                others[loaded] = _loaded(loaded, request["home"])
+            asked, told = others[loaded]
+            asked.write(json.dumps(request) + "\n")
+            asked.flush()
+            answers.write(told.readline())
+        else:
+            answers.write(json.dumps(_forked(request, names)) + "\n")
         answers.flush()
+
+
+def _loaded(code: str, home: str) -> tuple[IO[str], IO[str]]:
+    """Fork a process that imports this and answers requests. Return where it reads, and where it writes."""
+    (reader, asked), (told, writer) = os.pipe(), os.pipe()
+    if os.fork() == 0:
+        os.close(asked)
+        os.close(told)
+        os.environ.clear()
+        os.environ.update({"HOME": home, "PATH": os.defpath, "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"})
+        names = {"__name__": "__main__"}
+        gc.disable()
+        exec(compile(code, "<loaded>", "exec"), names)
+        gc.freeze()
+        _answer(os.fdopen(reader), os.fdopen(writer, "w"), names)
+        os._exit(0)
+    os.close(reader)
+    os.close(writer)
+    return os.fdopen(asked, "w"), os.fdopen(told)
 
 
 def _libraries() -> list[str]:
@@ -86,13 +158,13 @@ def _modules() -> str:
     return done.stdout.splitlines()[-1]
 
 
-def _forked(request: Mapping[str, Any]) -> dict[str, Any]:
+def _forked(request: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str, Any]:
     with tempfile.TemporaryFile() as text, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         text.write(request["text"].encode())
         text.seek(0)
         child = os.fork()
         if child == 0:
-            _become(request, text, out, err)
+            _become(request, names, text, out, err)
         _, status = os.waitpid(child, 0)
         texts = {}
         for name, file in (("out", out), ("err", err)):
@@ -101,9 +173,10 @@ def _forked(request: Mapping[str, Any]) -> dict[str, Any]:
         return {"code": os.waitstatus_to_exitcode(status), **texts}
 
 
-def _become(request: Mapping[str, Any], text: IO[bytes], out: IO[bytes], err: IO[bytes]) -> None:
+def _become(
+    request: Mapping[str, Any], names: Mapping[str, Any], text: IO[bytes], out: IO[bytes], err: IO[bytes]
+) -> None:
     """Become the program: its environment, its input and output, and its end."""
-    import signal
     import traceback
 
     signal.alarm(int(request["within"]))
@@ -118,7 +191,7 @@ def _become(request: Mapping[str, Any], text: IO[bytes], out: IO[bytes], err: IO
     code = 0
     gc.enable()
     try:
-        exec(compile(request["code"], "<program>", "exec"), {"__name__": "__main__"})
+        exec(compile(request["code"], "<program>", "exec"), dict(names))
     except BaseException:  # noqa: BLE001  the program's end, as Python prints it
         traceback.print_exc()
         code = 1

@@ -41,15 +41,16 @@ def accept():
 threading.Thread(target=accept, daemon=True).start()
 sys.exit(subprocess.call(["bash", "-c", sys.argv[-1]]))
 """
-PROGRAM = """
+LOADED = """
 import json, os, socket, sys
 from pathlib import Path
 from types import SimpleNamespace
 from sky import backends, clouds
 from sky.skylet import constants, skylet
 from sky.utils import command_runner
-from cvl_ci.engine import private_channels, skylet_channel
-
+from cvl_ci.engine import job_driver, one_node_log, private_channels, skylet_channel
+"""
+PROGRAM = """
 with socket.socket() as probe:
     probe.bind(("127.0.0.1", 0))
     constants.SKYLET_GRPC_PORT = probe.getsockname()[1]
@@ -89,15 +90,17 @@ print("ANSWER" + json.dumps(answers))
 """
 
 
-def install_ssh(home: Path) -> None:
-    """Put the `ssh` into `bin` of the folder."""
+def home_with_ssh() -> Path:
+    """Return the home of client and daemon, empty but for the `ssh` in its `bin`."""
+    home = sky_process.empty_home()
     (home / "bin").mkdir()
     (home / "bin" / "ssh").write_text(SSH)
     (home / "bin" / "ssh").chmod(0o755)
+    return home
 
 
 def answers_of(place: Path, steps: str, *, sockets: Path) -> dict[str, Any]:
-    """Return what `tried` noted. `place`: the home of client and daemon; `steps`: the rest of PROGRAM."""
+    """Return what `tried` noted. `place`: of home_with_ssh; `steps`: the rest of PROGRAM."""
     environment = {
         "HOME": str(place),
         "PATH": f"{place / 'bin'}:{os.environ['PATH']}",
@@ -105,7 +108,7 @@ def answers_of(place: Path, steps: str, *, sockets: Path) -> dict[str, Any]:
         "CALLS": str(place / "calls"),
         "SKYPILOT_DISABLE_USAGE_COLLECTION": "1",
     }
-    done = sky_process.run(PROGRAM % steps, env=environment)
+    done = sky_process.run(PROGRAM % steps, env=environment, loaded=LOADED)
     [line] = [line for line in done.stdout.splitlines() if line.startswith("ANSWER")] or [done.stderr[-3000:]]
     answers: dict[str, Any] = json.loads(line.removeprefix("ANSWER"))
     return answers
