@@ -1,14 +1,17 @@
 """Quick tests run first, and no test sees this machine's home, credentials or leases.
 
 Several processes share the tests, more than there are cores: a test on the sandbox waits a third of its time. A file is
-the unit of work. A test on the sandbox is a unit of its own, unless its file shares a fixture of the module. A test
-that only waits, for a machine that ends itself, gives its place to another test: tests/support/places.py.
+the unit of work, and those that load SkyPilot are one together. A test on the sandbox is a unit of its own, unless its
+file shares a fixture of the module. A test that only waits, for a machine that ends itself, gives its place to another
+test: tests/support/places.py.
 """
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Generator, Iterator, Sequence
@@ -22,6 +25,7 @@ from tests.support import aws_descriptions, shared
 from tests.support.places import PLACES
 from tests.support.programs import BARE_PYTHON
 
+ROOT = Path(__file__).resolve().parents[1]
 COST = ("sandbox", "flood", "peers", "sky")
 """Markers of tests that take long, the longest first: a mistake in the rest is seen before they begin."""
 
@@ -35,6 +39,8 @@ TOGETHER = ("tests/e2e/test_emulator.py", "tests/e2e/test_api_server.py")
 """Files among them whose tests share one fixture."""
 QUICK = ("tests/e2e/test_emulator.py", "tests/e2e/test_up_and_down.py", "tests/action/test_image.py")
 """Files on the sandbox whose tests take seconds. They come last: no process is left with long ones."""
+WITH_SKYPILOT = re.compile(r"\b(?:sky_process|skylet_daemon)\b|^ +(?:from|import) sky\b", re.MULTILINE)
+"""In files whose tests share a process that has loaded SkyPilot: each further process of them takes seconds."""
 A_LAUNCH = 2.0
 """Minutes of a test that launches a machine, where it has no marker."""
 EARLY = 2
@@ -106,7 +112,17 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Units:
 
 def unit_of(nodeid: str) -> str:
     """Return the name of the unit that this test belongs to."""
-    return nodeid if nodeid.startswith(APART) and not nodeid.startswith(TOGETHER) else nodeid.split("::", 1)[0]
+    path = nodeid.split("::", 1)[0]
+    if nodeid.startswith(APART) and not nodeid.startswith(TOGETHER):
+        return nodeid
+    return "SkyPilot" if not nodeid.startswith(TOGETHER) and loads_skypilot(path) else path
+
+
+@functools.cache
+def loads_skypilot(path: str) -> bool:
+    """Return whether a test of this file has SkyPilot in its process, or in one that it forks."""
+    file = ROOT / path
+    return bool(file.is_file() and WITH_SKYPILOT.search(file.read_text(encoding="utf-8")))
 
 
 def in_ci() -> bool:

@@ -23,6 +23,9 @@ ROOT = Path(__file__).resolve().parents[1]
         ("tests/sandbox/test_sky_home.py::test_a", "tests/sandbox/test_sky_home.py"),
         ("tests/chaos/test_runs.py::test_a[1]", "tests/chaos/test_runs.py::test_a[1]"),
         ("tests/chaos/test_table.py::test_a", "tests/chaos/test_table.py"),
+        ("tests/engine/test_contract.py::test_a[x]", "SkyPilot"),
+        ("tests/engine/test_serve_jobs.py::test_a", "SkyPilot"),
+        ("tests/engine/test_job_driver.py::test_a", "SkyPilot"),
     ],
 )
 def test_a_file_is_one_unit_and_so_is_each_test_on_the_sandbox(test: str, unit: str) -> None:

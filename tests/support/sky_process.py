@@ -2,7 +2,7 @@
 
 That process has loaded the libraries that SkyPilot imports, and neither SkyPilot nor a cloud's library. So each program
 imports those itself, in its own environment and HOME, as the process of a run does. Programs whose facts are others
-name what they import (`loaded`), and have one HOME, `empty_home`: one process imports it there, and forks them.
+have it `loaded`, and one HOME, `empty_home`: one process imports SkyPilot there, and forks them.
 """
 
 from __future__ import annotations
@@ -19,12 +19,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
 from tests.support import shared
 
+SKYPILOT = (
+    *("sky", "sky.check", "sky.skylet.skylet", "cvl_ci.engine.job_driver", "cvl_ci.engine.one_node_log"),
+    *("cvl_ci.engine.provision_hooks", "cvl_ci.engine.sky_local", "cvl_ci.engine.skylet_channel"),
+)
+"""What is loaded for those that want it: SkyPilot, its daemon, and our modules on them."""
 FRESH = ("sky", "__main__", "boto3", "botocore", "google", "kubernetes", "azure", "oci", "runpod", "nebius")
 """Packages that each program imports itself: they may read the environment while they are imported."""
 
@@ -36,14 +41,14 @@ def run(
     text: str = "",
     folder: Path | None = None,
     within: float = 100.0,
-    loaded: str = "",
+    loaded: bool = False,
 ) -> subprocess.CompletedProcess[str]:
     """Run a program of Python, and return its end as `subprocess.run` does. `text`: its input."""
     assert not loaded or env["HOME"] == str(_home()), "SkyPilot reads HOME while it is imported"
     server = _server()
     assert server.stdin is not None and server.stdout is not None
     words = {"code": code, "arguments": arguments, "env": dict(env), "within": within}
-    request = {**words, "text": text, "folder": str(folder or Path.cwd()), "loaded": loaded, "home": env.get("HOME")}
+    request = {**words, "text": text, "folder": str(folder or Path.cwd()), "loaded": loaded}
     server.stdin.write(json.dumps(request) + "\n")
     server.stdin.flush()
     answer = json.loads(server.stdout.readline())
@@ -51,7 +56,7 @@ def run(
 
 
 def empty_home() -> Path:
-    """Return the HOME of the programs that name what they import, empty. What an earlier one left running ends."""
+    """Return the HOME of the programs that have SkyPilot loaded. What an earlier one left running there ends."""
     home = _home()
     for process in _left(home):
         os.kill(process, signal.SIGKILL)
@@ -105,40 +110,35 @@ def serve() -> None:
     gc.freeze()  # no program looks at what it has from here, nor makes its own copy of it
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    _answer(sys.stdin, answers, {"__name__": "__main__"})
-
-
-def _answer(requests: Iterable[str], answers: IO[str], names: Mapping[str, Any]) -> None:
-    """Run the program of each request with these names. One that says what it imports is another process's."""
-    others: dict[str, tuple[IO[str], IO[str]]] = {}
-    for line in requests:
+    loaded: tuple[IO[str], IO[str]] | None = None
+    for line in sys.stdin:
         request = json.loads(line)
-        loaded = request.pop("loaded", "")
-        if loaded:
-            if loaded not in others:
-                others[loaded] = _loaded(loaded, request["home"])
-            asked, told = others[loaded]
-            asked.write(json.dumps(request) + "\n")
-            asked.flush()
-            answers.write(told.readline())
+        if request["loaded"]:
+            loaded = loaded or _with_skypilot(request["env"]["HOME"])
+            loaded[0].write(line)
+            loaded[0].flush()
+            answers.write(loaded[1].readline())
         else:
-            answers.write(json.dumps(_forked(request, names)) + "\n")
+            answers.write(json.dumps(_forked(request)) + "\n")
         answers.flush()
 
 
-def _loaded(code: str, home: str) -> tuple[IO[str], IO[str]]:
-    """Fork a process that imports this and answers requests. Return where it reads, and where it writes."""
+def _with_skypilot(home: str) -> tuple[IO[str], IO[str]]:
+    """Fork a process that imports SkyPilot and answers requests. Return where it reads, and where it writes."""
     (reader, asked), (told, writer) = os.pipe(), os.pipe()
     if os.fork() == 0:
         os.close(asked)
         os.close(told)
         os.environ.clear()
         os.environ.update({"HOME": home, "PATH": os.defpath, "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"})
-        names = {"__name__": "__main__"}
         gc.disable()
-        exec(compile(code, "<loaded>", "exec"), names)
+        for name in SKYPILOT:
+            importlib.import_module(name)
         gc.freeze()
-        _answer(os.fdopen(reader), os.fdopen(writer, "w"), names)
+        with os.fdopen(reader) as requests, os.fdopen(writer, "w") as answers:
+            for line in requests:
+                answers.write(json.dumps(_forked(json.loads(line))) + "\n")
+                answers.flush()
         os._exit(0)
     os.close(reader)
     os.close(writer)
@@ -158,13 +158,13 @@ def _modules() -> str:
     return done.stdout.splitlines()[-1]
 
 
-def _forked(request: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str, Any]:
+def _forked(request: Mapping[str, Any]) -> dict[str, Any]:
     with tempfile.TemporaryFile() as text, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         text.write(request["text"].encode())
         text.seek(0)
         child = os.fork()
         if child == 0:
-            _become(request, names, text, out, err)
+            _become(request, text, out, err)
         _, status = os.waitpid(child, 0)
         texts = {}
         for name, file in (("out", out), ("err", err)):
@@ -173,9 +173,7 @@ def _forked(request: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str, A
         return {"code": os.waitstatus_to_exitcode(status), **texts}
 
 
-def _become(
-    request: Mapping[str, Any], names: Mapping[str, Any], text: IO[bytes], out: IO[bytes], err: IO[bytes]
-) -> None:
+def _become(request: Mapping[str, Any], text: IO[bytes], out: IO[bytes], err: IO[bytes]) -> None:
     """Become the program: its environment, its input and output, and its end."""
     import traceback
 
@@ -191,7 +189,7 @@ def _become(
     code = 0
     gc.enable()
     try:
-        exec(compile(request["code"], "<program>", "exec"), dict(names))
+        exec(compile(request["code"], "<program>", "exec"), {"__name__": "__main__"})
     except BaseException:  # noqa: BLE001  the program's end, as Python prints it
         traceback.print_exc()
         code = 1

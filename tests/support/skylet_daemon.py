@@ -41,16 +41,15 @@ def accept():
 threading.Thread(target=accept, daemon=True).start()
 sys.exit(subprocess.call(["bash", "-c", sys.argv[-1]]))
 """
-LOADED = """
+PROGRAM = """
 import json, os, socket, sys
 from pathlib import Path
 from types import SimpleNamespace
 from sky import backends, clouds
 from sky.skylet import constants, skylet
 from sky.utils import command_runner
-from cvl_ci.engine import job_driver, one_node_log, private_channels, skylet_channel
-"""
-PROGRAM = """
+from cvl_ci.engine import private_channels, skylet_channel
+
 with socket.socket() as probe:
     probe.bind(("127.0.0.1", 0))
     constants.SKYLET_GRPC_PORT = probe.getsockname()[1]
@@ -108,7 +107,7 @@ def answers_of(place: Path, steps: str, *, sockets: Path) -> dict[str, Any]:
         "CALLS": str(place / "calls"),
         "SKYPILOT_DISABLE_USAGE_COLLECTION": "1",
     }
-    done = sky_process.run(PROGRAM % steps, env=environment, loaded=LOADED)
+    done = sky_process.run(PROGRAM % steps, env=environment, loaded=True)
     [line] = [line for line in done.stdout.splitlines() if line.startswith("ANSWER")] or [done.stderr[-3000:]]
     answers: dict[str, Any] = json.loads(line.removeprefix("ANSWER"))
     return answers
