@@ -246,7 +246,7 @@ BREAKS: Sequence[tuple[Law, str, str]] = [
     (law.files_and_functions_fit_a_glance, "cli.py", "def main():\n" + "    pass\n" * 60),
     (law.git_runs_in_one_file, "local/staging.py", "subprocess.run(['git', 'status'])"),
     (law.git_runs_in_one_file, "engine/x.py", "git = '/usr/bin/git'"),
-    (law.the_clock_alone_sleeps, "engine/sky_local.py", "import time\nwhile True:\n    time.sleep(2)"),
+    (law.the_clock_alone_sleeps, "engine/worker/sky_local.py", "import time\nwhile True:\n    time.sleep(2)"),
     (law.the_clock_alone_sleeps, "sandbox/x.py", "def f():\n    from time import monotonic, sleep"),
     (law.the_clock_alone_sleeps, "cli/x.py", "wait(pause=time.sleep)"),
     (law.pauses_grow_in_one_place, "clouds/http.py", "sleep(0.5 * 2.0**attempt)"),

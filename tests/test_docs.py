@@ -164,7 +164,7 @@ def test_every_run_in_the_docs_can_be_planned(line: str, tmp_path: Path) -> None
             del words[at : at + (2 if option == "--compare" else 1)]
     server = {"SKYPILOT_API_SERVER_ENDPOINT": "https://sky.example.com", "SKYPILOT_SERVICE_ACCOUNT_TOKEN": "sky_word"}
     shell = {**os.environ, **(server if "--managed" in words else {})}
-    done = fork_server.run("cvl_ci.cli.main", "plan", *words[2:], env=shell, folder=folder)
+    done = fork_server.run("tests.support.command_line", "plan", *words[2:], env=shell, folder=folder)
     assert done.returncode == 0, done.stderr
 
 

@@ -28,6 +28,9 @@ ROOT = Path(__file__).resolve().parents[1]
         ("tests/github/test_artifact_files.py::test_a", "tests/github/test_artifact_files.py"),
         ("tests/commands/models/test_hostile_manifest.py::test_a", "tests/commands/models/test_cache.py"),
         ("tests/commands/models/test_upload.py::test_a", "tests/commands/models/"),
+        ("tests/engine/test_contract.py::test_a[x]", "SkyPilot"),
+        ("tests/engine/server/test_serve_jobs.py::test_a", "SkyPilot"),
+        ("tests/engine/worker/test_job_driver.py::test_a", "SkyPilot"),
     ],
 )
 def test_a_unit_is_a_file_or_the_files_of_a_server_or_a_test_on_the_sandbox(test: str, unit: str) -> None:

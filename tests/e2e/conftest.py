@@ -33,8 +33,9 @@ Started = tuple[subprocess.Popen[str], Iterator[str], Callable[[], None]]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = f"{Path(__file__).parent}{os.sep}"
     for item in items:
-        if Path(__file__).parent in item.path.parents:
+        if str(item.path).startswith(here):
             item.add_marker(pytest.mark.sandbox)
             item.add_marker(pytest.mark.timeout(1800))
 

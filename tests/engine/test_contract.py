@@ -95,10 +95,9 @@ print(json.dumps({
 
 
 @pytest.fixture(scope="module")
-def skypilot(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
-    home = tmp_path_factory.mktemp("home")
-    env = {"HOME": str(home), "PATH": os.environ["PATH"], "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"}
-    done = sky_process.run(ASK, env=env)
+def skypilot() -> dict[str, object]:
+    env = {"HOME": str(sky_process.empty_home()), "PATH": os.environ["PATH"], "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"}
+    done = sky_process.run(ASK, env=env, loaded=True)
     answer: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
     return answer
 

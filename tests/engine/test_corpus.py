@@ -289,11 +289,12 @@ def _comparable(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_what_is_shown_is_to_skypilot_the_task_that_was_written(tmp_path: Path) -> None:
-    catalogues(tmp_path)
+    home = sky_process.empty_home()
+    catalogues(home)
     written = list(yaml.safe_load_all(CORPUS))
     pairs = [[copy.deepcopy(config), rendered(config)] for config in written]
-    env = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"}
-    done = sky_process.run(READ, env=env, text=json.dumps(pairs), folder=tmp_path)
+    env = {"HOME": str(home), "PATH": os.environ["PATH"], "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"}
+    done = sky_process.run(READ, env=env, text=json.dumps(pairs), folder=tmp_path, loaded=True)
     assert done.returncode == 0, done.stderr[-3000:]
     read = json.loads(done.stdout.splitlines()[-1])
     apart = {theirs["name"]: (theirs, ours) for theirs, ours in read if _comparable(theirs) != _comparable(ours)}

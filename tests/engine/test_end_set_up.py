@@ -19,7 +19,7 @@ DONE = {"code": 0, "out": "", "err": ""}
 @pytest.fixture
 def end_set_up(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, list[float]]]:
     """Return a call that takes the answers of each try, and returns the tries and the pauses."""
-    hosts: Any = importlib.import_module("cvl_ci.engine.cluster_hosts")  # it loads SkyPilot, for seconds
+    hosts: Any = importlib.import_module("cvl_ci.engine.worker.cluster_hosts")  # it loads SkyPilot, for seconds
 
     def ended(*answers: Sequence[dict[str, Any]], cloud: object = None) -> tuple[int, list[float]]:
         coming, slept, tries = iter(answers), list[float](), list[int]()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 
 import pytest
 
@@ -146,9 +145,9 @@ print(json.dumps([
 
 
 @pytest.mark.sky
-def test_what_skypilots_own_loader_refuses_is_the_request(tmp_path: Path) -> None:
-    env = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"}
-    done = sky_process.run(ASK, env=env)
+def test_what_skypilots_own_loader_refuses_is_the_request() -> None:
+    env = {"HOME": str(sky_process.empty_home()), "PATH": os.environ["PATH"], "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"}
+    done = sky_process.run(ASK, env=env, loaded=True)
     *refused, wrapped = json.loads(done.stdout.splitlines()[-1])
     for said in refused:
         said["history"], said["bases"], said["causes"] = map(tuple, (said["history"], said["bases"], said["causes"]))

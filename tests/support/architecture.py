@@ -50,7 +50,7 @@ LEASE_NAME_WRITERS = {"model/lease_name.py", "github/artifacts/name.py"}
 
 ACTION_VARIABLE = re.compile(r"(?<![A-Z_])INPUT_")
 
-SLEEPERS = {"backoff.py", "local/clock.py", "engine/command_guard.py", "sandbox/emulator/bucket_gate.py"}
+SLEEPERS = {"backoff.py", "local/clock.py", "engine/worker/command_guard.py", "sandbox/emulator/bucket_gate.py"}
 """The third is a program without the package, like those of engine/machine. The fourth slows a body down to a pace."""
 
 LONGEST_FILE, LONGEST_FUNCTION = 350, 60

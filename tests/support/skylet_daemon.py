@@ -90,15 +90,17 @@ print("ANSWER" + json.dumps(answers))
 """
 
 
-def install_ssh(home: Path) -> None:
-    """Put the `ssh` into `bin` of the folder."""
+def home_with_ssh() -> Path:
+    """Return the home of client and daemon, empty but for the `ssh` in its `bin`."""
+    home = sky_process.empty_home()
     (home / "bin").mkdir()
     (home / "bin" / "ssh").write_text(SSH)
     (home / "bin" / "ssh").chmod(0o755)
+    return home
 
 
 def answers_of(place: Path, steps: str, *, sockets: Path) -> dict[str, Any]:
-    """Return what `tried` noted. `place`: the home of client and daemon; `steps`: the rest of PROGRAM."""
+    """Return what `tried` noted. `place`: of home_with_ssh; `steps`: the rest of PROGRAM."""
     environment = {
         "HOME": str(place),
         "PATH": f"{place / 'bin'}:{os.environ['PATH']}",
@@ -106,7 +108,7 @@ def answers_of(place: Path, steps: str, *, sockets: Path) -> dict[str, Any]:
         "CALLS": str(place / "calls"),
         "SKYPILOT_DISABLE_USAGE_COLLECTION": "1",
     }
-    done = sky_process.run(PROGRAM % steps, env=environment)
+    done = sky_process.run(PROGRAM % steps, env=environment, loaded=True)
     [line] = [line for line in done.stdout.splitlines() if line.startswith("ANSWER")] or [done.stderr[-3000:]]
     answers: dict[str, Any] = json.loads(line.removeprefix("ANSWER"))
     return answers

@@ -73,8 +73,8 @@ def drawn(seed: int) -> dict[str, Any]:
 def read_by_skypilot(configs: list[dict[str, Any]], folder: Path) -> list[dict[str, Any]]:
     path = folder / "tasks.json"
     path.write_text(json.dumps(configs))
-    env = {"HOME": str(folder), "PATH": os.environ["PATH"], "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"}
-    done = sky_process.run(AS_SKYPILOT_READS_THEM.replace("PATH", repr(str(path))), env=env)
+    env = {"HOME": str(sky_process.empty_home()), "PATH": os.environ["PATH"], "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"}
+    done = sky_process.run(AS_SKYPILOT_READS_THEM.replace("PATH", repr(str(path))), env=env, loaded=True)
     assert done.returncode == 0, done.stderr[-3000:]
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 

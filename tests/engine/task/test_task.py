@@ -438,7 +438,8 @@ def catalogues(home: Path) -> None:
 @pytest.mark.sky
 def test_skypilot_accepts_every_shape_of_task_and_understands_it_as_meant(tmp_path: Path) -> None:
     (tmp_path / "staged").mkdir()
-    catalogues(tmp_path)
+    home = sky_process.empty_home()
+    catalogues(home)
     plans = [
         PLAN,
         replace(
@@ -475,8 +476,9 @@ def test_skypilot_accepts_every_shape_of_task_and_understands_it_as_meant(tmp_pa
     )
     done = sky_process.run(
         READ_BY_SKYPILOT,
-        env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"},
+        env={"HOME": str(home), "PATH": "/usr/bin:/bin", "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"},
         text=json.dumps(configs),
+        loaded=True,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     plain, nodes, fallback, typed, anywhere, alternatives, _rendered = map(json.loads, done.stdout.splitlines())

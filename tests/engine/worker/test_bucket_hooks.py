@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 
 import pytest
 
@@ -42,10 +41,10 @@ print(json.dumps({"first": first, "last": make(), "told": told}))
 """
 
 
-def test_a_bucket_of_a_later_launch_is_announced_once_and_has_that_launch_s_labels(tmp_path: Path) -> None:
-    env = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"}
+def test_a_bucket_of_a_later_launch_is_announced_once_and_has_that_launch_s_labels() -> None:
+    env = {"HOME": str(sky_process.empty_home()), "PATH": os.environ["PATH"], "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"}
     code = LAUNCHES
-    done = sky_process.run(code, env=env)
+    done = sky_process.run(code, env=env, loaded=True)
     shown = json.loads(done.stdout.splitlines()[-1])
     assert shown["first"] == ["lease-1", "true"]
     assert shown["last"] == ["lease-3", "true"]

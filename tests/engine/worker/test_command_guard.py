@@ -162,8 +162,9 @@ print(json.dumps({"said": said, "guards": len(guards.split())}))
 """
 
 
-def test_skypilots_commands_have_one_guard(tmp_path: Path) -> None:
+def test_skypilots_commands_have_one_guard() -> None:
     """Its own end of a set-up, which ends all children of the process, leaves the guard alive."""
-    ended = sky_process.run(PROGRAM, env={"HOME": str(tmp_path), "PATH": os.environ["PATH"]})
+    env = {"HOME": str(sky_process.empty_home()), "PATH": os.environ["PATH"]}
+    ended = sky_process.run(PROGRAM, env=env, loaded=True)
     told = json.loads(ended.stdout.splitlines()[-1]) if ended.returncode == 0 else ended.stderr
     assert told == {"said": ["1\n0\n", "2\n0\n", "1\n0\n"], "guards": 1}

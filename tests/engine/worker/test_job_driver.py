@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cvl_ci.engine.task.script import LOG_ENDS
 
 from cvl_ci.engine.job_log import JobLog
-from cvl_ci.engine.task.script import LOG_ENDS
-from tests.support.skylet_daemon import answers_of, install_ssh
+from tests.support.skylet_daemon import answers_of, home_with_ssh
 
 pytestmark = pytest.mark.sky
 
@@ -60,9 +60,8 @@ state = lambda job: backend.get_job_status(handle, [job])[job].value
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Path:
-    install_ssh(tmp_path)
-    return tmp_path
+def place() -> Path:
+    return home_with_ssh()
 
 
 @pytest.fixture

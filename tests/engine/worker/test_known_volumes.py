@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 
 import pytest
 
@@ -47,12 +46,13 @@ COLUMNS = (
 CATALOGUE = f"{COLUMNS}\n1x_L4_SECURE,L4,1,12,50,0.44,,RO,EU-RO-1,\n"
 
 
-def test_an_existing_volume_is_registered_and_a_missing_one_is_refused(tmp_path: Path) -> None:
-    catalogue = tmp_path / ".sky/catalogs/v8/runpod/vms.csv"
+def test_an_existing_volume_is_registered_and_a_missing_one_is_refused() -> None:
+    home = sky_process.empty_home()
+    catalogue = home / ".sky/catalogs/v8/runpod/vms.csv"
     catalogue.parent.mkdir(parents=True)
     catalogue.write_text(CATALOGUE)
-    env = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"}
-    done = sky_process.run(PROGRAM, env=env)
+    env = {"HOME": str(home), "PATH": os.environ["PATH"], "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"}
+    done = sky_process.run(PROGRAM, env=env, loaded=True)
     assert done.returncode == 0, done.stderr
     shown = json.loads(done.stdout.splitlines()[-1])
     assert shown["id"] == "v1"

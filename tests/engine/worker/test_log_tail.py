@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 
 import pytest
 
@@ -49,23 +48,24 @@ print(json.dumps({"states": states, "usual": usual}))
 """
 
 
-def test_a_log_leaves_no_connection_that_waits_for_more(tmp_path: Path) -> None:
+def test_a_log_leaves_no_connection_that_waits_for_more() -> None:
     """ssh with ControlPersist leaves a process of its own session, which nobody ends for 300 s."""
-    programs = tmp_path / "bin"
+    home = sky_process.empty_home()
+    programs = home / "bin"
     programs.mkdir()
     for name in ("ssh", "rsync"):
         (programs / name).write_text(SSH)
         (programs / name).chmod(0o755)
     env = {
-        "HOME": str(tmp_path),
+        "HOME": str(home),
         "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
         "SKYPILOT_DISABLE_USAGE_COLLECTION": "1",
     }
-    done = sky_process.run(TAIL, env=env)
+    done = sky_process.run(TAIL, env=env, loaded=True)
     assert done.returncode == 0, done.stderr[-2000:]
     tried = json.loads(done.stdout.splitlines()[-1])
     assert tried["states"] == ["read"] * 3 and done.stdout.count("a line") == 3
-    calls = (tmp_path / "words").read_text().split("END\n")[:-1]
+    calls = (home / "words").read_text().split("END\n")[:-1]
     assert len(calls) >= 3 and all("192.0.2.1" in call for call in calls)
     assert not [call for call in calls if "ControlPersist" in call or "ControlMaster" in call]
     assert any("ControlPersist" in word for word in tried["usual"]), "else SkyPilot's runner leaves none by itself"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
-from pathlib import Path
+
+from cvl_ci.engine.worker.node_watch import Roll
 
 from cvl_ci.engine.worker import node_watch
-from cvl_ci.engine.worker.node_watch import Roll
 from tests.support import sky_process
 
 
@@ -46,7 +46,7 @@ def test_new_machines_may_be_listed_later_still() -> None:
     assert lost_nodes(2, 0, 0, 1, 0, checks=3) == [1]
 
 
-def test_the_question_that_would_end_tpu_vms_is_not_asked(tmp_path: Path) -> None:
+def test_the_question_that_would_end_tpu_vms_is_not_asked() -> None:
     program = """
 import sky
 from types import SimpleNamespace
@@ -62,8 +62,8 @@ for accelerator in ("tpu-v4-8", "A100"):
     sky_local.handle_of = lambda _: handle
     print(sky_local.count_machines(None, cluster="c"), len(asked))
 """
-    env = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"}
-    done = sky_process.run(program, env=env)
+    env = {"HOME": str(sky_process.empty_home()), "PATH": os.environ["PATH"], "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"}
+    done = sky_process.run(program, env=env, loaded=True)
     assert done.stdout.split("\n")[-3:] == ["2 0", "0 1", ""], done.stderr
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 
 import pytest
 
@@ -48,9 +47,9 @@ print(json.dumps({
 """
 
 
-def test_the_second_of_two_is_asked_for_once_more_and_what_is_refused_is_not(tmp_path: Path) -> None:
-    env = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"}
-    done = sky_process.run(ASK, env=env)
+def test_the_second_of_two_is_asked_for_once_more_and_what_is_refused_is_not() -> None:
+    env = {"HOME": str(sky_process.empty_home()), "PATH": os.environ["PATH"], "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"}
+    done = sky_process.run(ASK, env=env, loaded=True)
     assert json.loads(done.stdout.splitlines()[-1]) == {
         "raced": ["up", 2],
         "raced as a group": ["up", 2],
@@ -127,10 +126,10 @@ print(json.dumps({"events": events, "errors": errors, "spent": end.spent_usd, "t
 """
 
 
-def test_machines_that_came_up_cost_and_a_place_that_the_rest_cannot_pay_gets_no_request(tmp_path: Path) -> None:
-    env = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"}
+def test_machines_that_came_up_cost_and_a_place_that_the_rest_cannot_pay_gets_no_request() -> None:
+    env = {"HOME": str(sky_process.empty_home()), "PATH": os.environ["PATH"], "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"}
     code = FAILOVER
-    done = sky_process.run(code, env=env)
+    done = sky_process.run(code, env=env, loaded=True)
     shown = json.loads(done.stdout.splitlines()[-1])
     assert shown["events"] == [
         ["attempting", "r1", None],
@@ -191,10 +190,10 @@ print(json.dumps(timers))
 """
 
 
-def test_each_request_for_machines_carries_the_timer_of_its_own_launch(tmp_path: Path) -> None:
+def test_each_request_for_machines_carries_the_timer_of_its_own_launch() -> None:
     """By botocore's own events, up to the bytes that would go to EC2."""
-    env = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"}
-    done = sky_process.run(ARM, env=env)
+    env = {"HOME": str(sky_process.empty_home()), "PATH": os.environ["PATH"], "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"}
+    done = sky_process.run(ARM, env=env, loaded=True)
     assert done.returncode == 0, done.stderr[-2000:]
     assert json.loads(done.stdout.splitlines()[-1]) == [[True, True, "terminate"]] * 2
 
@@ -209,7 +208,9 @@ from cvl_ci.engine.worker import open_port, provision_hooks
 from cvl_ci.engine.deadline import Deadline
 from sky import backends, clouds, global_user_state
 from sky.provision.aws import config
+from tests.support import aws_descriptions
 
+aws_descriptions.share()
 LEASE, ON_CLOUD, REGION = "cvl-1-aaaaaaaa", "cvl-1-aaaaaaaa-bbbbbbbb", "us-east-1"
 KEYS = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
 session = boto3.Session(**KEYS)
@@ -257,11 +258,12 @@ with mock_aws():
 """
 
 
-def test_the_ports_of_a_task_open_in_the_group_of_its_lease_and_never_in_the_shared_one(tmp_path: Path) -> None:
+def test_the_ports_of_a_task_open_in_the_group_of_its_lease_and_never_in_the_shared_one() -> None:
     """SkyPilot's own functions on moto: the group that all runs share admits ssh alone, before and after."""
-    env = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"}
+    env = {"HOME": str(sky_process.empty_home()), "PATH": os.environ["PATH"], "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"}
     env |= {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
-    done = sky_process.run(PORTS, env=env)
+    env["MOTO_AMIS_PATH"] = os.environ["MOTO_AMIS_PATH"]
+    done = sky_process.run(PORTS, env=env, loaded=True)
     assert done.returncode == 0, done.stderr[-2000:]
     world = ["0.0.0.0/0"]
     assert json.loads(done.stdout.splitlines()[-1]) == {
@@ -283,7 +285,7 @@ print([arguments[0] for arguments in asked])
 """
 
 
-def test_skypilot_opens_ports_on_other_clouds_itself(tmp_path: Path) -> None:
-    env = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"}
-    done = sky_process.run(ELSEWHERE, env=env)
+def test_skypilot_opens_ports_on_other_clouds_itself() -> None:
+    env = {"HOME": str(sky_process.empty_home()), "PATH": os.environ["PATH"], "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"}
+    done = sky_process.run(ELSEWHERE, env=env, loaded=True)
     assert done.stdout.splitlines()[-1] == "['GCP']"

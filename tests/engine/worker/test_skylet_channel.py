@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.skylet_daemon import answers_of, install_ssh
+from tests.support.skylet_daemon import answers_of, home_with_ssh
 
 pytestmark = pytest.mark.sky
 
@@ -16,9 +16,8 @@ OTHERWISE = ("echo welcome", "printf connect", "head -c 100000000 /dev/zero", "e
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Path:
-    install_ssh(tmp_path)
-    return tmp_path
+def place() -> Path:
+    return home_with_ssh()
 
 
 @pytest.fixture
