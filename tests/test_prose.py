@@ -33,11 +33,10 @@ def test_a_table_breaks_no_pattern(path: Path) -> None:
     assert prose.broken_in(prose.cells(path.read_text(encoding="utf-8"))) == []
 
 
-def test_the_changelog_breaks_no_pattern_in_its_next_version() -> None:
-    _, _, rest = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8").partition("\n## [Unreleased]\n")
-    unreleased = rest.partition("\n## [")[0]
-    assert unreleased.strip()
-    assert prose.broken_in(prose.sentences(unreleased)) == []
+def test_the_changelog_breaks_no_rule() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert text.count("\n- ") > 0
+    assert prose.complaints(prose.sentences(text)) == []
 
 
 def test_a_cell_can_break_a_pattern() -> None:
