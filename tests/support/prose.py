@@ -188,6 +188,7 @@ def bindings(tree: ast.Module) -> Iterator[str]:
 
 
 def modules(root: Path) -> Iterator[str]:
-    """Yield the source of every Python file below a folder."""
+    """Yield the source of every Python file below a folder, but not of installed packages."""
     for path in sorted(root.rglob("*.py")):
-        yield path.read_text(encoding="utf-8")
+        if "node_modules" not in path.parts:
+            yield path.read_text(encoding="utf-8")
