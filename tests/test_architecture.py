@@ -159,15 +159,15 @@ def test_no_class_has_more_than_fifteen_public_methods() -> None:
 
 def test_help_and_plan_never_load_skypilot_or_a_clouds_library() -> None:
     """Whatever is loaded when every module but the separate programs and what runs inside them is."""
-    mine = [module.name for module in MODULES if not module.own_program and not _inside_the_worker(module)]
+    own = [module.name for module in MODULES if not module.own_program and not _inside_the_worker(module)]
     heavy = sorted(law.CLOUD_LIBRARIES | law.EMULATOR_LIBRARIES | law.HUB_LIBRARIES)
     program = (
-        f"import importlib, sys\nfor name in {mine!r}: importlib.import_module(name)\n"
+        f"import importlib, sys\nfor name in {own!r}: importlib.import_module(name)\n"
         f"print(*sorted({{*sys.modules}} & {{*{heavy!r}}}))"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
-    assert done.stderr == ""
-    assert set(done.stdout.split()) - {"google"} == set()  # google is a namespace that any wheel may fill
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
+    assert result.stderr == ""
+    assert set(result.stdout.split()) - {"google"} == set()  # google is a namespace that any wheel may fill
 
 
 def _inside_the_worker(module: Module) -> bool:
@@ -179,7 +179,7 @@ def test_what_names_skypilot_at_its_top_is_loaded_by_the_worker_alone() -> None:
     inside = {module.name for module in MODULES if _inside_the_worker(module)}
     for module in MODULES:
         if not module.own_program and module.name not in inside:
-            assert not inside & {found.name for found in module.imports}, module.path
+            assert not inside & {item.name for item in module.imports}, module.path
 
 
 BREAKS: Sequence[tuple[Law, str, str]] = [

@@ -32,10 +32,10 @@ def backoff(slept: list[float], *, jitter: float = 0.0, chance: float = 0.0) -> 
 @pytest.mark.parametrize(("failures", "slept"), [(0, []), (1, [1.0]), (3, [1.0, 2.0, 3.0])])
 def test_the_pauses_grow_to_their_limit(failures: int, slept: list[float]) -> None:
     do, calls = failing(failures)
-    found: list[float] = []
-    waiting = backoff(found)
+    results: list[float] = []
+    waiting = backoff(results)
     assert waiting.run(do, pause=lambda _, attempt: waiting.seconds(attempt)) == "done"
-    assert (found, len(calls)) == (slept, failures + 1)
+    assert (results, len(calls)) == (slept, failures + 1)
 
 
 def test_the_last_failure_is_raised_without_a_pause_after_it() -> None:

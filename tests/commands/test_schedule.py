@@ -151,7 +151,7 @@ def test_an_open_machine_is_reserved_once_until_it_closes() -> None:
     assert (one.jobs_of("m"), one.startable()) == (("b",), ("b",))
     one.start("b")
     one.finish("b", JobRecord(state=SUCCEEDED))
-    assert (one.startable(), one.without_run) == ((), []), "the machine may give its reservation back"
+    assert (one.startable(), one.without_run) == ((), []), "its reservation may come back"
     one.close_machine("m")
     one.close_machine("m")
     assert one.startable() == ("c",)

@@ -8,12 +8,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from cvl_ci.engine.worker.open_port import Opening
 
 from cvl_ci.clouds import AwsInventory, Inventories
 from cvl_ci.clouds.catalogue.prices import CataloguePrices
 from cvl_ci.commands.reap.reap import Reaped, ReapPorts, reap
 from cvl_ci.engine.worker import open_port
+from cvl_ci.engine.worker.open_port import Opening
 from cvl_ci.errors import EngineError
 from cvl_ci.model.lease_name import LABEL_DEADLINE, LABEL_KEPT
 from cvl_ci.model.location import Location

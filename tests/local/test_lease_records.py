@@ -49,9 +49,9 @@ def test_a_record_comes_back_as_it_was_written(records: FileRecords) -> None:
 def test_a_record_of_an_earlier_version_still_finds_its_machines(records: FileRecords) -> None:
     records.write(RECORD)
     path = records.fence(RECORD.name).with_suffix(".json")
-    written = json.loads(path.read_text())
-    written["places"] = written.pop("locations")
-    path.write_text(json.dumps(written))
+    text = json.loads(path.read_text())
+    text["places"] = text.pop("locations")
+    path.write_text(json.dumps(text))
     assert records.read(RECORD.name) == RECORD
 
 

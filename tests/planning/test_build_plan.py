@@ -89,8 +89,8 @@ def test_an_explicit_input_replaces_the_draft(words: dict[str, Any], read: Any, 
 def test_one_kind_of_work_is_named_and_each_wrong_pair_is_told(
     words: dict[str, Any], kind: str | None, fields: list[str]
 ) -> None:
-    found, mistakes = build_plan.asked_for(from_keywords(words, environment={}))
-    assert (found, [mistake.field for mistake in mistakes]) == (kind, fields)
+    result, mistakes = build_plan.asked_for(from_keywords(words, environment={}))
+    assert (result, [mistake.field for mistake in mistakes]) == (kind, fields)
 
 
 @pytest.mark.parametrize(

@@ -88,9 +88,9 @@ def test_a_person_s_own_number_of_recoveries_stands(tmp_path: Path, words: dict[
 def test_words_that_cannot_work_are_one_mistake_before_any_cost(
     tmp_path: Path, words: dict[str, object], field: str, problem: str
 ) -> None:
-    with pytest.raises(RequestError) as caught:
+    with pytest.raises(RequestError) as error:
         asked(tmp_path, **words)
-    [mistake] = [one for one in caught.value.mistakes if one.field == field]
+    [mistake] = [one for one in error.value.mistakes if one.field == field]
     assert problem in mistake.problem
 
 

@@ -31,8 +31,8 @@ def test_the_plan_tells_bucket_and_bound_and_how_to_collect(tmp_path: Path) -> N
     plan = asked(tmp_path)
     assert plan.detach.place == BucketAddress(bucket="my-bucket", prefix="ci")
     assert "gcp" in plan.machines.unfit_clouds and "aws" not in plan.machines.unfit_clouds
-    told = as_text(plan, quote(plan, PRICES), PRICES)
-    assert "s3://my-bucket/ci" in told and "cvl-ci collect" in told and "1 h on the machine" in told
+    text = as_text(plan, quote(plan, PRICES), PRICES)
+    assert "s3://my-bucket/ci" in text and "cvl-ci collect" in text and "1 h on the machine" in text
 
 
 def test_a_run_that_waits_for_its_job_has_no_place(tmp_path: Path) -> None:

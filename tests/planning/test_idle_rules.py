@@ -116,7 +116,7 @@ POLICY = IdlePolicy(min_percent=10)
 def test_only_a_machine_that_ended_the_job_makes_it_idle(
     policy: IdlePolicy | None, code: int, phase: str, ending: Ending, exit_code: int
 ) -> None:
-    judged = conclude(
+    verdict = conclude(
         plan=RunPlan(title="t", limits=Limits(idle=policy)),
         launch=None,
         nodes=[NodeEnd(rank=0, exit_code=137), NodeEnd(rank=1, exit_code=code, phase=phase)],
@@ -127,10 +127,10 @@ def test_only_a_machine_that_ended_the_job_makes_it_idle(
         attempts=(),
         ran_seconds=1.0,
     )
-    expected_code = exit_code if ending is Ending.IDLE else judged.exit_code
-    assert (judged.ending, judged.exit_code) == (ending, expected_code)
+    expected_code = exit_code if ending is Ending.IDLE else verdict.exit_code
+    assert (verdict.ending, verdict.exit_code) == (ending, expected_code)
     if ending is Ending.IDLE:
-        assert "No GPU of machine 1 of 2 was 10 % busy for 15 min" in judged.reason
+        assert "No GPU of machine 1 of 2 was 10 % busy for 15 min" in verdict.reason
 
 
 def test_a_policy_without_samples_is_told() -> None:

@@ -46,9 +46,9 @@ def test_the_words_of_skypilot_and_dstack_ask_for_recovery(
     task = read(**keys)
     assert task.wrong == ()
     assert task.machines.recoveries == recoveries
-    told = [line for line in task.warnings if "retry" in line or "job_recovery" in line]
-    assert len(told) == len(without_effect)
-    assert all(word in line for word, line in zip(without_effect, told, strict=True))
+    lines = [line for line in task.warnings if "retry" in line or "job_recovery" in line]
+    assert len(lines) == len(without_effect)
+    assert all(word in line for word, line in zip(without_effect, lines, strict=True))
 
 
 @pytest.mark.parametrize(

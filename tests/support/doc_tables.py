@@ -44,12 +44,12 @@ def tables() -> Mapping[str, str]:
 
 def names(page: str) -> list[str]:
     """Return the names of the tables in a page, in order."""
-    return [found[1] for found in _TABLE.finditer(page)]
+    return [item[1] for item in _TABLE.finditer(page)]
 
 
 def renewed(page: str, made: Mapping[str, str]) -> str:
     """Return the page with each table replaced by the one of its name."""
-    return _TABLE.sub(lambda found: found[1] + found[2] + made[found[1]], page)
+    return _TABLE.sub(lambda result: result[1] + result[2] + made[result[1]], page)
 
 
 def _markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -201,8 +201,8 @@ def table() -> str:
         cells, metered = [], 0.0
         for server in (None, SERVERS["answers"], SERVERS["answers, with keys"], SERVERS["tells nothing"]):
             with tempfile.TemporaryDirectory() as folder:
-                outcome, told, metered, _ = told_and_metered(case, Path(folder), server=server)
-            cells.append(_compared(outcome, told, metered))
+                outcome, text, metered, _ = told_and_metered(case, Path(folder), server=server)
+            cells.append(_compared(outcome, text, metered))
         rows.append(f"| {name} | ${metered:.3f} | {' | '.join(cells)} |")
     return "\n".join(rows)
 

@@ -154,8 +154,8 @@ def _libraries() -> list[str]:
 def _modules() -> str:
     """Another process imports SkyPilot to learn them."""
     words = [sys.executable, "-c", "import json, sys, sky, sky.check; print(json.dumps(list(sys.modules)))"]
-    done = subprocess.run(words, stdout=subprocess.PIPE, check=True, text=True)
-    return done.stdout.splitlines()[-1]
+    result = subprocess.run(words, stdout=subprocess.PIPE, check=True, text=True)
+    return result.stdout.splitlines()[-1]
 
 
 def _forked(request: Mapping[str, Any]) -> dict[str, Any]:

@@ -108,7 +108,7 @@ def answers_of(place: Path, steps: str, *, sockets: Path) -> dict[str, Any]:
         "CALLS": str(place / "calls"),
         "SKYPILOT_DISABLE_USAGE_COLLECTION": "1",
     }
-    done = sky_process.run(PROGRAM % steps, env=environment, loaded=True)
-    [line] = [line for line in done.stdout.splitlines() if line.startswith("ANSWER")] or [done.stderr[-3000:]]
+    result = sky_process.run(PROGRAM % steps, env=environment, loaded=True)
+    [line] = [line for line in result.stdout.splitlines() if line.startswith("ANSWER")] or [result.stderr[-3000:]]
     answers: dict[str, Any] = json.loads(line.removeprefix("ANSWER"))
     return answers

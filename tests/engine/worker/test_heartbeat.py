@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 
-from cvl_ci.engine.worker.heartbeat import Heartbeat, minutes_at
-
 from cvl_ci.engine.worker import heartbeat
+from cvl_ci.engine.worker.heartbeat import Heartbeat, minutes_at
 
 
 def test_it_gives_no_more_minutes_than_are_left_to_the_deadline() -> None:

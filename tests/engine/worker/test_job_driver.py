@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cvl_ci.engine.task.script import LOG_ENDS
 
 from cvl_ci.engine.job_log import JobLog
+from cvl_ci.engine.task.script import LOG_ENDS
 from tests.support.skylet_daemon import answers_of, home_with_ssh
 
 pytestmark = pytest.mark.sky

@@ -6,9 +6,8 @@ import os
 import threading
 from collections.abc import Iterator
 
-from cvl_ci.engine.worker.node_watch import Roll
-
 from cvl_ci.engine.worker import node_watch
+from cvl_ci.engine.worker.node_watch import Roll
 from tests.support import sky_process
 
 

@@ -42,8 +42,9 @@ def test_skypilot_uses_one_name_on_every_computer(monkeypatch: pytest.MonkeyPatc
 
 def test_two_repositories_have_two_groups_and_the_runs_of_one_share_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """The group admits all traffic between its machines. SkyPilot's own function makes it, on moto."""
-    from cvl_ci.engine.worker.shared_group import one_shared_group
     from sky.provision.aws import config
+
+    from cvl_ci.engine.worker.shared_group import one_shared_group
 
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
@@ -78,8 +79,9 @@ def test_ec2_takes_the_name(repository: str) -> None:
 
 
 def test_a_group_of_the_user_s_own_configuration_wins() -> None:
-    from cvl_ci.engine.worker.shared_group import one_shared_group
     from sky import skypilot_config
+
+    from cvl_ci.engine.worker.shared_group import one_shared_group
 
     with (
         skypilot_config.override_skypilot_config({"aws": {"security_group_name": "our-firewall"}}),

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from cvl_ci.engine.worker.worker import Channel, Unheard
 
 from cvl_ci.engine.process import Worker
 from cvl_ci.engine.worker import worker
+from cvl_ci.engine.worker.worker import Channel, Unheard
 
 
 @dataclass

@@ -20,7 +20,7 @@ FORMAT = 1
 _TRIES = 8
 
 
-class Shelf:
+class ModelStore:
     """The models below one prefix of a bucket."""
 
     def __init__(self, store: ObjectStore, address: BucketAddress) -> None:
@@ -33,7 +33,7 @@ class Shelf:
         return self.key(repo, "snapshots", commit, path)
 
     def start(self, repo: str = "", *parts: str) -> str:
-        """Return the beginning of all keys below these parts; without a repository, of all keys of the shelf."""
+        """Return the beginning of all keys below these parts; without a repository, of all keys of it."""
         key = self.key(repo, *parts) if repo else self.address.below()
         return f"{key}/" if key else ""
 
