@@ -12,6 +12,7 @@ from pathlib import Path
 
 from cvl_ci import saved_values
 from cvl_ci.errors import EngineError
+from cvl_ci.model.launch import Spending
 from cvl_ci.ports import LeaseRecord
 from cvl_ci.result.no_follow import LinkInTheWay, refuse_links
 
@@ -20,6 +21,7 @@ Lease records of cvl-ci: what it asked a cloud for, under which name, until when
 
 NAME.json     written before anything is created, so that this file alone is enough to find and end it
 NAME.revoked  the fence: while it exists, nothing can be launched under this name
+NAME.price    the requests for its machines, with their prices: `cvl-ci status` tells the cost so far from it
 NAME.log      the path of the file with the job's lines; its run holds a lock on it while it lives
 
 A record with "released_at" has ended, with proof that its machines are gone: you may delete the file. A record
@@ -81,6 +83,25 @@ class FileRecords:
             self._save(self.fence(name), "")
         except EngineError as error:
             self._warn(f"{error.what} Another process of the same run would not know that its lease has ended.")
+
+    def note_spending(self, name: str, spending: Spending) -> None:
+        """Record the requests in a file of their own, so that no later change of the record can lose them.
+
+        A file that cannot be written is a warning: a price must not end a run.
+        """
+        try:
+            self._save(self._path(name, "price"), json.dumps(asdict(spending), indent=2, sort_keys=True) + "\n")
+        except EngineError as error:
+            self._warn(f"{error.what} So no later process can tell the cost of this lease from its record.")
+
+    def spending(self, name: str) -> Spending | None:
+        """Return the recorded requests. An earlier version recorded those of a detached run alone, in its record."""
+        try:
+            document = json.loads(self._path(name, "price").read_text("utf-8"))
+            return _bounded(saved_values.read(Spending, document, least=0.0))
+        except (OSError, *UNREADABLE):
+            record = self.read(name)
+            return record.detached.spending if record is not None and record.detached is not None else None
 
     def _path(self, name: str, kind: str) -> Path:
         if not _NAME.fullmatch(name):
@@ -144,6 +165,12 @@ def from_text(name: str, text: str) -> LeaseRecord:
     # A record of an earlier version calls them places, and its machines may still run.
     locations = document["locations"] if "locations" in document else document["places"]
     record = saved_values.read(LeaseRecord, {**document, "locations": locations}, least=0.0)
-    if record.detached and len(record.detached.spending.attempts) > MOST_ATTEMPTS:
-        raise ValueError("too many attempts")
+    if record.detached:
+        _bounded(record.detached.spending)
     return record
+
+
+def _bounded(spending: Spending) -> Spending:
+    if len(spending.attempts) > MOST_ATTEMPTS:
+        raise ValueError("too many attempts")
+    return spending

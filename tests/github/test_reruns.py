@@ -202,7 +202,7 @@ def test_no_answer_is_told_and_makes_nothing_green(api: Api, fault: Any, said: s
     assert [one.why for one in found.outdated] == [
         "its only summary is of attempt 1, and GitHub does not tell whether its job ran again"
     ]
-    assert said in found.words
+    assert said in found.warning
 
 
 def test_a_machine_that_may_be_left_is_never_dropped(api: Api) -> None:

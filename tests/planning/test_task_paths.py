@@ -6,10 +6,10 @@ from cvl_ci.planning import task_paths
 
 
 def absolute(mounts: dict[str, object]) -> object:
-    found = task_paths.with_absolute_sources(
-        {"file_mounts": mounts}, locate=lambda typed: typed.removeprefix("./"), root="/repo"
+    result = task_paths.with_absolute_sources(
+        {"file_mounts": mounts}, locate=lambda arguments: arguments.removeprefix("./"), root="/repo"
     )
-    return found["file_mounts"]
+    return result["file_mounts"]
 
 
 def test_files_from_beside_us_get_absolute_paths() -> None:
