@@ -41,12 +41,12 @@ def asked(home: Path, cloud: str, question: str, *, also: Mapping[str, str] | No
     inputs = {name if name.isupper() else f"INPUT_{name.upper()}": value for name, value in given.items()}
     beside = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     environ = {"HOME": str(home), "PATH": beside, "SKYPILOT_DISABLE_USAGE_COLLECTION": "1", **inputs, **(also or {})}
-    where = cloud_credentials.local_environment(environ, folder=home / ".local/state/cvl-ci/credentials", writes=True)
-    known = cloud_credentials.carry_out(where, cloud_credentials.prepare(where, [cloud]))
-    done = sky_process.run(PROLOGUE + question, env=known)
-    said = [line for line in done.stdout.splitlines() if line.startswith("ANSWER ")]
-    assert said, done.stdout + done.stderr
-    return json.loads(said[-1].removeprefix("ANSWER "))
+    place = cloud_credentials.local_environment(environ, folder=home / ".local/state/cvl-ci/credentials", writes=True)
+    known = cloud_credentials.carry_out(place, cloud_credentials.prepare(place, [cloud]))
+    result = sky_process.run(PROLOGUE + question, env=known)
+    lines = [line for line in result.stdout.splitlines() if line.startswith("ANSWER ")]
+    assert lines, result.stdout + result.stderr
+    return json.loads(lines[-1].removeprefix("ANSWER "))
 
 
 AWS = """
@@ -95,8 +95,8 @@ def test_nebius_is_found_with_token_and_tenant(tmp_path: Path) -> None:
         "from sky.adaptors import nebius as n; answer([n.is_token_or_cred_file_exist(), n.get_iam_token(), "
         "n.get_tenant_id()])"
     )
-    given: dict[str, Any] = {"nebius_iam_token": "ne1_0123", "nebius_tenant_id": "tenant-1"}
-    assert asked(tmp_path, "nebius", question, **given) == [True, "ne1_0123", "tenant-1"]
+    values: dict[str, Any] = {"nebius_iam_token": "ne1_0123", "nebius_tenant_id": "tenant-1"}
+    assert asked(tmp_path, "nebius", question, **values) == [True, "ne1_0123", "tenant-1"]
 
 
 def test_nebius_reads_the_key_file_where_it_is_written(tmp_path: Path) -> None:
@@ -140,11 +140,11 @@ def gcloud(tmp_path: Path) -> dict[str, str]:
 def test_gcp_finds_the_service_account_as_file_and_in_gcloud(
     gcloud: dict[str, str], federated: bool, tmp_path: Path
 ) -> None:
-    given: dict[str, Any] = {"gcp_credentials_json": KEY}
+    values: dict[str, Any] = {"gcp_credentials_json": KEY}
     if federated:
         account = {"gcp_service_account": "ci@my-project.iam.gserviceaccount.com", "gcp_project": "my-project"}
-        given = {"gcp_workload_identity_provider": PROVIDER, **account, **WITH_OIDC}
-    kind, path, copied = asked(tmp_path, "gcp", GCP, also=gcloud, **given)
+        values = {"gcp_workload_identity_provider": PROVIDER, **account, **WITH_OIDC}
+    kind, path, copied = asked(tmp_path, "gcp", GCP, also=gcloud, **values)
     assert kind == "GCPIdentityType.SERVICE_ACCOUNT"
     assert Path(path).name == "gcp.json"
     assert copied == {}
@@ -167,5 +167,5 @@ def test_azure_s_check_goes_past_the_file_that_the_login_leaves(tmp_path: Path) 
     # Without the azure extra it ends at the import that comes next.
     question = "try: answer(clouds.Azure._check_credentials()[1])\nexcept ModuleNotFoundError as e: answer(str(e))"
     assert "msal_token_cache.json does not exist" in asked(tmp_path, "azure", question, also=path)
-    said = asked(tmp_path, "azure", question, also=path, azure_client_secret="s3cr3t-s3cr3t", **names)
-    assert "msal_token_cache.json" not in (said or "")
+    text = asked(tmp_path, "azure", question, also=path, azure_client_secret="s3cr3t-s3cr3t", **names)
+    assert "msal_token_cache.json" not in (text or "")
