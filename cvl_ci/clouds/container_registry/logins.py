@@ -172,9 +172,9 @@ def _of_helper(name: str, key: str, environ: Mapping[str, str]) -> RegistryLogin
             check=False,
         )
         document = json.loads(answer.stdout) if answer.returncode == 0 else {}
-    except (OSError, ValueError, subprocess.TimeoutExpired):
+        user, secret = document.get("Username"), document.get("Secret")
+    except (OSError, ValueError, AttributeError, RecursionError, subprocess.TimeoutExpired):
         return None
-    user, secret = document.get("Username"), document.get("Secret")
     if not isinstance(user, str) or not isinstance(secret, str) or not user or not secret:
         return None
     return RegistryLogin(user=user, password=Secret(secret))

@@ -132,3 +132,11 @@ def test_docker_s_own_file_and_helper_are_read(tmp_path: Path) -> None:
 )
 def test_a_broken_file_of_docker_is_no_login(config: Mapping[str, Any]) -> None:
     assert login("quay.io", config=config) is None
+
+
+@pytest.mark.parametrize("answer", ["", "[]", "1", "null", '{"Username": 1, "Secret": "s"}', '{"Username": "u"}'])
+def test_a_helper_of_docker_with_another_answer_is_no_login(tmp_path: Path, answer: str) -> None:
+    program = tmp_path / "docker-credential-test"
+    program.write_text(f"#!/bin/sh\necho '{answer}'\n")
+    program.chmod(0o755)
+    assert login("quay.io", config={"credsStore": "test"}, environ={"PATH": f"{tmp_path}:/usr/bin:/bin"}) is None

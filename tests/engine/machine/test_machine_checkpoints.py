@@ -154,6 +154,15 @@ TORN = {
     "safetensors": {"x.safetensors": safetensors()[:-1]},
     "a header of safetensors": {"x.safetensors": safetensors()[:12]},
     "an impossible header": {"x.safetensors": b"\xff" * 100},
+    **{
+        f"a header of other content {i}": {"x.safetensors": struct.pack("<Q", len(header)) + header}
+        for i, header in enumerate((b"[]", b'{"w": 1}', b'{"w": {}}', b'{"w": {"data_offsets": [0]}}', b"[" * 100_000))
+    },
+    "an index of depth": {"x/model.safetensors.index.json": b"[" * 100_000, "x/model-1.safetensors": safetensors()},
+    "an index of lists": {
+        "x/model.safetensors.index.json": b'{"weight_map": {"w": []}}',
+        "x/a.safetensors": safetensors(),
+    },
     "an empty file": {"x.bin": b""},
     "a trainer's folder": {"x/optimizer.pt": torch_file(), "x/model.safetensors": safetensors()},
     "a shard that lacks": {"x/model.safetensors.index.json": INDEX, "x/model-1.safetensors": safetensors()},

@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 ZIP_END = b"PK\x05\x06"
 """The last record of a zip file, which torch.save writes last: APPNOTE.TXT of PKWARE, 4.3.16."""
+_OTHER_CONTENT = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
+"""The errors of a file that the job wrote with other content than its format has."""
 ZIP_TAIL = 66_000
 """Bytes from the end in which that record begins: it ends with a comment of at most 64 KiB."""
 LARGEST_INDEX = 64 << 20
@@ -103,7 +105,7 @@ def _is_whole_file(path: str) -> bool:
                 file.seek(max(0, size - ZIP_TAIL))
                 return ZIP_END in file.read()
             return size > 0
-    except (OSError, ValueError):
+    except (OSError, *_OTHER_CONTENT):
         return False
 
 
@@ -121,5 +123,5 @@ def _shards(path: str) -> set[str]:
     try:
         with open(path, encoding="utf-8") as file:
             return set(json.loads(file.read(LARGEST_INDEX))["weight_map"].values())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, *_OTHER_CONTENT):
         return {"/"}
