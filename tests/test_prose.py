@@ -109,9 +109,8 @@ def test_a_code_span_is_one_word_and_a_block_none() -> None:
 
 
 def test_names_of_the_dialect_are_counted_wherever_they_are_bound() -> None:
-    assert prose.dialect("def said(told):\n    found = [kept for kept in told]\n    name = 1\n") == [
-        "said", "told", "found", "kept",
-    ]  # fmt: skip
+    source = "def said(told):\n    found = [kept for kept in told]\n    name = 1\n"
+    assert prose.dialect(source) == ["said", "told", "found", "kept"]
 
 
 def test_action_yml_breaks_no_rule() -> None:

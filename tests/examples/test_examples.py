@@ -69,7 +69,7 @@ def test_digits_are_learned_and_a_resumed_run_ends_the_same(tmp_path: Path) -> N
     assert json.loads((folder / "outputs/metrics.json").read_text())["test_accuracy"] > 0.95
     shutil.rmtree(folder / "outputs")
     run(folder, "./train.sh", "--epochs", "10")
-    assert "resumed from checkpoint.npz: epoch 10 is done" in run(folder, "./train.sh").stdout
+    assert "from checkpoint.npz: epoch 10 is done" in run(folder, "./train.sh").stdout
     assert (folder / "outputs/confusion.csv").read_text() == whole
 
 

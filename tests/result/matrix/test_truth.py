@@ -88,7 +88,7 @@ def test_other_hardware_is_named_and_never_judged(case: str) -> None:
 def test_another_region_is_shown_and_compared() -> None:
     found = told(runs(HEAD, *[0.5] * 5, region="us-west-2"), runs(BASE, *[0.9] * 5))
     assert found.exit_code == 1
-    assert "against 5 runs in us-east-1 (this: us-west-2) of" in words.versus(found.rows[0])
+    assert "5 runs in us-east-1 (this: us-west-2)" in words.versus(found.rows[0])
     assert json.loads(reporting.as_json(found))["rows"][0]["regions"] == ["us-west-2"]
 
 
@@ -110,9 +110,8 @@ def test_a_summary_that_does_not_name_its_machine_is_no_match(lack: tuple[str, .
     found = told(runs(HEAD, *[0.5] * 5, **after), runs(BASE, *[0.9] * 5, **before))
     [row] = found.rows
     assert (found.exit_code, row.comparison.verdict.value) == (0, "no baseline")
-    assert (
-        "does not say on which instance type and how many nodes it ran: not compared" in row.comparison.baseline.reason
-    )
+    assert "does not say on which instance type" in row.comparison.baseline.reason
+    assert "and how many nodes it ran: not compared" in row.comparison.baseline.reason
 
 
 def test_a_line_of_history_keeps_what_the_machine_was() -> None:
@@ -219,6 +218,6 @@ def test_a_leg_that_does_not_say_how_long_it_took_is_not_called_quick() -> None:
 
 def test_a_cost_that_is_not_known_is_not_counted_as_nothing() -> None:
     found = told([*runs(HEAD, 0.9, cost_usd=None), *runs("d" * 40, 0.9, cost_usd=0.5)], [])
-    assert "billed <b>$0.50, and 1 of unknown cost</b>" in texts(found)[reporting.PAGE]
+    assert "<b>$0.50, and 1 of unknown cost</b>" in texts(found)[reporting.PAGE]
     assert json.loads(reporting.as_json(found))["unpriced"] == 1
     assert told(runs(HEAD, 0.9, cost_usd=None, billed=False), []).unpriced == 0
