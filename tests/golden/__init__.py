@@ -84,19 +84,18 @@ def read(path: Path) -> dict[str, str]:
 
 
 def line(text: str | Iterable[str], having: str) -> str:
-    """Return the one line with these words."""
-    lines = text.splitlines() if isinstance(text, str) else text
-    return _only(lines, having)
+    """Return the one line with these words, without the space around it."""
+    return _only(text.splitlines() if isinstance(text, str) else text, having)
 
 
 def sentence(text: str | Iterable[str], having: str) -> str:
     """Return the one sentence with these words: less of a line whose other words change from run to run."""
     text = text if isinstance(text, str) else "\n".join(text)
-    return _only((part.strip() for part in SENTENCE_END.split(text)), having)
+    return _only(SENTENCE_END.split(text), having)
 
 
 def _only(parts: Iterable[str], having: str) -> str:
-    parts = list(parts)
+    parts = [part.strip() for part in parts]
     found = dict.fromkeys(part for part in parts if having in part)
     assert len(found) == 1, f"{len(found)} have {having!r}, of:\n" + "\n".join(parts)
     return next(iter(found))

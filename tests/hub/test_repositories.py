@@ -112,7 +112,7 @@ def test_a_hub_that_cannot_be_reached_is_a_line_and_no_proof(hub: Hub) -> None:
     MESSAGES.check("no valid answer", line)
     hub.close()
     [line] = told(hub, "/m=hf://acme/none")
-    MESSAGES.check("no answer", line)
+    MESSAGES.check("no answer", line.partition(": [Errno")[0])
 
 
 ANSWERS = {
