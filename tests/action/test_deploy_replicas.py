@@ -63,7 +63,7 @@ def test_replicas_stay_under_their_lease_with_the_label_of_the_environment(job: 
     assert outputs["released"] == f"kept until {outputs['expires_at']}"
     [service] = job.services()
     assert job.labels(service)[LABEL_ENVIRONMENT] == "pr-5" and job.alive() == []
-    MESSAGES.check("the controller", golden.sentence(said, "SkyPilot's controller"))
+    MESSAGES.check("the controller", golden.sentence(said, "::warning::SkyPilot's controller"))
     masked = {text for kind, _, text in Runner().read(said).obeyed if kind == "add-mask"}
     assert {TOKEN, SERVER_TOKEN} <= masked
     shown = "\n".join(line for line in said.splitlines() if not line.startswith("::add-mask::"))
@@ -165,9 +165,7 @@ def test_one_machine_does_not_forget_replicas_whose_machines_its_cloud_shows(job
     before = job.steps()
     code, said = job.run("/entrypoint", **NO_SERVER, **KEYS)
     assert code == 70, said
-    MESSAGES.check(
-        "replicas of the environment", golden.sentence(said, "with several replicas").replace(lease, "LEASE")
-    )
+    MESSAGES.check("replicas of the environment", golden.line(said, "│ pr-5 has a service").replace(lease, "LEASE"))
     assert "Nothing was started" in said and "skypilot_api_server_endpoint" in said
     assert "launch" not in job.steps()[len(before) :]
     code, said = job.run("/entrypoint", **{**END, **NO_SERVER}, **KEYS)

@@ -138,7 +138,7 @@ def test_post_without_state_and_record_proves_nothing(job: Job) -> None:
     (job.workspace / RECORD).unlink()
     code, said = job.run("/post-entrypoint")
     assert code == 79
-    MESSAGES.check("neither state nor record", golden.sentence(said, "nor the record"))
+    MESSAGES.check("neither state nor record", golden.line(said, "│ Post has neither"))
     assert "cvl-ci status" in said
     assert "cvl-ci down cvl-" not in said, "no lease has the step's own name, so its end would prove nothing"
 
@@ -157,7 +157,7 @@ def test_a_committed_record_is_refused_and_its_lease_lives(job: Job, committed: 
     code, said = job.run("/entrypoint")
     assert code == 64, said
     assert "cvl-outputs/queue/queue.json" in said
-    MESSAGES.check("a committed record", golden.sentence(said, "name a lease to end"))
+    MESSAGES.check("a committed record", golden.line(said, "│   - queue:"))
     assert (job.alive(), job.steps()) == (["i-1"], [])
 
 
@@ -175,7 +175,7 @@ def test_a_lease_of_another_repository_is_not_ended(job: Job) -> None:
     open_records(job.environment, reporter).write(record)
     code, said = job.run("/entrypoint")
     assert (code, job.alive()) == (77, ["i-1"]), said
-    MESSAGES.check("another repository", golden.sentence(said, "of another repository"))
+    MESSAGES.check("another repository", golden.line(said, "│ The record of"))
 
 
 def forged(job: Job, state: JobState) -> None:

@@ -97,7 +97,7 @@ def sentence(text: str | Iterable[str], having: str) -> str:
 def _only(parts: Iterable[str], having: str) -> str:
     parts = [part.strip() for part in parts]
     found = dict.fromkeys(part for part in parts if having in part)
-    assert len(found) == 1, f"{len(found)} have {having!r}, of:\n" + "\n".join(parts)
+    assert len(found) == 1, f"{len(found)} have {having!r}, of:\n" + "\n".join(found or parts)
     return next(iter(found))
 
 

@@ -304,8 +304,7 @@ def test_what_has_no_price_and_what_a_run_sets_itself_is_told() -> None:
 
 
 def test_a_size_that_skypilot_would_choose_otherwise_is_told() -> None:
-    small = ("The task gives no size: cvl-ci takes a machine with 2 vCPUs or more; SkyPilot alone takes 8.",)
-    assert read(b"run: x").draft(Inputs()).warnings == small
+    MESSAGES.check("no size", read(b"run: x").draft(Inputs()).warnings)
     assert read(b"run: x").draft(Inputs(machine=MachineInputs(cpus=4))).warnings == ()
     assert read(b"run: x\nresources: {cpus: 2}").draft(Inputs()).warnings == ()
     assert read(b"run: x\nresources: {gpus: L4}").draft(Inputs()).warnings == ()

@@ -104,8 +104,7 @@ ON_TWO_GPUS = replace(
 
 
 def test_what_was_taken_of_the_gpus_is_told_of_all_nodes_together() -> None:
-    said = "GPU         15,030 of 23,034 MiB at most, 60 % busy, 98 % at most, over 2 GPUs"
-    assert any(said in line for line in lines(ON_TWO_GPUS))
+    MESSAGES.check("two GPUs", golden.line(lines(ON_TWO_GPUS), "GPU  "))
     data = to_json(ON_TWO_GPUS)
     assert data["driver"] == "550.54.15"
     assert data["gpu"] == {

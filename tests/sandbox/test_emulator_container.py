@@ -43,7 +43,8 @@ def test_it_is_asked_first_and_removed_then_and_gone_by_itself_is_gone(tmp_path:
     rm) echo "Error: No such container: it" >&2; exit 1;;
     esac"""
     emulator_container.end(docker_that(tmp_path, script), "0badcafe", seconds=3)
-    ask = "ps --all --filter label=cvl-ci-sandbox-emulator=0badcafe --format {{.Names}}"
+    own = "label=cvl-ci-sandbox-emulator=0badcafe"
+    ask = f"ps --all --filter {own} --format {{{{.Names}}}}"
     assert (tmp_path / "said").read_text().splitlines() == [ask, "stop --time 3 it", "rm --force --volumes it", ask]
 
 
