@@ -216,5 +216,5 @@ def test_without_a_bucket_the_job_asks_the_hub(legs: list[Leg], endpoint: str) -
     leg = legs[0]
     leg.environment["AWS_ENDPOINT_URL"] = "http://127.0.0.1:1"
     output = leg.node(NAME)
-    MESSAGES.check("no answer", golden.line(output, "gave no answer"))
+    MESSAGES.check("no answer", golden.line(output, "gave no answer").partition(": Could")[0])
     assert LOADED in output
