@@ -47,11 +47,11 @@ def test_a_plan_shows_the_models_and_their_bucket(tmp_path: Path) -> None:
     named = plan(tmp_path, cloud="aws", hf_cache="s3://b-1/hub/", models="acme/tiny@v2, acme/other")
     assert named.models.cache == BucketAddress(bucket="b-1", prefix="hub")
     text = as_text(named, quote(named, PRICES), PRICES)
-    MESSAGES.check("named models", golden.line(text, "  models "))
+    MESSAGES.check("named models", golden.line(text, "models   "))
     assert "hf_cache works" not in text
     learned = plan(tmp_path, cloud="gcp", hf_cache="s3://b-1")
     text = as_text(learned, quote(learned, PRICES), PRICES)
-    MESSAGES.check("learned models", golden.line(text, "  models "))
+    MESSAGES.check("learned models", golden.line(text, "models   "))
     MESSAGES.check("another cloud", golden.line(text, "hf_cache works"))
 
 
