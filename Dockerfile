@@ -48,7 +48,7 @@ RUN HOME=/tmp/warm /opt/cvl-ci/bin/python3 -I -c \
        sky.schemas.generated.autostopv1_pb2_grpc, sky.schemas.generated.jobsv1_pb2_grpc, \
        sky.schemas.generated.managed_jobsv1_pb2_grpc, sky.schemas.generated.servev1_pb2_grpc, \
        moto.moto_server.werkzeug_app, moto.ec2.responses, moto.iam.responses, moto.s3.responses, moto.sts.responses' \
- # SkyPilot's own wheel, built by the locked setuptools (pip reads 0 as "no isolation"): cvl_ci/engine/skypilot_wheel.py.
+ # SkyPilot's own wheel, built by the locked setuptools (pip reads 0 as "no isolation"): cvl_ci/engine/worker/skypilot_wheel.py.
  && HOME=/tmp/warm PIP_NO_BUILD_ISOLATION=0 /opt/cvl-ci/bin/python3 -I -c \
       'from sky.backends import wheel_utils; wheel_utils.build_sky_wheel()' \
  && mv /tmp/warm/.sky/wheels /opt/cvl-ci/wheels && rm -rf /tmp/warm /tmp/*

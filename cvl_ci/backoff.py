@@ -1,10 +1,11 @@
-"""The one way to try again: a pause after each failure, each longer than the one before, with injectable chance."""
+"""The one way to try again, with a longer pause after each failure, and the one way to look again at a fixed pace."""
 
 from __future__ import annotations
 
+import math
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -53,3 +54,28 @@ class Backoff:
                     raise
             self.sleep(seconds)
         return do()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pace:
+    """A fixed pause between looks at something that changes by itself, and the longest time for all looks."""
+
+    every_seconds: float
+    within_seconds: float = math.inf
+    sleep: Callable[[float], None] = time.sleep
+    now: Callable[[], float] = time.monotonic
+
+    def looks(self, *, until: float | None = None) -> Iterator[None]:
+        """Yield before each look, with a pause between two of them, until the time is over. There is at least one look.
+
+        `until`: the end of a longer work, by `now`, instead of `within_seconds` from the first look on.
+        """
+        end = self.now() + self.within_seconds if until is None else until
+        yield
+        while self.now() < end:
+            self.pause()
+            yield
+
+    def pause(self) -> None:
+        """Pause one time, in a loop that knows its end by itself."""
+        self.sleep(self.every_seconds)

@@ -44,15 +44,15 @@ class TimedAdapter(HTTPAdapter):
         self._seconds = seconds
         super().__init__(pool_maxsize=connections, max_retries=0)
 
-    def init_poolmanager(self, *words: Any, **options: Any) -> None:
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """Make connections that hang up when the head of an answer takes too long."""
-        super().init_poolmanager(*words, **options)
+        super().init_poolmanager(*args, **kwargs)
         manager: Any = self.poolmanager
         manager.pool_classes_by_scheme = timed(manager.pool_classes_by_scheme, seconds=self._seconds)
 
-    def proxy_manager_for(self, *words: Any, **options: Any) -> Any:
+    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
         """Make such connections through a proxy too."""
-        manager = super().proxy_manager_for(*words, **options)
+        manager = super().proxy_manager_for(*args, **kwargs)
         if not hasattr(manager, "is_timed"):
             manager.pool_classes_by_scheme = timed(manager.pool_classes_by_scheme, seconds=self._seconds)
             manager.is_timed = True
@@ -66,11 +66,11 @@ class BoundedAdapter(TimedAdapter):
         self._most_bytes = most_bytes
         super().__init__(seconds=seconds, connections=connections)
 
-    def send(self, request: requests.PreparedRequest, *_: Any, **options: Any) -> requests.Response:
+    def send(self, request: requests.PreparedRequest, *_: Any, **kwargs: Any) -> requests.Response:
         """Raise OutOfBounds for a redirect too: a session follows one only after this."""
         until = time.monotonic() + self._seconds
         try:
-            answer = super().send(request, **{**options, "stream": True})
+            answer = super().send(request, **{**kwargs, "stream": True})
         except requests.RequestException:
             in_time(until)
             raise
@@ -147,9 +147,9 @@ def _timed_pool(pool: Any, seconds: float) -> Any:
             if self._is_overdue():  # http.client takes a head that was cut for a whole one
                 raise OutOfBounds("the answer takes too long")
 
-        def getresponse(self, *words: Any, **options: Any) -> Any:
+        def getresponse(self, *args: Any, **kwargs: Any) -> Any:
             with _hung_up_after(seconds, lambda: self.sock) as is_overdue:
-                answer = super().getresponse(*words, **options)
+                answer = super().getresponse(*args, **kwargs)
                 if is_overdue():  # as in a tunnel
                     answer.close()
                     self.close()

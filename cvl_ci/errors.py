@@ -13,7 +13,7 @@
     ├── HubError (70)         the model hub gave no valid answer, or wrong bytes
     ├── StorageError (70)     the bucket gave no valid answer, or holds wrong bytes
     ├── ImageError (70)       a container image was not built, not pushed, or is not in its registry
-    ├── LeakFound (1)         `reap` found leftovers: they are gone, but their cause is not
+    ├── LeftoversFound (1)    `reap` found leftovers: they are gone, but their cause is not
     ├── ArtifactError (70)    files could not be uploaded; they are still at their place
     └── NotProvedGone (79)    a machine may still be running: the loudest
 
@@ -145,7 +145,7 @@ class ImageError(CvlError):
     exit_code = 70
 
 
-class LeakFound(CvlError):
+class LeftoversFound(CvlError):
     exit_code = 1
 
 

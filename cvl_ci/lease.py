@@ -5,7 +5,7 @@ Nothing leaks, for five reasons in the order in which they happen:
 1. Name first.            `Owner.name` follows from facts known before the run, so another process can compute it again.
 2. Record before create.  `acquire` and `record_attempt` write name, deadline and location before any request.
 3. Fence.                 `release` and `keep` shut it first. Under a shut fence nothing is launched.
-4. Deadline on board.     The machine knows its deadline (engine/user_data.py, heartbeat.py) and ends itself by then.
+4. Deadline on board.     The machine knows its deadline (engine/worker/heartbeat.py) and ends itself by then.
 5. The provider's word.   `release` ends when the provider shows nothing of the lease, or reports a missing proof.
 
 The run itself releases in all cases (commands/run/run.py). After a killed run, post (action/main.py) or a person

@@ -23,7 +23,7 @@ MARKER = "cvl_gpu"
 REPORT = "cvl-gpu-report.xml"
 LARGEST_REPORT_BYTES = 16 << 20
 LEASE = "CVL_CI_LEASE"
-"""The variable that each machine of a run has: engine/script.py, `environment`."""
+"""The variable that each machine of a run has: engine/task/script.py, `environment`."""
 INSTALL = "python -m pytest --version || python -m pip install --quiet pytest"
 """The setup without one in the marker: the machine needs pytest, and the test's own packages come with `setup`."""
 

@@ -45,6 +45,7 @@ from cvl_ci.wiring.queue_runs import QueueCaller
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from cvl_ci.commands.queue.estimate import QueueEstimate
     from cvl_ci.commands.status import Overview
 
 Hear = Callable[[str], None]
@@ -112,7 +113,7 @@ class SkyPilotRunner:
         print the job's lines.
         """
         words = {
-            "command": command, "workdir": _text(workdir), "gpu": gpu, "cloud": cloud, "region": region,
+            "command": command, "workdir": workdir and str(workdir), "gpu": gpu, "cloud": cloud, "region": region,
             "use_spot": use_spot, "cluster_name": cluster_name, "down": down, "env": env, "setup": setup,
             "idle_minutes_to_autostop": idle_minutes_to_autostop, "file_mounts": file_mounts,
         }  # fmt: skip
@@ -161,7 +162,7 @@ class SkyPilotRunner:
         **inputs: object,
     ) -> RunResult:
         """Run a command, an example or a task file in a thread. A cancelled await stops the run, with proof."""
-        words = {"command": command, "example": _text(example), "task": _text(task)}
+        words = {"command": command, "example": example and str(example), "task": task and str(task)}
         request = {**inputs, **words}
         return await awaited(lambda stop: self._run(request, stream_logs=stream_logs, interruption=stop))
 
@@ -187,20 +188,16 @@ class SkyPilotRunner:
 
         `outputs`: the folder of the files and of the record; the same folder runs no finished job again.
         """
-        masks, interruption = self._pool.masks(), Interruption()
-        caller = QueueCaller(
-            folder=self._checkout.resolve(),
-            outputs=self._outputs / "queue" if outputs is None else Path(outputs),
-            environ=self._environment,
-            owner=self._owner(secrets.token_hex(4)),
-            masks=masks,
-            line=lambda job, text: self._on_line(f"{job} | {text}"),
-            tell=self._on_notice,
-            on_kept=self._kept.__setitem__,
-        )
-        with masked_errors(masks), self._under_way.including(interruption), interruption:
+        caller, interruption = self._queue_caller(outputs), Interruption()
+        with masked_errors(caller.masks), self._under_way.including(interruption), interruption:
             queued = wired_queue.of(jobs, defaults=self._inputs, max_parallel=max_parallel, budget=budget)
             return QueueResult(wired_queue.run(queued, caller), fails_on_infrastructure=fails_on_infrastructure)
+
+    def estimate_queue(self, jobs: object, *, budget: float | None = None) -> QueueEstimate:
+        """Return the price and the bounds of `queue` with these jobs. No network, and nothing is started."""
+        caller = self._queue_caller()
+        with masked_errors(caller.masks):
+            return wired_queue.estimate(wired_queue.of(jobs, defaults=self._inputs, budget=budget), caller)
 
     def plan_example(self, example: str, preset: str | None = None, **inputs: object) -> tuple[RunPlan, Quote]:
         """Return the plan of run_example and its possible cost. No network.
@@ -271,6 +268,18 @@ class SkyPilotRunner:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _queue_caller(self, outputs: str | Path | None = None) -> QueueCaller:
+        return QueueCaller(
+            folder=self._checkout.resolve(),
+            outputs=self._outputs / "queue" if outputs is None else Path(outputs),
+            environ=self._environment,
+            owner=self._owner(secrets.token_hex(4)),
+            masks=self._pool.masks(),
+            line=lambda job, text: self._on_line(f"{job} | {text}"),
+            tell=self._on_notice,
+            on_kept=self._kept.__setitem__,
+        )
+
     def _end(
         self, leases: Sequence[str], at: Sequence[Location] = (), uses: Mapping[str, int] | None = None
     ) -> Mapping[str, Release]:
@@ -295,12 +304,8 @@ class SkyPilotRunner:
             plan = self._prepared(request, masks=masks)
             plan = service.added_to(plan, masks, self._environment, self._on_notice) if service else plan
             owner = self._owner(secrets.token_hex(4))
-            reporter = CallbackReporter(
-                on_line=print if stream_logs else self._on_line,
-                on_notice=self._on_notice,
-                on_phase=wiring.until_release(interruption),
-                masks=masks,
-            )
+            on_line, on_phase = print if stream_logs else self._on_line, wiring.until_release(interruption)
+            reporter = CallbackReporter(on_line=on_line, on_notice=self._on_notice, on_phase=on_phase, masks=masks)
             with masked_errors(masks):
                 outcome = wiring.carry_out(
                     plan,
@@ -343,7 +348,3 @@ class SkyPilotRunner:
 
     def _owner(self, run: str) -> Owner:
         return Owner(repository=str(self._checkout.resolve()), run=run, step="library")
-
-
-def _text(value: str | Path | None) -> str | None:
-    return None if value is None else str(value)

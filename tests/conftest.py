@@ -1,14 +1,17 @@
 """Quick tests run first, and no test sees this machine's home, credentials or leases.
 
 Several processes share the tests, more than there are cores: a test on the sandbox waits a third of its time. A file is
-the unit of work. A test on the sandbox is a unit of its own, unless its file shares a fixture of the module. A test
-that only waits, for a machine that ends itself, gives its place to another test: tests/support/places.py.
+the unit of work, and those that load SkyPilot are one together. A test on the sandbox is a unit of its own, unless its
+file shares a fixture of the module. A test that only waits, for a machine that ends itself, gives its place to another
+test: tests/support/places.py.
 """
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Generator, Iterator, Sequence
@@ -22,19 +25,28 @@ from tests.support import aws_descriptions, shared
 from tests.support.places import PLACES
 from tests.support.programs import BARE_PYTHON
 
+ROOT = Path(__file__).resolve().parents[1]
 COST = ("sandbox", "flood", "peers", "sky")
 """Markers of tests that take long, the longest first: a mistake in the rest is seen before they begin."""
 
 APART = (
     *("tests/e2e/", "tests/chaos/test_runs.py", "tests/action/test_act.py", "tests/action/test_cancelled.py"),
     *("tests/action/test_compare.py", "tests/action/test_nightly.py"),
-    *("tests/commands/models/", "tests/engine/test_supervise.py"),
+    "tests/engine/machine/test_supervise.py",
 )
 """Paths of tests of minutes, or of files of minutes: any process takes any of their tests, so no long file is last."""
 TOGETHER = ("tests/e2e/test_emulator.py", "tests/e2e/test_api_server.py")
 """Files among them whose tests share one fixture."""
+SHARED = (
+    tuple(f"tests/commands/models/test_{name}.py" for name in ("cache", "hostile_manifest", "kills")),
+    ("tests/commands/models/",),
+    tuple(f"tests/github/test_{name}.py" for name in ("artifact", "fetched_names", "publishing")),
+)
+"""Paths of tests that share servers of the session: a bucket, a storage. One process takes all of them."""
 QUICK = ("tests/e2e/test_emulator.py", "tests/e2e/test_up_and_down.py", "tests/action/test_image.py")
 """Files on the sandbox whose tests take seconds. They come last: no process is left with long ones."""
+WITH_SKYPILOT = re.compile(r"\b(?:sky_process|skylet_daemon)\b|^ +(?:from|import) sky\b", re.MULTILINE)
+"""In files whose tests share a process that has loaded SkyPilot: each further process of them takes seconds."""
 A_LAUNCH = 2.0
 """Minutes of a test that launches a machine, where it has no marker."""
 EARLY = 2
@@ -64,8 +76,9 @@ def pytest_collection() -> Generator[None, object, object]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: (_cost(item), -_minutes(item)))
-    early = sorted((item for item in items if _minutes(item)), key=_minutes, reverse=True)[:EARLY]
+    minutes = {item: _minutes(item) for item in items}
+    items.sort(key=lambda item: (_cost(item), -minutes[item]))
+    early = sorted(filter(minutes.__getitem__, items), key=minutes.__getitem__, reverse=True)[:EARLY]
     items[:] = [*early, *(item for item in items if item not in early)]
     if not docker_answers() and not in_ci():
         no_docker = pytest.mark.skip(reason="no Docker Engine answers: script/bootstrap starts one")
@@ -74,13 +87,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(no_docker)
 
 
-def pytest_collection_finish() -> None:
-    aws_descriptions.share()
-
-
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol() -> Generator[None, bool | None, bool | None]:
     """Before the test's time limit begins to count."""
+    aws_descriptions.share()
     PLACES.acquire()
     try:
         return (yield)
@@ -95,7 +105,7 @@ def pytest_unconfigure() -> None:
 
 
 class Units(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types here
-    """Work for the processes: a file, or a single test of minutes."""
+    """Work for the processes: a file, files that share a server, or a single test of minutes."""
 
     def _split_scope(self, nodeid: str) -> str:
         return unit_of(nodeid)
@@ -108,7 +118,20 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Units:
 
 def unit_of(nodeid: str) -> str:
     """Return the name of the unit that this test belongs to."""
-    return nodeid if nodeid.startswith(APART) and not nodeid.startswith(TOGETHER) else nodeid.split("::", 1)[0]
+    for paths in SHARED:
+        if nodeid.startswith(paths):
+            return paths[0]
+    path = nodeid.split("::", 1)[0]
+    if nodeid.startswith(APART) and not nodeid.startswith(TOGETHER):
+        return nodeid
+    return "SkyPilot" if not nodeid.startswith(TOGETHER) and loads_skypilot(path) else path
+
+
+@functools.cache
+def loads_skypilot(path: str) -> bool:
+    """Return whether a test of this file has SkyPilot in its process, or in one that it forks."""
+    file = ROOT / path
+    return bool(file.is_file() and WITH_SKYPILOT.search(file.read_text(encoding="utf-8")))
 
 
 def in_ci() -> bool:
@@ -116,7 +139,8 @@ def in_ci() -> bool:
 
 
 def _cost(item: pytest.Item) -> int:
-    return next((len(COST) - rank for rank, name in enumerate(COST) if item.get_closest_marker(name)), 0)
+    names = {marker.name for marker in item.iter_markers()}
+    return next((len(COST) - rank for rank, name in enumerate(COST) if name in names), 0)
 
 
 def _minutes(item: pytest.Item) -> float:

@@ -65,6 +65,14 @@ def test_nobody_inside_imports_the_package_root() -> None:
     assert broken(law.root_is_not_imported) == []
 
 
+def test_a_folder_of_the_engine_imports_only_those_below_it() -> None:
+    assert broken(law.engine_folders_import_downwards) == []
+    folders = {
+        module.path.split("/")[1] for module in MODULES if module.path.count("/") > 1 and module.package == "engine"
+    }
+    assert folders == set(law.ENGINE_FOLDERS)
+
+
 def test_only_the_engine_imports_skypilot_or_a_clouds_library() -> None:
     assert broken(law.clouds_are_the_engines) == []
 
@@ -137,6 +145,10 @@ def test_only_one_file_runs_git() -> None:
     assert broken(law.git_runs_in_one_file) == []
 
 
+def test_only_the_backoff_and_the_clock_sleep() -> None:
+    assert broken(law.the_clock_alone_sleeps) == []
+
+
 def test_only_the_backoff_lets_pauses_grow() -> None:
     assert broken(law.pauses_grow_in_one_place) == []
 
@@ -147,15 +159,15 @@ def test_no_class_has_more_than_fifteen_public_methods() -> None:
 
 def test_help_and_plan_never_load_skypilot_or_a_clouds_library() -> None:
     """Whatever is loaded when every module but the separate programs and what runs inside them is."""
-    mine = [module.name for module in MODULES if not module.own_program and not _inside_the_worker(module)]
+    own = [module.name for module in MODULES if not module.own_program and not _inside_the_worker(module)]
     heavy = sorted(law.CLOUD_LIBRARIES | law.EMULATOR_LIBRARIES | law.HUB_LIBRARIES)
     program = (
-        f"import importlib, sys\nfor name in {mine!r}: importlib.import_module(name)\n"
+        f"import importlib, sys\nfor name in {own!r}: importlib.import_module(name)\n"
         f"print(*sorted({{*sys.modules}} & {{*{heavy!r}}}))"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
-    assert done.stderr == ""
-    assert set(done.stdout.split()) - {"google"} == set()  # google is a namespace that any wheel may fill
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
+    assert result.stderr == ""
+    assert set(result.stdout.split()) - {"google"} == set()  # google is a namespace that any wheel may fill
 
 
 def _inside_the_worker(module: Module) -> bool:
@@ -167,7 +179,7 @@ def test_what_names_skypilot_at_its_top_is_loaded_by_the_worker_alone() -> None:
     inside = {module.name for module in MODULES if _inside_the_worker(module)}
     for module in MODULES:
         if not module.own_program and module.name not in inside:
-            assert not inside & {found.name for found in module.imports}, module.path
+            assert not inside & {item.name for item in module.imports}, module.path
 
 
 BREAKS: Sequence[tuple[Law, str, str]] = [
@@ -183,6 +195,8 @@ BREAKS: Sequence[tuple[Law, str, str]] = [
     (law.root_is_not_imported, "cli.py", "import cvl_ci"),
     (law.root_is_not_imported, "cli.py", "from cvl_ci import SkyPilotRunner"),
     (law.root_is_not_imported, "engine/x.py", "from . import y"),
+    (law.engine_folders_import_downwards, "engine/task/x.py", "def f():\n    from cvl_ci.engine.fetch import tarball"),
+    (law.engine_folders_import_downwards, "engine/server/x.py", "import cvl_ci.engine.worker.worker"),
     (law.clouds_are_the_engines, "commands/run/run.py", "import sky.core"),
     (law.clouds_are_the_engines, "sandbox/x.py", "def f():\n    import sky"),
     (law.clouds_are_the_engines, "local/x.py", "def f():\n    from botocore.config import Config"),
@@ -232,6 +246,9 @@ BREAKS: Sequence[tuple[Law, str, str]] = [
     (law.files_and_functions_fit_a_glance, "cli.py", "def main():\n" + "    pass\n" * 60),
     (law.git_runs_in_one_file, "local/staging.py", "subprocess.run(['git', 'status'])"),
     (law.git_runs_in_one_file, "engine/x.py", "git = '/usr/bin/git'"),
+    (law.the_clock_alone_sleeps, "engine/worker/sky_local.py", "import time\nwhile True:\n    time.sleep(2)"),
+    (law.the_clock_alone_sleeps, "sandbox/x.py", "def f():\n    from time import monotonic, sleep"),
+    (law.the_clock_alone_sleeps, "cli/x.py", "wait(pause=time.sleep)"),
     (law.pauses_grow_in_one_place, "clouds/http.py", "sleep(0.5 * 2.0**attempt)"),
     (law.pauses_grow_in_one_place, "github/x.py", "seconds = min(growth ** self.tries, 60)"),
     (law.values_fit_a_glance, "local/x.py", "@dataclass\nclass A:" + "".join(f"\n    f{n}: int" for n in range(13))),
@@ -250,12 +267,14 @@ KEEPS: Sequence[tuple[Law, str, str]] = [
     (law.clouds_are_the_engines, "sandbox/x.py", "def f():\n    import boto3"),
     (law.the_sandbox_loads_its_emulator_late, "sandbox/emulator/main.py", "import moto"),
     (law.the_environment_is_read_at_the_entry_points, "cli.py", "import os\nos.environ"),
-    (law.the_environment_is_read_at_the_entry_points, "engine/worker.py", "import os\nos.environ"),
+    (law.the_environment_is_read_at_the_entry_points, "engine/worker/worker.py", "import os\nos.environ"),
     (law.signals_are_handled_at_the_entry_points, "engine/x.py", "import os, signal\nos.kill(1, signal.SIGKILL)"),
     (law.the_entry_points_alone_exit, "sandbox/emulator/main.py", "import sys\nsys.exit(0)"),
     (law.the_lease_alone_takes_down, "commands/run/run.py", "files.remove(x)\nlease.release()\nsandbox.down()"),
     (law.git_runs_in_one_file, "local/git/git.py", "git = shutil.which('git')"),
     (law.git_runs_in_one_file, "github/x.py", "url = f'{server}/{repository}.git'"),
+    (law.the_clock_alone_sleeps, "lease.py", "self._clock.sleep(5)\ntime.monotonic()"),
+    (law.the_clock_alone_sleeps, "engine/machine/x.py", "time.sleep(1)"),
     (law.pauses_grow_in_one_place, "backoff.py", "x = first * growth**attempt"),
     (law.values_fit_a_glance, "local/x.py", "@dataclass\nclass A:" + "".join(f"\n    f{n}: int" for n in range(12))),
     (law.classes_have_one_job, "local/x.py", "class A:" + "".join(f"\n    def _f{n}(self): ..." for n in range(99))),

@@ -56,11 +56,11 @@ TLS_RECORD = b"\x16\x03\x03\x3f\xff"
 @contextmanager
 def serving(answer: Answer) -> Iterator[tuple[str, list[dict[str, str]]]]:
     """Its address, and the headers of each request."""
-    asked: list[dict[str, str]] = []
+    questions: list[dict[str, str]] = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            asked.append({name.lower(): value for name, value in self.headers.items()})
+            questions.append({name.lower(): value for name, value in self.headers.items()})
             with suppress(OSError):
                 answer(self)
 
@@ -75,7 +75,7 @@ def serving(answer: Answer) -> Iterator[tuple[str, list[dict[str, str]]]]:
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}", asked
+        yield f"http://127.0.0.1:{server.server_port}", questions
     finally:
         server.shutdown()
         server.server_close()
@@ -173,7 +173,7 @@ def test_no_hostile_answer_to_github_s_client_or_oidc_s_is_more_than_an_error(na
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_no_credential_follows_a_redirect_to_this_or_another_address(status: int) -> None:
     with serving(of(b'{"value": "a.b.c", "login": "x"}')) as (elsewhere, followed):
-        with serving(of(b"", status=status, Location=f"{elsewhere}/")) as (address, asked):
+        with serving(of(b"", status=status, Location=f"{elsewhere}/")) as (address, questions):
             environ = {"ACTIONS_ID_TOKEN_REQUEST_URL": f"{address}/?x=1", "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "secret"}
             with pytest.raises(CredentialsError, match="elsewhere"):
                 oidc.id_token(environ, "sts.amazonaws.com")
@@ -181,7 +181,7 @@ def test_no_credential_follows_a_redirect_to_this_or_another_address(status: int
                 Client(api=address, token="secret", backoff=ONCE).ask("GET", "/user")
             with pytest.raises(requests.RequestException):
                 bounded.session(authorization="Bearer secret").get(address)  # as a library would, by default
-        assert [one["authorization"] for one in asked] == ["Bearer secret", "token secret", "Bearer secret"]
+        assert [one["authorization"] for one in questions] == ["Bearer secret", "token secret", "Bearer secret"]
         assert followed == []
 
 
@@ -237,9 +237,9 @@ def test_a_handshake_that_drips_is_given_up_also_through_a_proxy() -> None:
 def test_a_file_of_passwords_takes_no_credential_s_place(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / ".netrc").write_text("machine 127.0.0.1 login mallory password x\n")
     monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
-    with serving(of(b"{}")) as (address, asked):
+    with serving(of(b"{}")) as (address, questions):
         bounded.session(authorization="Bearer ours").get(address)
-    assert asked[0]["authorization"] == "Bearer ours"
+    assert questions[0]["authorization"] == "Bearer ours"
 
 
 def test_a_whole_answer_in_gzip_is_read() -> None:

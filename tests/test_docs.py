@@ -55,12 +55,6 @@ def test_the_page_of_credentials_offers_the_clouds_that_the_registry_accepts() -
     assert len(rows) == len(accepted)
 
 
-def test_the_glossary_has_each_word_once_in_its_order() -> None:
-    table = page("contributing.md").split("\n| word | meaning |\n", 1)[1].split("\n\n", 1)[0]
-    words = [row.split("|")[1].strip().lower() for row in table.splitlines()[1:]]
-    assert words == sorted(set(words))
-
-
 def commands() -> list[str]:
     """Return every command of a shell block that calls cvl-ci, in README and docs."""
     blocks = [block for path in PAGES for block in SHELL.findall(path.read_text(encoding="utf-8"))]
@@ -75,10 +69,10 @@ def test_the_readme_is_read_in_three_minutes() -> None:
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_every_table_is_made_of_the_code(path: Path) -> None:
     """After a change of the code: `GOLDEN=write pytest tests/test_docs.py`."""
-    made = doc_tables.renewed(path.read_text(encoding="utf-8"), doc_tables.tables())
+    result = doc_tables.renewed(path.read_text(encoding="utf-8"), doc_tables.tables())
     if os.environ.get("GOLDEN") == "write":
-        path.write_text(made, encoding="utf-8")
-    assert path.read_text(encoding="utf-8") == made
+        path.write_text(result, encoding="utf-8")
+    assert path.read_text(encoding="utf-8") == result
 
 
 def test_every_table_has_its_page() -> None:
@@ -145,9 +139,9 @@ def test_the_docs_link_every_example_and_each_says_what_it_is() -> None:
 def test_the_docs_name_every_verb() -> None:
     from cvl_ci.cli.main import main
 
-    with pytest.raises(SystemExit), redirect_stdout(io.StringIO()) as shown:
+    with pytest.raises(SystemExit), redirect_stdout(io.StringIO()) as result:
         main(["--help"])
-    verbs = set(re.findall(r"^    (\w+)(?: |$)", shown.getvalue(), re.MULTILINE))
+    verbs = set(re.findall(r"^    (\w+)(?: |$)", result.getvalue(), re.MULTILINE))
     assert first_cells(page("cli.md"), "command") == {f"cvl-ci {verb}" for verb in verbs}
 
 
@@ -170,8 +164,8 @@ def test_every_run_in_the_docs_can_be_planned(line: str, tmp_path: Path) -> None
             del words[at : at + (2 if option == "--compare" else 1)]
     server = {"SKYPILOT_API_SERVER_ENDPOINT": "https://sky.example.com", "SKYPILOT_SERVICE_ACCOUNT_TOKEN": "sky_word"}
     shell = {**os.environ, **(server if "--managed" in words else {})}
-    done = fork_server.run("cvl_ci.cli.main", "plan", *words[2:], env=shell, folder=folder)
-    assert done.returncode == 0, done.stderr
+    result = fork_server.run("tests.support.command_line", "plan", *words[2:], env=shell, folder=folder)
+    assert result.returncode == 0, result.stderr
 
 
 @pytest.mark.parametrize("script", sorted(set(re.findall(r"script/[a-z-]+", page("contributing.md")))))
@@ -181,8 +175,8 @@ def test_every_script_in_the_docs_exists(script: str) -> None:
 
 @pytest.mark.peers
 def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
-    done = subprocess.run(
+    result = subprocess.run(
         [ROOT / "script/docs", "--site-dir", str(tmp_path)], capture_output=True, text=True, check=False, timeout=110
     )
-    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    assert (result.returncode, result.stderr) == (0, ""), result.stdout
     assert "0 of" in (tmp_path / "guarantee/index.html").read_text(encoding="utf-8")

@@ -56,10 +56,10 @@ def lines(*languages: str) -> list[str]:
 def spans() -> list[str]:
     """Return each command that stands in a sentence or a table: more than a verb, and not the name of an option."""
     texts = [page.read_text(encoding="utf-8") for page in PAGES]
-    found = [span for text in texts for span in re.findall(r"`(cvl-ci [a-z][^`\n]*)`", text)]
+    results = [span for text in texts for span in re.findall(r"`(cvl-ci [a-z][^`\n]*)`", text)]
     return [
         span
-        for span in dict.fromkeys(found)
+        for span in dict.fromkeys(results)
         if "…" not in span and len(span.split()) > 2 and span != "cvl-ci report --history"
     ]
 
@@ -89,7 +89,7 @@ def test_every_command_is_read_without_a_mistake(line: str) -> None:
     elif parsed.verb in verb_options.VERBS:
         assert verb_options.read(parsed, table.verb_options(parsed.verb)) or line in spans()
     if parsed.verb == "reap":
-        assert reap.read_words(parsed.cloud, grace=parsed.grace, regions=lambda _: (), dashes="--")
+        assert reap.read_request(parsed.cloud, grace=parsed.grace, regions=lambda _: (), dashes="--")
     if parsed.verb == "drill":
         assert parsed.phase in drill_inputs.PHASES
     assert isinstance(parsed, argparse.Namespace)
@@ -135,8 +135,8 @@ def typed(line: str, place: Path, shell: str = "bash") -> subprocess.CompletedPr
 
 @pytest.mark.parametrize("line", [line for line in SHELL if line.startswith("eval") or RUN_HERE & {*line.split()[1:2]}])
 def test_every_command_that_asks_no_cloud_does_what_it_says(line: str, place: Path) -> None:
-    done = typed(line, place)
-    assert done.returncode == 0, done.stderr
+    result = typed(line, place)
+    assert result.returncode == 0, result.stderr
 
 
 @pytest.mark.peers
@@ -144,8 +144,8 @@ def test_every_command_that_asks_no_cloud_does_what_it_says(line: str, place: Pa
 def test_every_command_of_fish_does_what_it_says(line: str, place: Path) -> None:
     if shutil.which("fish") is None and not os.environ.get("CI"):
         pytest.skip("no fish is installed: script/bootstrap --with-peers installs one")
-    done = typed(line, place, "fish")
-    assert (done.returncode, done.stderr) == (0, "")
+    result = typed(line, place, "fish")
+    assert (result.returncode, result.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("line", [line for line in SHELL if line.startswith("script/")])
@@ -173,7 +173,7 @@ PYTHON_PAGES = tuple(dict.fromkeys(page for page, _ in blocks("python")))
 @pytest.mark.parametrize("page", PYTHON_PAGES)
 def test_every_python_of_a_page_runs(page: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Everything but the cloud, which is in a dict. The blocks of a page follow each other, as a reader types them."""
-    seen = on_fakes(monkeypatch)
+    fakes = on_fakes(monkeypatch)
     folder = checkout(tmp_path / "work")
     shutil.copytree(ROOT / "examples/tabular/digits_sgd", folder / "examples/tabular/digits_sgd")
     (folder / "my_folder").mkdir()
@@ -188,5 +188,5 @@ def test_every_python_of_a_page_runs(page: str, monkeypatch: pytest.MonkeyPatch,
     for text in [text for of, text in blocks("python") if of == page]:
         with suppress(SystemExit):
             exec(compile(text, page, "exec"), names)
-    assert seen.plans
-    assert len(seen.running()) == (page == "reuse.md"), "only a machine with a key waits for the next run"
+    assert fakes.plans
+    assert len(fakes.running()) == (page == "reuse.md"), "only a machine with a key waits for the next run"

@@ -7,7 +7,7 @@ import pytest
 from tests.chaos import run_records
 from tests.chaos.table import leak_rate
 from tests.clouds.inventory import test_contract as providers
-from tests.engine import test_unpack as archives
+from tests.engine.fetch import test_unpack as archives
 from tests.github import test_contract as github
 from tests.result import test_encodings as masks
 from tests.result.benchmark import test_mutations as damaged

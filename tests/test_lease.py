@@ -109,7 +109,9 @@ def test_a_release_ends_the_machine_and_says_whom_it_asked(house: House) -> None
     house.cloud.create(lease=OWNER.name, region="us-east-1")
     release = lease.release()
     assert release.gone
-    assert [(asked.provider, asked.region, asked.leftovers) for asked in release.asked] == [("aws", "us-east-1", ())]
+    assert [(request.provider, request.region, request.leftovers) for request in release.asked] == [
+        ("aws", "us-east-1", ())
+    ]
     assert house.cloud.running() == []
     kept = house.records.read(OWNER.name)
     assert kept is not None and kept.released_at == release.at
@@ -148,8 +150,8 @@ class SlowCloud(FakeCloud):
     def find(self, *, lease: str | None, locations: Sequence[Location]) -> InventoryResult:
         if self.clock.now() - self.ordered_at > self.end_seconds:
             super().remove(list(self.machines.values()))
-        found = super().find(lease=lease, locations=locations)
-        return InventoryResult(resources=found.read()[0], asked=found.asked, patience_seconds=self.patience_seconds)
+        result = super().find(lease=lease, locations=locations)
+        return InventoryResult(resources=result.read()[0], asked=result.asked, patience_seconds=self.patience_seconds)
 
 
 @pytest.mark.parametrize(("hurried", "gone"), [(False, True), (True, False)])
@@ -162,9 +164,9 @@ def test_a_slow_provider_is_waited_for_and_a_hurried_post_says_in_time_that_ther
     lease.acquire()
     house.asked(lease)
     house.cloud.create(lease=OWNER.name, region="us-east-1")
-    began = house.clock.now()
+    start = house.clock.now()
     assert lease.release(maybe_created=True, hurried=hurried).gone is gone
-    assert house.clock.now() - began < (600 if gone else 250)
+    assert house.clock.now() - start < (600 if gone else 250)
 
 
 @pytest.mark.parametrize(("patience", "gone"), [(600.0, True), (0.0, False)])
@@ -177,9 +179,9 @@ def test_post_waits_for_a_slow_kind_as_long_as_github_gives_it_time(house: House
     lease.acquire()
     house.asked(lease)
     house.cloud.create(lease=OWNER.name, region="us-east-1")
-    began = house.clock.now()
+    start = house.clock.now()
     assert lease.release(maybe_created=True, hurried=True).gone is gone
-    assert house.clock.now() - began <= POST_SECONDS + 1
+    assert house.clock.now() - start <= POST_SECONDS + 1
 
 
 @pytest.mark.parametrize("patience", [0.0, 600.0])
@@ -195,10 +197,10 @@ def test_the_time_of_skypilots_own_down_is_part_of_post_s_whole_time(
     lease.acquire()
     house.asked(lease)
     house.cloud.create(lease=OWNER.name, region="us-east-1")
-    began = house.clock.now()
+    start = house.clock.now()
     release = lease.release(maybe_created=True, hurried=True)
     assert not release.gone and release.asked
-    assert house.clock.now() - began <= max(POST_SECONDS, down) + 1
+    assert house.clock.now() - start <= max(POST_SECONDS, down) + 1
 
 
 def test_a_refused_removal_is_tried_again(house: House) -> None:
@@ -321,17 +323,17 @@ def test_a_bucket_that_is_meant_to_stay_does_and_delays_no_proof(house: House, b
     lease = house.lease()
     lease.acquire()
     house.asked(lease)
-    began = house.clock.now()
+    start = house.clock.now()
     if by_sweep:
-        found = list(house.cloud.machines.values())
+        results = list(house.cloud.machines.values())
         locations = [Location(cloud="aws")]
-        after = sweep(found, inventory=house.cloud, locations=locations, clock=house.clock, say=house.said.append)
+        after = sweep(results, inventory=house.cloud, locations=locations, clock=house.clock, say=house.said.append)
         assert after.read() == ((), ())
     else:
         assert lease.release().gone
     assert house.cloud.machines[name] == bucket
     assert house.cloud.running() == [name]
-    assert house.clock.now() - began < 30
+    assert house.clock.now() - start < 30
 
 
 def test_a_launch_cut_off_before_it_was_heard_is_looked_for_all_the_same(house: House) -> None:

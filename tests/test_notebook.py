@@ -6,9 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import pytest
-from nbclient import NotebookClient
 
 from tests.support.fake_library import checkout
 
@@ -25,6 +23,9 @@ AFTER = "print(seen.running(), len(seen.plans), len(seen.clouds[0].machines))"
 @pytest.fixture(scope="module")
 def cells(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
     """Return the cells after a run, without the first one, which replaces the clouds."""
+    import nbformat
+    from nbclient import NotebookClient
+
     folder = tmp_path_factory.mktemp("notebook")
     formats: Any = nbformat
     notebook = formats.read(ROOT / "docs/library.ipynb", as_version=4)

@@ -58,10 +58,10 @@ def test_a_lock_names_hashes_and_no_index(name: str) -> None:
 
 def test_the_lock_holds_every_requirement_of_the_project_and_its_sandbox() -> None:
     """Whoever adds a dependency to pyproject.toml runs script/lock."""
-    wanted = [Requirement(text) for text in requires("cvl-ci") or []]
+    expected = [Requirement(text) for text in requires("cvl-ci") or []]
     used = {
         canonicalize_name(one.name)
-        for one in wanted
+        for one in expected
         if one.marker is None or any(one.marker.evaluate({"extra": extra}) for extra in ("sandbox", "aws"))
     }
     lock = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()

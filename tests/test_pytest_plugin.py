@@ -174,10 +174,10 @@ def test_a_machine_that_may_still_run_hides_behind_no_end_of_the_test(tmp_path: 
 
 @pytest.mark.parametrize("words", [(), ("--pdb",)])
 def test_a_cancelled_run_ends_the_session_and_launches_no_next_machine(tmp_path: Path, words: tuple[str, ...]) -> None:
-    done = run(tmp_path, "--cvl-gpu", *words, tests=CANCELLED)
-    assert done.returncode == pytest.ExitCode.INTERRUPTED
-    assert "cancelled: by Ctrl-C" in done.stdout and "no tests ran" in done.stdout
-    assert "it ran" not in done.stdout
+    result = run(tmp_path, "--cvl-gpu", *words, tests=CANCELLED)
+    assert result.returncode == pytest.ExitCode.INTERRUPTED
+    assert "cancelled: by Ctrl-C" in result.stdout and "no tests ran" in result.stdout
+    assert "it ran" not in result.stdout
 
 
 def test_words_of_the_machine_show_no_secret_and_no_control(tmp_path: Path) -> None:

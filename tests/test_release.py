@@ -46,7 +46,7 @@ class Checkout:
         return subprocess.run(words, cwd=at, env=self._environ, check=True, capture_output=True, text=True).stdout
 
     def release(self, version: str, **variables: str) -> tuple[int, str]:
-        done = subprocess.run(
+        result = subprocess.run(
             ["script/release", version, NAME],
             cwd=self.here,
             env={**self._environ, **variables},
@@ -54,7 +54,7 @@ class Checkout:
             text=True,
             check=False,
         )
-        return done.returncode, done.stdout + done.stderr
+        return result.returncode, result.stdout + result.stderr
 
     def tagged(self, name: str, path: str) -> str:
         return self._do("git", "show", f"{name}:{path}", at=self.origin)
@@ -69,8 +69,8 @@ def checkout(tmp_path: Path) -> Checkout:
 
 
 def test_what_is_tagged_names_image_and_base_by_digest(checkout: Checkout) -> None:
-    code, said = checkout.release("1.2.0")
-    assert code == 0, said
+    code, text = checkout.release("1.2.0")
+    assert code == 0, text
     assert checkout.tags() == ["v1", "v1.2.0"]
     for tag in checkout.tags():
         assert f"  image: docker://{NAME}@sha256:{'a' * 64}\n" in checkout.tagged(tag, "action.yml")
@@ -85,12 +85,12 @@ def test_a_push_that_is_refused_tags_nothing(checkout: Checkout) -> None:
 
 
 def test_another_version_than_the_project_s_builds_nothing(checkout: Checkout) -> None:
-    code, said = checkout.release("1.3.0")
-    assert (code, checkout.calls.exists()) == (64, False), said
+    code, text = checkout.release("1.3.0")
+    assert (code, checkout.calls.exists()) == (64, False), text
 
 
 def test_a_version_is_released_once(checkout: Checkout) -> None:
     checkout.release("1.2.0")
     checkout.calls.unlink()
-    code, said = checkout.release("1.2.0")
-    assert (code, checkout.calls.exists()) == (64, False), said
+    code, text = checkout.release("1.2.0")
+    assert (code, checkout.calls.exists()) == (64, False), text

@@ -52,16 +52,16 @@ SECRET = "hunter-2/with+signs&more"
 
 
 def test_a_program_gets_no_line_no_word_and_no_error_with_a_secret() -> None:
-    heard: list[str] = []
+    messages: list[str] = []
     environment = {"HOME": "/", "PATH": "/usr/bin", "DEPLOY_KEY": SECRET}
     runner = SkyPilotRunner(
-        checkout=ROOT, cloud="sandbox", environment=environment, on_line=heard.append, on_notice=heard.append
+        checkout=ROOT, cloud="sandbox", environment=environment, on_line=messages.append, on_notice=messages.append
     )
     runner.plan_example("digits_sgd", "train", env={"GH_PAT2": "another secret"})
-    listener = CallbackReporter(on_line=heard.append, on_notice=heard.append, masks=runner._pool.masks())
+    listener = CallbackReporter(on_line=messages.append, on_notice=messages.append, masks=runner._pool.masks())
     for tell in (listener.show_job_line, listener.notice, listener.warning, listener.progress):
         tell(f"{SECRET} and {quote(SECRET)} and another secret")
-    assert [each.removeprefix("warning: ") for each in heard] == ["*** and *** and ***"] * 4
+    assert [item.removeprefix("warning: ") for item in messages] == ["*** and *** and ***"] * 4
     with pytest.raises(RequestError) as raised:
         runner.plan_example("digits_sgd", "train", gpu="x" * 70 + SECRET)
     assert SECRET[:6] not in f"{raised.value} {raised.value.args} {raised.value.mistakes}"

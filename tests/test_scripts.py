@@ -21,8 +21,8 @@ def test_help_says_what_the_script_does_and_starts_nothing(name: str, word: str,
     script = shutil.copy(ROOT / "script" / name, tmp_path / "script")
     for program in ("bash", "env", "sed"):
         (tmp_path / program).symlink_to(shutil.which(program) or program)
-    done = subprocess.run([script, word], env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+    result = subprocess.run([script, word], env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr) == (0, "")
     header = (ROOT / "script" / name).read_text(encoding="utf-8").splitlines()[1]
-    assert done.stdout.splitlines()[0] == header.removeprefix("# ")
-    assert "set -euo" not in done.stdout
+    assert result.stdout.splitlines()[0] == header.removeprefix("# ")
+    assert "set -euo" not in result.stdout

@@ -86,8 +86,8 @@ def test_no_client_of_the_sandbox_asks_it_through_a_proxy(
 ) -> None:
     from botocore.utils import get_environ_proxies
 
-    for each in ("no_proxy", "NO_PROXY"):
-        monkeypatch.delenv(each, raising=False)
+    for item in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(item, raising=False)
     proxies = {"http_proxy": "http://proxy.example:1", "https_proxy": "http://proxy.example:1"}
     host = "http://172.31.0.1:4711"
     access = SkyAccess(

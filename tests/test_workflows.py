@@ -78,8 +78,8 @@ def shipped() -> dict[str, Any]:
     """Return our workflows, and those in README and docs, by name."""
     texts = {path.name: path.read_text(encoding="utf-8") for path in WORKFLOWS}
     for page in PAGES:
-        found = snippets.workflows(page.read_text(encoding="utf-8"))
-        texts |= {f"{page.stem} {line}": text for line, text in found}
+        results = snippets.workflows(page.read_text(encoding="utf-8"))
+        texts |= {f"{page.stem} {line}": text for line, text in results}
     return {name: yaml.safe_load(text) for name, text in texts.items()}
 
 
@@ -89,7 +89,7 @@ def test_the_readme_gives_a_workflow_to_copy() -> None:
 
 def test_every_input_that_a_workflow_gives_us_is_one_of_action_yml() -> None:
     inputs = yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))["inputs"].keys()
-    given = {
+    values = {
         key
         for workflow in shipped().values()
         for job in workflow["jobs"].values()
@@ -97,8 +97,8 @@ def test_every_input_that_a_workflow_gives_us_is_one_of_action_yml() -> None:
         if step.get("uses", "").startswith(("cvl/skypilot-run@", "./"))
         for key in step.get("with", {})
     }
-    assert given
-    assert given - inputs == set()
+    assert values
+    assert values - inputs == set()
 
 
 # ---- labels ----------------------------------------------------------------------------------------------------------
@@ -108,8 +108,8 @@ class Context(dict[str, Any]):
     """A context of GitHub's expressions: what it lacks is empty and false."""
 
     def __getattr__(self, name: str) -> Any:
-        found = self.get(name, Context())
-        return Context(found) if isinstance(found, dict) else found
+        result = self.get(name, Context())
+        return Context(result) if isinstance(result, dict) else result
 
 
 def evaluate(expression: str, event: dict[str, Any], *, run_id: int) -> Any:
@@ -197,8 +197,8 @@ def lint(folder: Path, text: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_workflow_that_is_fine_passes_the_linters(tmp_path: Path) -> None:
-    done = lint(tmp_path, FINE)
-    assert done.returncode == 0, done.stdout + done.stderr
+    result = lint(tmp_path, FINE)
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
 @pytest.mark.parametrize(
@@ -211,9 +211,9 @@ def test_a_workflow_that_is_fine_passes_the_linters(tmp_path: Path) -> None:
     ],
 )
 def test_the_linters_see_what_is_wrong(tmp_path: Path, was: str, becomes: str, named: str) -> None:
-    done = lint(tmp_path, FINE.replace(was, becomes))
-    assert done.returncode != 0
-    assert named in done.stdout + done.stderr
+    result = lint(tmp_path, FINE.replace(was, becomes))
+    assert result.returncode != 0
+    assert named in result.stdout + result.stderr
 
 
 @pytest.mark.parametrize(
@@ -226,9 +226,9 @@ def test_the_linters_see_what_is_wrong(tmp_path: Path, was: str, becomes: str, n
 )
 @pytest.mark.skipif(not (ROOT / ".venv/bin/zizmor").exists(), reason="NOT CHECKED FOR SAFETY: zizmor needs Python 3.11")
 def test_the_linters_see_what_is_dangerous(tmp_path: Path, was: str, becomes: str, named: str) -> None:
-    done = lint(tmp_path, FINE.replace(was, becomes))
-    assert done.returncode != 0
-    assert f"[{named}]" in done.stdout + done.stderr
+    result = lint(tmp_path, FINE.replace(was, becomes))
+    assert result.returncode != 0
+    assert f"[{named}]" in result.stdout + result.stderr
 
 
 def test_what_the_runner_refuses_in_an_action_is_refused_by_its_schema(tmp_path: Path) -> None:

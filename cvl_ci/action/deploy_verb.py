@@ -141,8 +141,8 @@ def _roll_out(
         deployment.end_of(outcome)
 
     down, pulls = _down_ports(step, environ), _pulls(step)
-    tools = rollout.RolloutPorts(down=down, pulls=pulls, run=run, keeps=keeps, announce=announce, drain_seconds=drain)
-    rolled = rollout.roll_out(owner, commit=step.context.event.head_sha, locations=places.locations, tools=tools)
+    ports = rollout.RolloutPorts(down=down, pulls=pulls, run=run, keeps=keeps, announce=announce, drain_seconds=drain)
+    rolled = rollout.roll_out(owner, commit=step.context.event.head_sha, locations=places.locations, ports=ports)
     if rolled.outcome is None:
         return _skipped(rolled, owner, step, publication, deployment, places=places)
     advice = _how_to_end(owner.environment) if rolled.outcome.exit_code == 0 else rolled.outcome.advice
@@ -286,7 +286,7 @@ def _take_down(
         release = rollout.take_down(
             owner,
             locations=places.locations,
-            tools=_down_ports(step, environ),
+            ports=_down_ports(step, environ),
             note=lambda names: step.state.update(leases=tuple(names)),
         )
     except CvlError as error:

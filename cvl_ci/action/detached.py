@@ -61,7 +61,7 @@ def hand_over(step: Step, outcome: Outcome, environ: Mapping[str, str]) -> None:
         RUN_URL: context.run_url,
         COMMIT: commit,
         CONTEXT: check,
-        LEG: context.leg_in_words,
+        LEG: context.leg_text,
         JOB: context.job_name,
         WORKFLOW: context.workflow,
         **collected_comment.facts_of(context, group=step.inputs.publication.comment_group),

@@ -221,7 +221,7 @@ def _run(plan: RunPlan, step: Step, publication: StepPublication, environ: Mappi
 
     step.live.queue(plan)
     environ = wiring.credentials(environ, [place.cloud for place in plan.machines.locations], mask=step.reporter.mask)
-    tools = running.RunPorts(
+    ports = running.RunPorts(
         clouds=wiring.OpenClouds(environ, **wiring.of_plan(plan)),
         records=wiring.open_records(environ, step.reporter),
         staging=LocalStaging(),
@@ -232,7 +232,7 @@ def _run(plan: RunPlan, step: Step, publication: StepPublication, environ: Mappi
         locks=wiring.key_locks(environ),
         note_lease=lambda name: step.state.update(lease=name),
     )
-    outcome = running.run(plan, owner=step.owner, outputs=step.outputs, tools=tools)
+    outcome = running.run(plan, owner=step.owner, outputs=step.outputs, ports=ports)
     is_detached = outcome.ending is Ending.DETACHED
     if is_detached and not _is_handed_over(step, outcome, environ):
         return CvlError.exit_code  # post takes its machine down
@@ -272,7 +272,7 @@ def _on_signals(step: Step, environ: Mapping[str, str]) -> None:
         try:
             for name in {step.owner.name, step.state.now.lease, *step.state.now.leases}:
                 records.revoke(name)
-            step.reporter.last_words(_last_words(step.state.now))
+            step.reporter.write_from_signal(_final_notice(step.state.now))
         finally:
             os._exit(128 + signal.SIGINT)
 
@@ -280,7 +280,7 @@ def _on_signals(step: Step, environ: Mapping[str, str]) -> None:
         signal.signal(number, hand_over)
 
 
-def _last_words(now: StepState) -> str:
+def _final_notice(now: StepState) -> str:
     if now.done and now.kept_until:
         return f"Cancelled. The job runs on, until {now.kept_until} at most."
     if now.kept_until and now.leases and now.lease not in now.leases:

@@ -38,7 +38,7 @@ from cvl_ci.result import outputs
 from cvl_ci.result.benchmark import leg_file
 from cvl_ci.result.benchmark.leg import Leg
 from cvl_ci.result.matrix import markdown, regressions
-from cvl_ci.result.matrix import text as words
+from cvl_ci.result.matrix import text as row_text
 from cvl_ci.result.matrix.report import Report
 from cvl_ci.result.report import Link, marker
 from cvl_ci.wiring import matrix as wired_matrix
@@ -124,7 +124,7 @@ def report(request: MatrixVerbRequest) -> int:
     )
     reporter.show("\n".join(reporting.as_text(result)))
     issue = _publish(request, result)
-    headline = words.headline(result)
+    headline = row_text.headline(result)
     folder = request.inputs.report.into or wired_matrix.FOLDER
     unknown = CvlError.exit_code if gated and earlier.unknown else 0
     request.publication.set_outputs(
@@ -133,9 +133,9 @@ def report(request: MatrixVerbRequest) -> int:
     if unknown:
         reporter.refused(f"{headline}. {earlier.notes[0]} So fail_on_regression cannot tell.")
     if result.exit_code:
-        reporter.refused(f"{headline}: {words.red_because(result)}")
+        reporter.refused(f"{headline}: {row_text.red_because(result)}")
     elif result.dropped:
-        reporter.warning(f"{headline}. Not tested: {'; '.join(words.left_out(result))}")
+        reporter.warning(f"{headline}. Not tested: {'; '.join(row_text.left_out(result))}")
     return result.exit_code or unknown
 
 
@@ -162,10 +162,10 @@ def _of_this_attempt(request: MatrixVerbRequest, legs: Sequence[Leg]) -> reruns.
         attempt=int(context.attempt),
         jobs=lambda: reruns.list_jobs(_repository(request), int(context.run)),
     )
-    if checked.words:
+    if checked.warning:
         request.step.reporter.warning(
             f"Which attempt each job last ran in is unknown, so summaries of earlier attempts do not count. "
-            f"{checked.words}"
+            f"{checked.warning}"
         )
     superseded = reruns.superseded(own, checked.legs)
     return replace(checked, legs=(*foreign, *checked.legs), superseded=superseded)
@@ -255,7 +255,7 @@ def _keep_report(request: MatrixVerbRequest, result: Report, files: Mapping[str,
         step.reporter.notice(f"The report is in {folder} of the workspace, and in no artifact: {upload.reason}.")
         return ""
     request.publication.set_outputs(outputs.artifact_outputs(artifact_id=upload.id, url=upload.url))
-    return markdown.page_at(Link(words=upload.name, url=upload.url))
+    return markdown.page_at(Link(text=upload.name, url=upload.url))
 
 
 def _update_issue(request: MatrixVerbRequest, result: Report, *, page: str) -> str:
@@ -264,7 +264,7 @@ def _update_issue(request: MatrixVerbRequest, result: Report, *, page: str) -> s
         step.reporter.notice("No issue is opened from a pull request: its comment says it all.")
         return ""
     hide = step.masks.hide
-    run = Link(words="log of the run", url=context.run_url)
+    run = Link(text="log of the run", url=context.run_url)
     change = RegressionIssue(
         _repository(request), marker=marker(context.comment_key(f"issue {step.inputs.publication.comment_group}"))
     ).tell(

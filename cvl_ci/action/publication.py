@@ -89,7 +89,7 @@ class StepPublication:
         files = replace(files, folder=folder, name=name, facts=own_facts)
         page = StepPublication(self._step)
         page._comment = comment
-        publish(self._step.masks.cleaned(outcome), files=files, tools=page.ports())
+        publish(self._step.masks.cleaned(outcome), files=files, ports=page.ports())
         page.flush()
 
     def flush(self) -> None:
@@ -102,14 +102,14 @@ class StepPublication:
         from cvl_ci.result.report import Link
 
         step = self._step
-        links = {kind: Link(words=words, url=url) for kind, (words, url) in (saved.artifacts if saved else {}).items()}
+        links = {kind: Link(text=words, url=url) for kind, (words, url) in (saved.artifacts if saved else {}).items()}
         if saved is not None and not saved.is_final:
             links.pop("cost", None)  # main's cost file lacks post's proof
         step.state.now = replace(
-            step.state.now, artifacts={kind: (link.words, link.url) for kind, link in links.items()}
+            step.state.now, artifacts={kind: (link.text, link.url) for kind, link in links.items()}
         )
         self._is_final = saved is not None and saved.is_final
-        publish(step.masks.cleaned(outcome), files=self.files(uploaded=links), tools=self.ports())
+        publish(step.masks.cleaned(outcome), files=self.files(uploaded=links), ports=self.ports())
         self.flush()
 
     # ---- a step that ran nothing ------------------------------------------------------------------------------------
@@ -194,7 +194,7 @@ class StepPublication:
 
         step = self._step
         if step.context.leg and step.inputs.verb == "run":
-            keep_cost(step.masks.cleaned(outcome), files=self.files(), tools=self.ports())
+            keep_cost(step.masks.cleaned(outcome), files=self.files(), ports=self.ports())
             give_to_owner(step.outputs.parent)
 
     def ports(self) -> PublishPorts:
@@ -206,7 +206,7 @@ class StepPublication:
             artifacts=step.artifacts(),
             page=self,
             reporter=step.reporter,
-            uploaded=lambda kind, link: step.state.add_artifact(kind, name=link.words, url=link.url),
+            uploaded=lambda kind, link: step.state.add_artifact(kind, name=link.text, url=link.url),
         )
 
     def files(self, *, uploaded: Mapping[str, Link] | None = None) -> Files:
@@ -219,7 +219,7 @@ class StepPublication:
             name=step.artifact_stem(""),
             facts=WorkflowFacts(
                 commit=context.event.head_sha or context.event.sha or context.sha,
-                leg=context.leg_in_words,
+                leg=context.leg_text,
                 run_url=context.run_url,
                 job=context.job_name,
                 workflow=context.workflow,

@@ -39,12 +39,12 @@ def releases_of(
         if recorded or locations
         else environ
     )
-    tools = taking_down.DownPorts(
+    ports = taking_down.DownPorts(
         clouds=wiring.OpenClouds(environ, to_end=True), records=records, reporter=step.reporter, clock=SystemClock()
     )
     # All of them at once: GitHub gives post only a few minutes.
-    to_end = by_name | {name: taking_down.unrecorded(name, locations, tools.clock) for name in unknown if locations}
-    return taking_down.end_all(to_end, user_id=step.owner.user_id, tools=tools, hurried=True)
+    to_end = by_name | {name: taking_down.unrecorded(name, locations, ports.clock) for name in unknown if locations}
+    return taking_down.end_all(to_end, user_id=step.owner.user_id, ports=ports, hurried=True)
 
 
 def undo_run(saved: StepState | None, publication: StepPublication, step: Step, environ: Mapping[str, str]) -> int:

@@ -11,7 +11,7 @@ from cvl_ci.model.ledger import Cost, Ledger
 from cvl_ci.model.outcome import EXIT_CODES, Ending, FetchedFile, FileResult, MachineResult, Outcome, Timing
 from cvl_ci.model.release import Release
 from cvl_ci.model.work_identity import WorkIdentity
-from cvl_ci.result.ledger import Ends, build
+from cvl_ci.result import spent
 
 CUT_SHORT = "The step was ended before the run was over: cancelled, out of its own time, or killed."
 
@@ -46,18 +46,9 @@ def outcome_from(state: StepState | None, release: Release, *, name: str, folder
 
 def _cost(state: StepState, release: Release, *, fetched_bytes: int) -> Cost | None:
     """Return the cost of the run that main began, or None if no machine of it existed."""
-    gone_at = release.kept.until if release.kept else release.at
-    removed_at = gone_at if release.removed_at is None else release.removed_at
     spending = state.spending
-    ledger = build(
-        spending.attempts,
-        nodes=spending.nodes,
-        disk_gb=spending.disk_gb,
-        ends=Ends(removed_at=removed_at, gone_at=gone_at, is_latest=True),
-        memory=release.memory,
-        fetched_bytes=fetched_bytes,
-        buckets=release.billed_buckets(spending.attempts),
-    )
+    buckets = release.billed_buckets(spending.attempts)
+    ledger = spent.after_release(spending, release, fetched_bytes=fetched_bytes, buckets=buckets)
     if spending.attempts:  # the earlier runs of a warm machine have counted it until this run entered it
         # A provider may date a new machine a moment before its request: its minimum counts here in any case.
         cut = ledger.since(min(attempt.requested_at for attempt in spending.attempts)).entries

@@ -80,7 +80,7 @@ class StepCosts:
                 if one.outcome.ending is not Ending.SUCCEEDED:
                     first_error, last_lines = self._evidence(one)
                     files = replace(files, facts=replace(files.facts, first_error=first_error, last_lines=last_lines))
-                write_cost(one.outcome, files, tools=self._tools())
+                write_cost(one.outcome, files, ports=self._ports())
 
     def add_untold(self, records: Mapping[str, JobRecord], *, reason: str, exit_code: int) -> None:
         """Write the end of each leg without a summary: a report would otherwise miss it.
@@ -103,7 +103,7 @@ class StepCosts:
                     work=self.works.get(job) or WorkIdentity(title=leg),
                     machines=MachineResult(cluster=lease),
                 )
-                write_cost(self._step.masks.cleaned(outcome), self._files(lease, leg=job), tools=self._tools())
+                write_cost(self._step.masks.cleaned(outcome), self._files(lease, leg=job), ports=self._ports())
 
     def _legs_with_summary(self) -> set[str]:
         """Return the legs that have a summary in the folder."""
@@ -141,12 +141,12 @@ class StepCosts:
             paths=sorted(log.relative_to(self._outputs).as_posix() for log in own),
             costs=self._folder,
             files=self._files(""),
-            tools=self._tools(),
+            ports=self._ports(),
         )
 
     def upload(self) -> None:
         """Upload all costs of this step as one artifact, once."""
-        keep_costs(folder=self._folder, files=self._files(""), tools=self._tools())
+        keep_costs(folder=self._folder, files=self._files(""), ports=self._ports())
 
     def add_released(
         self, releases: Mapping[str, Release], saved: StepState, *, records: Mapping[str, JobRecord] | None = None
@@ -165,7 +165,7 @@ class StepCosts:
             outcome = outcome_from(state, release, name=lease, folder=self._folder / lease)
             dollars[lease] = outcome.cost.usd if outcome.cost and outcome.cost.billed else 0.0
             name, outcome = _cut_off(job.job, outcome, lease=lease, records=records or {})
-            write_cost(self._step.masks.cleaned(outcome), self._files(lease, leg=name), tools=self._tools())
+            write_cost(self._step.masks.cleaned(outcome), self._files(lease, leg=name), ports=self._ports())
         return dollars
 
     def add_reaped(self, reaped: Reaped) -> None:
@@ -175,7 +175,7 @@ class StepCosts:
                 outcome = self._step.masks.cleaned(_of_suspect(suspect, reaped))
                 files = self._files(suspect.lease)
                 files = replace(files, facts=replace(files.facts, is_sweep=True))
-                write_cost(outcome, files, tools=self._tools())
+                write_cost(outcome, files, ports=self._ports())
 
     def _files(self, lease: str, *, leg: str = "") -> Files:
         files = self._publication.files(uploaded={})
@@ -183,7 +183,7 @@ class StepCosts:
         facts = replace(files.facts, leg=words, first_error="", last_lines=())
         return replace(files, folder=self._folder / lease, facts=facts)
 
-    def _tools(self) -> PublishPorts:
+    def _ports(self) -> PublishPorts:
         return self._publication.ports()
 
 

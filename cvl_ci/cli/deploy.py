@@ -95,7 +95,7 @@ def _show(plan: RunPlan, prices: Prices, console: Console, *, as_yaml: bool) -> 
     """Show the plan, or the task for `sky serve up`."""
     from cvl_ci.commands.plan import quote as quoting
     from cvl_ci.commands.plan import quote_text, replicas
-    from cvl_ci.engine import task
+    from cvl_ci.engine.task import task
     from cvl_ci.inputs.reader import Spelling
 
     if as_yaml and plan.has_replicas:

@@ -170,7 +170,7 @@ def _models(plan: RunPlan, steps: Steps, environ: Mapping[str, str], console: Co
 def _yaml(plan: RunPlan, steps: Steps, environ: Mapping[str, str], console: Console) -> None:
     """Check the generated task against SkyPilot's schema. Print it if a person asks for this step."""
     from cvl_ci.commands.plan import quote as quoting
-    from cvl_ci.engine import service_task
+    from cvl_ci.engine.task import service_task
 
     offers = quoting.offers_of(plan, wiring.prices(environ), spot=plan.machines.spot)
     text = service_task.checked(plan, offers=offers)

@@ -13,7 +13,7 @@ from cvl_ci.local.console.streams import Console
 
 def drill(parsed: argparse.Namespace, environ: Mapping[str, str], console: Console) -> int:
     """Play the deaths of a run and show what ended its machine. Raise CvlError."""
-    from cvl_ci.commands.drill import text as drill_words
+    from cvl_ci.commands.drill import text as drill_text
     from cvl_ci.inputs.verb_inputs import of_drill
     from cvl_ci.result.receipt import table as receipt_table
 
@@ -34,7 +34,7 @@ def drill(parsed: argparse.Namespace, environ: Mapping[str, str], console: Conso
     finally:
         terminal.close()
     for receipt in receipts:
-        console.say(*drill_words.lines(receipt))
+        console.say(*drill_text.lines(receipt))
     if inputs.all:
         console.say("", receipt_table(receipts, place=str(location)))
-    return drill_words.exit_code(receipts)
+    return drill_text.exit_code(receipts)

@@ -75,7 +75,7 @@ def _version() -> str:
 def _plan(parsed: argparse.Namespace, environ: Mapping[str, str], console: Console) -> int:
     from cvl_ci.commands.plan import quote as quoting
     from cvl_ci.commands.plan import quote_text
-    from cvl_ci.engine import task
+    from cvl_ci.engine.task import task
 
     _refuse_two_forms(parsed)
     plan, prices = _prepared(parsed, environ, console), wiring.prices(environ)
@@ -168,7 +168,7 @@ def _run(parsed: argparse.Namespace, environ: Mapping[str, str], console: Consol
     log = outputs / f"{owner.name}.log"
     terminal.keep_in(log)
     stopping = Stopping(terminal.warning)
-    tools = running.RunPorts(
+    ports = running.RunPorts(
         clouds=wiring.OpenClouds(environ, keep_sandbox=parsed.keep_sandbox, **wiring.of_plan(plan)),
         records=wiring.open_records(environ, terminal),
         staging=LocalStaging(),
@@ -181,7 +181,7 @@ def _run(parsed: argparse.Namespace, environ: Mapping[str, str], console: Consol
     )
     try:
         with stopping, wiring.run_logs(environ).announced(owner.name, log):
-            outcome = running.run(plan, owner=owner, outputs=outputs, tools=tools)
+            outcome = running.run(plan, owner=owner, outputs=outputs, ports=ports)
     finally:
         terminal.close()
     if parsed.json_summary:
@@ -253,8 +253,8 @@ def _down(parsed: argparse.Namespace, environ: Mapping[str, str], console: Conso
         raise RequestError([InputProblem(field="NAME", value="", problem="is missing: name a lease, or say --all")])
     terminal = console.terminal()
     regions = wiring.prices(environ).regions
-    locations, _ = reaping.read_words(parsed.cloud or "", grace="0", regions=regions, dashes="--")
-    tools = taking_down.DownPorts(
+    locations, _ = reaping.read_request(parsed.cloud or "", grace="0", regions=regions, dashes="--")
+    ports = taking_down.DownPorts(
         clouds=wiring.OpenClouds(environ, by_record=True),
         records=wiring.open_records(environ, terminal),
         reporter=terminal,
@@ -263,7 +263,7 @@ def _down(parsed: argparse.Namespace, environ: Mapping[str, str], console: Conso
     try:
         with Stopping(terminal.warning):
             downed = taking_down.down(
-                parsed.names, everything=parsed.all, locations=locations, user_id=_owner(environ).user_id, tools=tools
+                parsed.names, everything=parsed.all, locations=locations, user_id=_owner(environ).user_id, ports=ports
             )
     finally:
         terminal.close()

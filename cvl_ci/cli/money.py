@@ -97,8 +97,8 @@ def _no_offer(request: PriceRequest, catalogue: CataloguePrices) -> RequestError
     locations = ", ".join(map(str, request.locations)) or "any cloud"
     named = ", ".join(f"{name}:{count:g}" for name, count in request.accelerators.items()) or machine(ResourceRequest())
     problem = f"has no price on {locations}"
-    if there_is := counts_with_price(request, catalogue):
-        problem += f" ({there_is})"
+    if alternatives := counts_with_price(request, catalogue):
+        problem += f" ({alternatives})"
     return RequestError([InputProblem(field="GPU", value=named, problem=problem)])
 
 

@@ -26,8 +26,8 @@ PAGES = 200
 class ProviderRefused(Exception):
     """The provider answered with a refusal. `code`: its own word for the reason, if it sent one."""
 
-    def __init__(self, words: str, *, status: int, code: str = "") -> None:
-        super().__init__(words)
+    def __init__(self, message: str, *, status: int, code: str = "") -> None:
+        super().__init__(message)
         self.status = status
         self.code = code
 
@@ -50,8 +50,8 @@ class _Busy(Exception):
 class Unproved(ProviderRefused):
     """An answer without a part that a real one always has. It proves nothing."""
 
-    def __init__(self, words: str) -> None:
-        super().__init__(f"{words}, so it proves nothing", status=200)
+    def __init__(self, message: str) -> None:
+        super().__init__(f"{message}, so it proves nothing", status=200)
 
 
 def session(authorization: str = "") -> Session:
@@ -191,8 +191,8 @@ def _refused(answer: Response) -> ProviderRefused:
         401: "the provider does not accept these credentials, or they have expired",
         403: "these credentials may not do this",
     }
-    words = [why.get(answer.status_code, ""), str(detail.get("message") or "")[:200]]
-    text = ": ".join(word for word in words if word) or answer.reason
+    parts = [why.get(answer.status_code, ""), str(detail.get("message") or "")[:200]]
+    text = ": ".join(part for part in parts if part) or answer.reason
     return ProviderRefused(
         f"HTTP {answer.status_code}: {text}",
         status=answer.status_code,

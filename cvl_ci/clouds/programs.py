@@ -26,8 +26,8 @@ def programs(environ: Mapping[str, str]) -> Callable[[Sequence[str]], str]:
         name = " ".join(word for word in command[:3] if not word.startswith("--"))
         code, out, err = run_bounded(command, environ, name=name, seconds=SECONDS)
         if code != 0:
-            words = f"`{name}`: {err.strip()[-200:]}"
-            raise PermissionError(words) if _FORBIDDEN in err else OSError(words)
+            message = f"`{name}`: {err.strip()[-200:]}"
+            raise PermissionError(message) if _FORBIDDEN in err else OSError(message)
         return out
 
     return run

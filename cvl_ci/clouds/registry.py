@@ -32,7 +32,7 @@ from cvl_ci.ports import BucketContents, Inventory
 class RegisteredCloud:
     """One cloud. `inventory` opens its inventory, from an environment; without one, no run may go there.
 
-    `engine_asks`: the engine has the inventory (engine/server_inventory.py).
+    `engine_asks`: the engine has the inventory (engine/server/server_inventory.py).
     """
 
     credentials: CredentialProvider

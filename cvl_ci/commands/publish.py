@@ -105,78 +105,78 @@ class PublishPorts:
     uploaded: Callable[[str, Link], None] = lambda _, __: None
 
 
-def publish(outcome: Outcome, *, files: Files, tools: PublishPorts) -> None:
+def publish(outcome: Outcome, *, files: Files, ports: PublishPorts) -> None:
     """Publish. Never raises: the run is over, and its ending is already decided."""
-    page, shelf = tools.page, _Shelf(files, tools)
-    with _warning_on_failure(tools, f"The cost of the run could not be written to {files.cost}"):
+    page, model_store = ports.page, _ModelStore(files, ports)
+    with _warning_on_failure(ports, f"The cost of the run could not be written to {files.cost}"):
         _write_cost(outcome, files)
-    with _warning_on_failure(tools, "The outputs for later steps could not be set"):
+    with _warning_on_failure(ports, "The outputs for later steps could not be set"):
         page.set_outputs(outputs(outcome))
-    with _warning_on_failure(tools, "The comment could not be written"):
-        page.comment(outcome, shelf.links)
+    with _warning_on_failure(ports, "The comment could not be written"):
+        page.comment(outcome, model_store.links)
     for kind, path in _small_files(outcome, files):
-        if kind == COST and (log := shelf.link(LOG)):
-            with _warning_on_failure(tools, f"The cost of the run could not be written again to {files.cost}"):
+        if kind == COST and (log := model_store.link(LOG)):
+            with _warning_on_failure(ports, f"The cost of the run could not be written again to {files.cost}"):
                 _write_cost(outcome, files, artifact_url=log.url)
-        with _warning_on_failure(tools, f"{KINDS[kind]} could not be uploaded"):
-            shelf.put(kind, root=path.parent, paths=[path.name] if path.is_file() else [])
+        with _warning_on_failure(ports, f"{KINDS[kind]} could not be uploaded"):
+            model_store.put(kind, root=path.parent, paths=[path.name] if path.is_file() else [])
     plain_files, checkpoints = list[str](), list[str]()
-    with _warning_on_failure(tools, f"The fetched files could not be listed in {files.folder}"):
+    with _warning_on_failure(ports, f"The fetched files could not be listed in {files.folder}"):
         plain_files, checkpoints = _fetched(files.folder, files.checkpoints)
-    with _warning_on_failure(tools, "The fetched files could not be uploaded"):
-        uploaded = shelf.put(OUTPUTS, root=files.folder, paths=plain_files)
+    with _warning_on_failure(ports, "The fetched files could not be uploaded"):
+        uploaded = model_store.put(OUTPUTS, root=files.folder, paths=plain_files)
         if uploaded is not None:
             page.set_outputs(artifact_outputs(artifact_id=uploaded.id, url=uploaded.url))
-    with _warning_on_failure(tools, "The checkpoints could not be uploaded"):
-        shelf.put(CHECKPOINTS, root=files.folder, paths=checkpoints)
-    if shelf.links:
-        with _warning_on_failure(tools, "The artifacts could not be shown on the step's page"):
-            page.point_to(shelf.links)
-        with _warning_on_failure(tools, "The comment could not be written"):
-            page.comment(outcome, shelf.links)
+    with _warning_on_failure(ports, "The checkpoints could not be uploaded"):
+        model_store.put(CHECKPOINTS, root=files.folder, paths=checkpoints)
+    if model_store.links:
+        with _warning_on_failure(ports, "The artifacts could not be shown on the step's page"):
+            page.point_to(model_store.links)
+        with _warning_on_failure(ports, "The comment could not be written"):
+            page.comment(outcome, model_store.links)
 
 
-def keep_cost(outcome: Outcome, *, files: Files, tools: PublishPorts) -> None:
+def keep_cost(outcome: Outcome, *, files: Files, ports: PublishPorts) -> None:
     """Upload the cost of a run that never started: a report over many runs shows the reason. Never raises."""
-    with _warning_on_failure(tools, f"The cost of the run could not be written to {files.cost}"):
+    with _warning_on_failure(ports, f"The cost of the run could not be written to {files.cost}"):
         _write_cost(outcome, files)
-        _Shelf(files, tools).put(COST, root=files.cost.parent, paths=[files.cost.name])
+        _ModelStore(files, ports).put(COST, root=files.cost.parent, paths=[files.cost.name])
 
 
-def keep_costs(*, folder: Path, files: Files, tools: PublishPorts) -> None:
+def keep_costs(*, folder: Path, files: Files, ports: PublishPorts) -> None:
     """Upload the costs of several runs, which a folder holds, as one artifact. Never raises."""
-    with _warning_on_failure(tools, f"The costs of the runs could not be read in {folder}"):
+    with _warning_on_failure(ports, f"The costs of the runs could not be read in {folder}"):
         names = sorted(path.name for path in folder.glob("*.json"))
-        _Shelf(files, tools).put(COST, root=folder, paths=names)
+        _ModelStore(files, ports).put(COST, root=folder, paths=names)
 
 
-def keep_logs(*, root: Path, paths: Sequence[str], costs: Path, files: Files, tools: PublishPorts) -> None:
+def keep_logs(*, root: Path, paths: Sequence[str], costs: Path, files: Files, ports: PublishPorts) -> None:
     """Upload the logs of several runs as one artifact, and name it in the costs of those that failed. Never raises.
 
     `paths`: the logs, from `root`. `costs`: the folder with the costs.
     """
-    shelf = _Shelf(files, tools)
-    with _warning_on_failure(tools, f"The logs of the runs could not be uploaded from {root}"):
-        shelf.put(LOG, root=root, paths=paths)
-    link = shelf.link(LOG)
+    model_store = _ModelStore(files, ports)
+    with _warning_on_failure(ports, f"The logs of the runs could not be uploaded from {root}"):
+        model_store.put(LOG, root=root, paths=paths)
+    link = model_store.link(LOG)
     for cost in costs.glob("*.json") if link is not None else ():
-        with _warning_on_failure(tools, f"The cost of the run could not be written again to {cost}"):
+        with _warning_on_failure(ports, f"The cost of the run could not be written again to {cost}"):
             document = json.loads(cost.read_text(encoding="utf-8"))
             if link is not None and document["ending"] != Ending.SUCCEEDED.value:
                 write_text(cost, json.dumps({**document, "artifact_url": link.url}, indent=2) + "\n")
 
 
-def write_cost(outcome: Outcome, files: Files, *, tools: PublishPorts) -> None:
+def write_cost(outcome: Outcome, files: Files, *, ports: PublishPorts) -> None:
     """Write the cost of a run next to its files. Never raises."""
-    with _warning_on_failure(tools, f"The cost of the run could not be written to {files.cost}"):
+    with _warning_on_failure(ports, f"The cost of the run could not be written to {files.cost}"):
         _write_cost(outcome, files)
 
 
-class _Shelf:
+class _ModelStore:
     """Artifacts of this run so far. It reports each reason for a missing artifact once."""
 
-    def __init__(self, files: Files, tools: PublishPorts) -> None:
-        self._files, self._tools = files, tools
+    def __init__(self, files: Files, ports: PublishPorts) -> None:
+        self._files, self._ports = files, ports
         self._held = dict(files.uploaded)
         self._said: set[str] = set()
 
@@ -192,17 +192,17 @@ class _Shelf:
         if kind in self._held or not paths or days == 0:
             return None
         name = self._files.name if kind == OUTPUTS else f"{self._files.name}-{kind}"
-        self._tools.reporter.progress(f"uploading the artifact {name}")
+        self._ports.reporter.progress(f"uploading the artifact {name}")
         try:
-            uploaded = self._tools.artifacts.upload(name, root=root, paths=paths, retention_days=days)
+            uploaded = self._ports.artifacts.upload(name, root=root, paths=paths, retention_days=days)
         except Exception as error:  # noqa: BLE001  after any error, the files are still at their place
             self._failed(kind, error, root / paths[0] if kind in (COST, LOG) else root)
             return None
         if isinstance(uploaded, NotUploaded):
             self._report_refusal(uploaded, root)
             return None
-        self._held[kind] = link = Link(words=plain(uploaded.name), url=uploaded.url)
-        self._tools.uploaded(kind, link)
+        self._held[kind] = link = Link(text=plain(uploaded.name), url=uploaded.url)
+        self._ports.uploaded(kind, link)
         self._report_upload(uploaded)
         return uploaded
 
@@ -211,7 +211,7 @@ class _Shelf:
         if reason in self._said:
             return
         self._said.add(reason)
-        self._tools.reporter.warning(
+        self._ports.reporter.warning(
             f"{KINDS[kind]} could not be uploaded: {reason}\n"
             f"The run's ending does not change. The files are in {place} until this runner is gone.\n"
             f"A later step with `if: always()` can store them: actions/upload-artifact with `path: {place}`."
@@ -222,19 +222,19 @@ class _Shelf:
             return
         self._said.add(refusal.reason)
         folder = self._files.folder.parent
-        self._tools.reporter.notice(
+        self._ports.reporter.notice(
             f"No artifacts: {refusal.reason}. The files are in {folder} of the workspace, for the steps that follow."
         )
 
     def _report_upload(self, uploaded: Uploaded) -> None:
         count = f"{uploaded.files} {'file' if uploaded.files == 1 else 'files'}"
-        self._tools.reporter.progress(f"the artifact {uploaded.name} holds {count}, {size(uploaded.bytes)}")
+        self._ports.reporter.progress(f"the artifact {uploaded.name} holds {count}, {size(uploaded.bytes)}")
         if not uploaded.left_out:
             return
         listing = [f"{path} ({why})" for path, why in uploaded.left_out.items()][:LEFT_OUT_SHOWN]
         hidden_count = len(uploaded.left_out) - len(listing)
         text = ", ".join([*map(plain, listing), *([f"and {hidden_count} more"] if hidden_count else [])])
-        self._tools.reporter.notice(f"Left out of the artifact {uploaded.name}: {text}.")
+        self._ports.reporter.notice(f"Left out of the artifact {uploaded.name}: {text}.")
 
 
 def _fetched(folder: Path, globs: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -284,8 +284,8 @@ def _write_cost(outcome: Outcome, files: Files, *, artifact_url: str = "") -> No
 
 
 @contextmanager
-def _warning_on_failure(tools: PublishPorts, what: str) -> Iterator[None]:
+def _warning_on_failure(ports: PublishPorts, what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # noqa: BLE001  a page that cannot be written makes no green run red
-        tools.reporter.warning(f"{what} ({type(error).__name__}: {error}). The log of the step has everything.")
+        ports.reporter.warning(f"{what} ({type(error).__name__}: {error}). The log of the step has everything.")

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from enum import Enum
 from urllib.parse import urlsplit
 
+from cvl_ci.commands.lease_cost import CostSoFar
 from cvl_ci.commands.reap.reap import cost_so_far, known_usd
 from cvl_ci.errors import CvlError, NotProvedGone
 from cvl_ci.model.lease_name import (
@@ -31,7 +32,7 @@ from cvl_ci.model.reuse import UseMark, UseState
 from cvl_ci.ports import Clock, Clouds, Event, LeaseRecord, Prices, Records, Resource
 from cvl_ci.result import text
 from cvl_ci.result.sanitize import plain
-from cvl_ci.result.units import dollars, duration, moment
+from cvl_ci.result.units import duration, moment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +64,7 @@ class OpenLease:
     """One lease that is not proved over.
 
     Moments are seconds since the epoch; None: unknown, or no such moment. `resources`: the resources that a provider
-    shows of it. `usd`: the cost so far, at the on-demand price; None: no price is known.
+    shows of it.
     """
 
     name: str
@@ -75,7 +76,7 @@ class OpenLease:
     owner: str = ""
     run: str = ""
     resources: tuple[Resource, ...] = ()
-    usd: float | None = None
+    cost: CostSoFar = field(default_factory=CostSoFar)
     service: OpenService | None = None
     alone: str = ""
     """Why its machine runs without a process, in words: a detached job, or a wait for the next run. Else empty."""
@@ -110,15 +111,19 @@ class _Answer:
 
 
 def build_overview(
-    locations: Sequence[Location], *, user_id: str, unread: Sequence[str], tools: StatusPorts
+    locations: Sequence[Location], *, user_id: str, unread: Sequence[str], ports: StatusPorts
 ) -> Overview:
     """Return the overview.
 
     `locations`: the providers to ask; none: only the records. `unread`: filled while records are read.
     """
-    leases = {record.name: _of_record(record) for record in tools.records.all() if record.released_at is None}
-    answers = [_ask(location, user_id=user_id, tools=tools) for location in locations]
-    now = tools.clock.now()
+    records = [record for record in ports.records.all() if record.released_at is None]
+    answers = [_ask(location, user_id=user_id, ports=ports) for location in locations]
+    now = ports.clock.now()
+    leases = {
+        one.name: replace(_of_record(one), cost=CostSoFar.of_record(one, now=now, records=ports.records))
+        for one in records
+    }
     unlabelled: list[Resource] = []
     for answer in answers:
         for name, resources in _by_lease(answer.resources).items():
@@ -126,10 +131,11 @@ def build_overview(
                 unlabelled += resources
                 continue
             lease = leases.get(name) or _of_labels(name, resources)
-            usd = known_usd(cost_so_far(resources, now, tools.prices)) if answer.billed else None
-            total = lease.usd if usd is None else usd + (lease.usd or 0.0)
+            usd = known_usd(cost_so_far(resources, now, ports.prices)) if answer.billed else None
+            total = lease.cost.usd if usd is None else usd + (lease.cost.usd or 0.0)
+            cost = replace(lease.cost, usd=total, billed=answer.billed)
             service = lease.service or OpenService.of_labels(resources[0].labels)
-            leases[name] = replace(lease, resources=(*lease.resources, *resources), usd=total, service=service)
+            leases[name] = replace(lease, resources=(*lease.resources, *resources), cost=cost, service=service)
     return Overview(
         at=now,
         leases=tuple(leases.values()),
@@ -159,7 +165,7 @@ def lines(overview: Overview) -> Iterator[str]:
 def lease_lines(leases: Sequence[OpenLease], overview: Overview) -> Iterator[str]:
     """Yield the lines of some leases of an overview."""
     for lease in leases:
-        yield _lease(lease, overview.at)
+        yield _lease(lease, overview.at, is_answered=bool(overview.answers))
         for resource in lease.resources:
             yield f"  {_resource(resource)}"
         if overview.answers and not lease.resources:
@@ -176,8 +182,14 @@ def as_json(overview: Overview) -> str:
 
 def _fields(lease: OpenLease) -> dict[str, object]:
     """Return the facts of a lease. Its service is two of them: the URL, and the address of the machine."""
-    service = lease.service or OpenService(url="", address="")
-    return {**asdict(lease), "service": service.url, "service_address": service.address}
+    service, cost = lease.service or OpenService(url="", address=""), lease.cost
+    facts = {name: value for name, value in asdict(lease).items() if name != "cost"}
+    return {
+        **facts,
+        **cost.as_json(),
+        "service": service.url,
+        "service_address": service.address,
+    }
 
 
 def _word(value: object) -> object:
@@ -207,10 +219,10 @@ def verdict(overview: Overview) -> CvlError | None:
 # ---- how -------------------------------------------------------------------------------------------------------------
 
 
-def _ask(location: Location, *, user_id: str, tools: StatusPorts) -> _Answer:
+def _ask(location: Location, *, user_id: str, ports: StatusPorts) -> _Answer:
     """Ask one place. A cloud that cannot be opened has given no answer, and does not block the others."""
     try:
-        with tools.clouds.open([location], user_id=user_id, watch=_silent) as cloud:
+        with ports.clouds.open([location], user_id=user_id, watch=_silent) as cloud:
             inventory_answer = cloud.inventory.find(lease=None, locations=[location])
             resources, silent = inventory_answer.read()
             alive = tuple(resource for resource in resources if resource.is_leftover)
@@ -283,14 +295,14 @@ def _moment(text: str) -> float | None:
     return float(text) if text.isascii() and text.isdecimal() and len(text) <= 11 else None
 
 
-def _lease(lease: OpenLease, now: float) -> str:
+def _lease(lease: OpenLease, now: float, *, is_answered: bool) -> str:
     parts = [
         f"since {moment(lease.since)}, for {duration(max(0.0, now - lease.since))}" if lease.since else "",
         _served(lease.service) if lease.service else "",
         f"in {', '.join(lease.places) or 'any cloud'}",
         lease.alone,
         _ending(lease, now),
-        f"{dollars(lease.usd)} so far" if lease.usd is not None else "",
+        lease.cost.in_words(is_shown=bool(lease.resources) or not is_answered),
         "" if lease.is_recorded else f"not recorded here (owner {lease.owner or '?'}, run {lease.run or '?'})",
     ]
     return plain(f"{lease.name}: {'; '.join(part for part in parts if part)}")

@@ -11,8 +11,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cvl_ci.engine import script, sky_errors
+from cvl_ci.engine import sky_errors
 from cvl_ci.engine.log_follower import Following
+from cvl_ci.engine.task import script
 
 _LONGEST_STATUS = 30
 _UNENDED = frozenset({"INIT", "PENDING", "SETTING_UP", "RUNNING"})

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from cvl_ci.backoff import Backoff
-from cvl_ci.engine import beginning, checkpoints, failed_mounts, fitness, script, sky_errors, whole_log
+from cvl_ci.engine import beginning, failed_mounts, fitness, sky_errors, whole_log
 from cvl_ci.engine.log_follower import Following
 from cvl_ci.engine.process import Expired, WorkerFailed
 from cvl_ci.engine.session import Session, within
+from cvl_ci.engine.task import checkpoints, script
 from cvl_ci.errors import EngineError
 from cvl_ci.model.loss import LossKind, Lost
 from cvl_ci.model.node_end import NodeEnd

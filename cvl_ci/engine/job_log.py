@@ -6,10 +6,10 @@ import json
 import re
 from dataclasses import dataclass, field
 
-from cvl_ci.engine.script import JOB_BEGINS, JOB_STREAM, LOG_ENDS, SETUP_BEGINS, SETUP_STREAM, UNFIT
+from cvl_ci.engine.task.script import JOB_BEGINS, JOB_STREAM, LOG_ENDS, SETUP_BEGINS, SETUP_STREAM, UNFIT
 from cvl_ci.engine.whole_log import StreamedLog
 from cvl_ci.model.outcome import Phase
-from cvl_ci.planning.trials import is_turn
+from cvl_ci.planning.trials import is_trial
 from cvl_ci.result.sanitize import encodable
 
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -76,7 +76,7 @@ class JobLog:
         if text in (SETUP_BEGINS, JOB_BEGINS):
             self.began_on.add((text, match["ip"] or match["rank"] or ""))
             return next_phase, None, None
-        if is_turn(text):
+        if is_trial(text):
             return next_phase, None, text.removeprefix("cvl-ci: ")
         key = (SETUP_STREAM, match["ip"] or "") if is_setup else (JOB_STREAM, match["rank"] or "0")
         self._open = self.logs.setdefault(key, StreamedLog())

@@ -9,12 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cvl_ci.engine import fitness, script, sky_errors, task, transfer
-from cvl_ci.engine.fetched_archives import Brought
+from cvl_ci.engine import fitness, sky_errors
+from cvl_ci.engine.fetch import transfer
+from cvl_ci.engine.fetch.fetched_archives import Brought
 from cvl_ci.engine.job_end import ANSWER_SECONDS, JobEndReader
 from cvl_ci.engine.log_follower import Following
 from cvl_ci.engine.process import Expired, WorkerFailed
 from cvl_ci.engine.session import Session, within
+from cvl_ci.engine.task import script, task
 from cvl_ci.errors import EngineError
 from cvl_ci.model.checkpoint_plan import StoredCheckpoint
 from cvl_ci.model.fitness import MachineState
@@ -47,7 +49,7 @@ class SkyPilotJobs:
         try:
             job_id = session.call(
                 "submit",
-                on_line=sky_errors.Said(watch),
+                on_line=sky_errors.ProgressFilter(watch),
                 until=within(max(0.0, min(SUBMIT_SECONDS, seconds_left))),
                 task=task.task_config(
                     plan,
@@ -69,7 +71,7 @@ class SkyPilotJobs:
                 next_step="Run the job again, on a machine of its own.",
             ) from None
         except WorkerFailed as failure:
-            raise sky_errors.in_our_words(failure) from failure
+            raise sky_errors.as_cvl_error(failure) from failure
         session.note_job(job_id, plan=plan)
 
     def follow(self, *, watch: Watch, until: float) -> JobEnd:
@@ -133,7 +135,7 @@ class SkyPilotJobs:
                 money="It is billed until its lease ends.",
             ) from None
         except WorkerFailed as failure:
-            raise sky_errors.in_our_words(failure) from failure
+            raise sky_errors.as_cvl_error(failure) from failure
 
     def fetch(self, *, globs: Sequence[str], within: float = math.inf) -> None:
         session = self._session

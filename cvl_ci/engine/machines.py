@@ -8,11 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from cvl_ci.engine import open_port, quoted_prices, script, sharing, sky_errors, storage_refusals, task, volumes
+from cvl_ci.engine import quoted_prices, sharing, sky_errors, storage_refusals
 from cvl_ci.engine.deadline import Deadline
 from cvl_ci.engine.process import Expired, WorkerFailed
-from cvl_ci.engine.server_attempts import ServerAttempts, most_usd
+from cvl_ci.engine.server.server_attempts import ServerAttempts, most_usd
 from cvl_ci.engine.session import LaunchedMachines, Session, within
+from cvl_ci.engine.task import script, task, volumes
+from cvl_ci.engine.worker import open_port
 from cvl_ci.errors import BudgetError, CvlError, EngineError
 from cvl_ci.model.budget import Budget
 from cvl_ci.model.launch import Attempt, Launch
@@ -32,7 +34,6 @@ class SkyPilotMachines:
         self._created_at: float | None = None
         self._attempt: Attempt | None = None
         self._on_server: ServerAttempts | None = None
-        """The attempts of a launch through an API server."""
         self._refusals: list[str] = []
         """The providers' answers to the attempts that failed."""
         self._is_lost = False
@@ -50,7 +51,7 @@ class SkyPilotMachines:
         self._session.begin_launch()
         self._request, self._created_at, self._attempt, self._refusals = request, None, None, []
         self._on_server, self._is_lost = None, False
-        progress = sky_errors.Said(watch)
+        progress = sky_errors.ProgressFilter(watch)
 
         def hear(line: str) -> None:
             progress(line)
@@ -76,7 +77,7 @@ class SkyPilotMachines:
                 heartbeat=request.plan.limits.heartbeat_minutes,
                 set_up_minutes=request.plan.limits.set_up_minutes,
                 volumes=volumes.required(request.plan),
-                key=sharing.key_words(request),
+                key=sharing.key_pair(request),
                 opening=open_port.values_of(request.plan.service, labels=request.labels, lease=request.cluster),
                 avoid=[task.refused_request(attempt, sandbox=self._session.cloud_name) for attempt in request.avoid],
             )
@@ -107,7 +108,7 @@ class SkyPilotMachines:
             self.stop()
             raise EngineError(f"The machine did not take its new end within {KEEP_SECONDS:.0f} s.") from None
         except WorkerFailed as failure:
-            raise sky_errors.in_our_words(failure) from failure
+            raise sky_errors.as_cvl_error(failure) from failure
         return tuple(map(str, ways_in))
 
     def enter(self, request: LaunchRequest) -> Launch:
@@ -124,7 +125,7 @@ class SkyPilotMachines:
             self.stop()
             raise EngineError(f"The machine did not answer within {KEEP_SECONDS:.0f} s.") from None
         except WorkerFailed as failure:
-            raise sky_errors.in_our_words(failure) from failure
+            raise sky_errors.as_cvl_error(failure) from failure
         self._request, self._attempt, self._created_at = request, None, None
         self._session.note_entry(LaunchedMachines(request=request, num_nodes=answer["num_nodes"], spot=answer["spot"]))
         return self._launch_of(request, answer)
@@ -138,7 +139,7 @@ class SkyPilotMachines:
             self.stop()
             raise EngineError(f"The machine was not clean within {CLEAN_SECONDS:.0f} s.") from None
         except WorkerFailed as failure:
-            raise sky_errors.in_our_words(failure) from failure
+            raise sky_errors.as_cvl_error(failure) from failure
         nodes = self._launch_request().plan.machines.num_nodes
         if len(answers) != nodes:
             raise EngineError(f"{len(answers)} of {nodes} nodes told whether they are clean.")
@@ -155,7 +156,7 @@ class SkyPilotMachines:
             self.stop()
             raise EngineError(f"SkyPilot did not name the machine's address within {KEEP_SECONDS:.0f} s.") from None
         except WorkerFailed as failure:
-            raise sky_errors.in_our_words(failure) from failure
+            raise sky_errors.as_cvl_error(failure) from failure
 
     def stop(self) -> bool:
         return self._session.stop()
@@ -171,7 +172,7 @@ class SkyPilotMachines:
                 money="cvl-ci asks the provider directly instead.",
             ) from None
         except WorkerFailed as failure:
-            raise sky_errors.in_our_words(failure) from failure
+            raise sky_errors.as_cvl_error(failure) from failure
 
     def on_server(self, cluster: str | None) -> list[Mapping[str, Any]]:
         """Return all that an API server has of a lease, or of all leases, after it has asked the cloud again."""
@@ -197,7 +198,7 @@ class SkyPilotMachines:
             self.stop()
             raise EngineError(f"It did not answer within {DOWN_SECONDS:.0f} s.") from None
         except WorkerFailed as failure:
-            raise sky_errors.in_our_words(failure) from failure
+            raise sky_errors.as_cvl_error(failure) from failure
         if not isinstance(answer, list):
             raise EngineError("Its answer was not a list of clusters.")
         return answer
@@ -208,7 +209,7 @@ class SkyPilotMachines:
             return of_storage
         refusals = self._refusals or [attempt.error or "" for attempt in request.avoid]
         was_requested = self._attempt is not None or bool(request.avoid)
-        return sky_errors.in_our_words(failure, refusals=refusals, was_requested=was_requested)
+        return sky_errors.as_cvl_error(failure, refusals=refusals, was_requested=was_requested)
 
     def _until(self, request: LaunchRequest, allowed: float) -> float:
         """Return the monotonic moment until which the launch may go on."""

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from cvl_ci.engine import connections
-from cvl_ci.engine.own_modules import FROM_NO_FOLDER
-from cvl_ci.engine.worker import RECORDED_FIRST
+from cvl_ci.engine.own_processes import FROM_NO_FOLDER
+from cvl_ci.engine.worker.worker import RECORDED_FIRST
 from cvl_ci.errors import EngineError
 from cvl_ci.result.sanitize import encodable
 
@@ -87,7 +87,7 @@ class Worker:
                     sys.executable,
                     *_AS_ISOLATED,
                     "-m",
-                    "cvl_ci.engine.worker",
+                    "cvl_ci.engine.worker.worker",
                     str(writer),
                     str(os.getpid()),
                     str(heard_reader),

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cvl_ci.engine.fetched_archives import Brought
+from cvl_ci.engine.fetch.fetched_archives import Brought
+from cvl_ci.engine.fetch.runner_checkpoints import RunnerCheckpoints
 from cvl_ci.engine.process import Worker
-from cvl_ci.engine.runner_checkpoints import RunnerCheckpoints
 from cvl_ci.errors import EngineError
 from cvl_ci.model.checkpoint_plan import Resume
 from cvl_ci.model.plan import RunPlan

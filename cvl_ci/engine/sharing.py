@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from cvl_ci.engine import entry_key, script, sky_errors, task
+from cvl_ci.engine import entry_key, sky_errors
 from cvl_ci.engine.process import Expired, WorkerFailed
 from cvl_ci.engine.session import Session, within
+from cvl_ci.engine.task import script, task
 from cvl_ci.errors import EngineError
 from cvl_ci.model.lease_name import LABEL_REUSER
 from cvl_ci.ports import LaunchRequest
@@ -22,7 +23,7 @@ class SkyPilotSharing:
         self._session = session
 
     def adopt(self, request: LaunchRequest, *, region: str) -> None:
-        plan, key = request.plan, key_words(request)
+        plan, key = request.plan, key_pair(request)
         if key is None:
             raise EngineError("This run has no reuse_key.")
         resources = task.task_config(
@@ -68,10 +69,10 @@ class SkyPilotSharing:
             self._session.stop()
             raise EngineError(f"The machine did not answer within {seconds:.0f} s.") from None
         except WorkerFailed as failure:
-            raise sky_errors.in_our_words(failure) from failure
+            raise sky_errors.as_cvl_error(failure) from failure
 
 
-def key_words(request: LaunchRequest) -> dict[str, str] | None:
+def key_pair(request: LaunchRequest) -> dict[str, str] | None:
     """Return the key pair of the machines as the worker takes it, by its own pipe. None: SkyPilot makes one."""
     reuse = request.plan.machines.reuse
     if reuse is None or reuse.secret is None:

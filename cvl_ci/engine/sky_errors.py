@@ -20,13 +20,13 @@ from cvl_ci.errors import (
     QuotaError,
     RequestRefused,
 )
-from cvl_ci.inputs.parsers import MOST_TURNS
+from cvl_ci.inputs.parsers import MOST_TRIALS
 from cvl_ci.model.node_end import CHECKPOINTS, IDLE, MOST_LEFT, RESULTS, GpuUse, NodeEnd
 from cvl_ci.model.outcome import Phase
 from cvl_ci.planning.trials import NAME
 from cvl_ci.ports import Progress, Watch
 
-END_LINES = 28 + MOST_LEFT + 2 * MOST_TURNS
+END_LINES = 28 + MOST_LEFT + 2 * MOST_TRIALS
 """More lines than a node needs to report its end."""
 
 LARGEST_PART = 64 << 20
@@ -37,21 +37,21 @@ _PHASES = (Phase.SETUP.value, CHECKPOINTS, RESULTS, IDLE)
 _SHOWN_LINES, _SHOWN_LETTERS, _SHOWN_REASONS = 3, 600, 3
 
 
-class Said:
+class ProgressFilter:
     """Filter for SkyPilot's spinner, which repeats itself: each text passes once."""
 
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
-        self._said: set[str] = set()
+        self._passed: set[str] = set()
 
     def __call__(self, line: str) -> None:
         text = progress(line)
-        if text and text not in self._said:
-            self._said.add(text)
+        if text and text not in self._passed:
+            self._passed.add(text)
             self._watch(Progress(text=text))
 
 
-def in_our_words(failure: WorkerFailed, *, refusals: Sequence[str] = (), was_requested: bool = True) -> CvlError:
+def as_cvl_error(failure: WorkerFailed, *, refusals: Sequence[str] = (), was_requested: bool = True) -> CvlError:
     """Return the error that names the cause: see sky_refusals.py. `asked`: whether any request reached a provider."""
     kind = refusals_of.kind_of(failure, refusals=refusals, was_requested=was_requested)
     reasons = "; ".join(dict.fromkeys(_first_lines(text) for text in refusals[-_SHOWN_REASONS:]))
@@ -131,7 +131,7 @@ def read_end(rank: int, text: str) -> NodeEnd:
         phase=phase if phase in _PHASES else Phase.RUNNING.value,
         ended_at=int(ended_text) / 1e9 if ended_text.isdecimal() and len(ended_text) <= 20 else None,
         gpu=_gpu_use(values),
-        turns=tuple(turn for line in lines if (turn := _turn(line)) is not None),
+        trials=tuple(trial for line in lines if (trial := _trial(line)) is not None),
         base_exit_code=_count(values.get("base_failed")),
         left_behind=_left_names(lines),
         failed_mount=failed_mounts.read(values.get("mount", "")),
@@ -166,7 +166,7 @@ def _left_names(lines: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in names if re.fullmatch(r"[A-Za-z0-9._+:/?-]{1,30}", name))[:MOST_LEFT]
 
 
-def _turn(line: str) -> tuple[str, float] | None:
+def _trial(line: str) -> tuple[str, float] | None:
     name, _, took = line.removeprefix("sample=").partition(" ")
     nanoseconds = _count(took, longest=18)
     if not line.startswith("sample=") or not NAME.fullmatch(name) or nanoseconds is None:

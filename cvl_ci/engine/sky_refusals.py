@@ -124,9 +124,9 @@ def kind_of(failure: WorkerFailed, *, refusals: Sequence[str] = (), was_requeste
         return _of_places(failure, refusals)
     if own is FailureKind.REQUEST and failure.error.startswith("Storage"):
         # A bucket that a person named may exist and refuse our credentials.
-        return FailureKind.CREDENTIALS if kind_of_words(failure.text) is FailureKind.CREDENTIALS else own
+        return FailureKind.CREDENTIALS if kind_of_text(failure.text) is FailureKind.CREDENTIALS else own
     if own is FailureKind.ENGINE or own is None:
-        words = kind_of_words(" ".join((failure.text, *failure.causes)))
+        words = kind_of_text(" ".join((failure.text, *failure.causes)))
         if words is not None:
             return words
         own = _first_of([_of_prefix(text) for text in (*failure.causes, *failure.history)]) or own
@@ -147,11 +147,11 @@ def _of_places(failure: WorkerFailed, refusals: Sequence[str]) -> FailureKind:
     kinds = [*known_kinds, *(_of_reason(text) or FailureKind.CAPACITY for text in refusals)]
     if not refusals:
         kinds = [kind or FailureKind.CAPACITY for kind in reasons]
-    return _first_of(kinds) or kind_of_words(failure.text) or FailureKind.CAPACITY
+    return _first_of(kinds) or kind_of_text(failure.text) or FailureKind.CAPACITY
 
 
 def _of_reason(text: str) -> FailureKind | None:
-    return kind_of_words(text) or _of_prefix(text)
+    return kind_of_text(text) or _of_prefix(text)
 
 
 def _of_prefix(text: str) -> FailureKind | None:
@@ -160,7 +160,7 @@ def _of_prefix(text: str) -> FailureKind | None:
     return None if kind in (FailureKind.ENGINE, FailureKind.CAPACITY) else kind
 
 
-def kind_of_words(text: str) -> FailureKind | None:
+def kind_of_text(text: str) -> FailureKind | None:
     """Return the kind of a provider's own words; None where they are of no known kind."""
     return next((kind for kind, is_said in _WORDS if is_said(text)), None)
 

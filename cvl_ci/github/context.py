@@ -71,7 +71,7 @@ class GitHubContext:
         return _key("row", self.job, self.leg)
 
     @property
-    def leg_in_words(self) -> str:
+    def leg_text(self) -> str:
         """`gpu: L4, preset: train`."""
         return ", ".join(f"{name}: {value}" if name else value for name, value in self._leg())
 

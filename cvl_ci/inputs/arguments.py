@@ -13,7 +13,7 @@ from typing import Any
 from cvl_ci.errors import InputProblem, RequestError
 from cvl_ci.inputs.line_parser import line_mistakes
 from cvl_ci.inputs.option import EntryPoint, InputOption
-from cvl_ci.inputs.reader import Inputs, from_words
+from cvl_ci.inputs.reader import Inputs, from_values
 from cvl_ci.inputs.table import RUN_BY_NAME, run_options
 
 _IN_PLACE_OF_AN_EXAMPLE = {"command", "setup", "workdir", "include", "exclude", "file_mounts", "task"}
@@ -37,7 +37,7 @@ def add_arguments(
         for field in run_options(EntryPoint.CLI)
         if field.name not in without
     ]
-    add_words(parser, fields, title="words")
+    add_positionals(parser, fields, title="words")
     work = parser.add_argument_group("what to run instead of an example")
     options = parser.add_argument_group("how and where")
     for field in fields:
@@ -61,7 +61,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
             )
 
 
-def add_words(parser: argparse.ArgumentParser, fields: Sequence[InputOption], *, title: str) -> None:
+def add_positionals(parser: argparse.ArgumentParser, fields: Sequence[InputOption], *, title: str) -> None:
     """Explain the positional fields in a group of their own: argparse itself must not read them."""
     indent = " " * 22
     width = max(40, shutil.get_terminal_size().columns - 2 - len(indent))
@@ -99,7 +99,7 @@ def from_namespace(parsed: argparse.Namespace, *, environment: Mapping[str, str]
         surplus = " ".join(words[2:])
         problem = "is one word too many: put arguments for the script after `--`"
         mistakes.append(InputProblem(field="command line", value=surplus, problem=problem))
-    inputs = from_words(values, unknown=mistakes, environment=environment)
+    inputs = from_values(values, unknown=mistakes, environment=environment)
     if getattr(parsed, "doubtful", False):
         raise RequestError(inputs.mistakes)
     return inputs

@@ -129,7 +129,9 @@ def _add_endings(verbs: Verbs) -> None:
     collect.add_argument("names", nargs="*", metavar="NAME", help="leases, as a run printed them; all: each that waits")
     verb_options.add_flags(collect, table.terminal_options("collect"))
 
-    status = verbs.add_parser("status", help="list the open leases: since when, where, until when; ends nothing")
+    status = verbs.add_parser(
+        "status", help="list the open leases: since when, where, until when, the cost so far; ends nothing"
+    )
     verb_options.add_flags(status, table.terminal_options("status"))
 
     logs = verbs.add_parser("logs", help="show the job's lines of a run of this computer, until the run's end")

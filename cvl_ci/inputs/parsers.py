@@ -46,7 +46,7 @@ class Wrong(ValueError):
 
 LONGEST_RETENTION_DAYS = 400
 """GitHub's own, for private repositories of an organization."""
-MOST_TURNS = 100
+MOST_TRIALS = 100
 MOST_RECOVERIES = 20
 SHORTEST_IDLE_SECONDS = 30.0
 """Fewer samples of a GPU would prove nothing."""
@@ -76,7 +76,7 @@ def image(value: object) -> str:
     return name
 
 
-def words(value: object) -> tuple[str, ...]:
+def shell_words(value: object) -> tuple[str, ...]:
     """Arguments: a list as it is, text as a shell would split it."""
     if isinstance(value, str):
         text_to_send = sendable(value)
@@ -98,8 +98,8 @@ def whole_number(value: object) -> int:
 
 def trial_count(value: object) -> int:
     number = whole_number(value)
-    if number > MOST_TURNS:
-        raise Wrong(f"is more than {MOST_TURNS}")
+    if number > MOST_TRIALS:
+        raise Wrong(f"is more than {MOST_TRIALS}")
     return number
 
 

@@ -101,7 +101,7 @@ def from_environment(environment: Mapping[str, str]) -> Inputs:
     return _inputs(run_values, Spelling.INPUT, environment=environment, mistakes=unknown)
 
 
-def from_words(values: Mapping[str, object], *, unknown: list[InputProblem], environment: Mapping[str, str]) -> Inputs:
+def from_values(values: Mapping[str, object], *, unknown: list[InputProblem], environment: Mapping[str, str]) -> Inputs:
     """Return the inputs of a command line that arguments.py has split."""
     return _inputs(values, Spelling.FLAG, environment=environment, mistakes=unknown)
 

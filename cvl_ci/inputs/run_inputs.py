@@ -39,7 +39,7 @@ class WorkInputs:
         is_positional=True,
     )
     args: tuple[str, ...] = option(
-        parsers.words,
+        parsers.shell_words,
         value=(),
         help="More arguments for the preset's script; on the command line, everything after `--`.",
         metavar="ARGS",
@@ -240,7 +240,7 @@ class TrialInputs:
     )
     compare: str | None = option(
         parsers.text,
-        help="A commit or branch. The commit where this checkout left it runs on the same machine, in turns with this "
+        help="A commit or branch. The commit where this checkout left it runs on the same machine, in turn with this "
         "checkout. Every metric gets a verdict.",
         metavar="REF",
         example="origin/main",

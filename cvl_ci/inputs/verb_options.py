@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cvl_ci.errors import InputProblem, RequestError
-from cvl_ci.inputs.arguments import add_words, explained
+from cvl_ci.inputs.arguments import add_positionals, explained
 from cvl_ci.inputs.line_parser import line_mistakes
 from cvl_ci.inputs.option import InputOption
 from cvl_ci.inputs.parsers import Wrong
@@ -20,7 +20,7 @@ def add_arguments(parser: ArgumentParser, fields: Sequence[InputOption]) -> None
     """Add the flags of these options. Positional options come from the words that are not flags."""
     words = [f"[{field.metavar}]" for field in fields if field.is_positional]
     parser.usage = " ".join(["%(prog)s", *words, "[options]"])
-    add_words(parser, fields, title="words")
+    add_positionals(parser, fields, title="words")
     add_flags(parser, fields)
 
 

@@ -6,15 +6,13 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
+from cvl_ci import saved_values
 from cvl_ci.errors import EngineError
-from cvl_ci.local import detached_records
-from cvl_ci.model.bucket import BucketAddress
-from cvl_ci.model.location import Location
-from cvl_ci.model.storage import Bucket
+from cvl_ci.model.launch import Spending
 from cvl_ci.ports import LeaseRecord
 from cvl_ci.result.no_follow import LinkInTheWay, refuse_links
 
@@ -23,6 +21,7 @@ Lease records of cvl-ci: what it asked a cloud for, under which name, until when
 
 NAME.json     written before anything is created, so that this file alone is enough to find and end it
 NAME.revoked  the fence: while it exists, nothing can be launched under this name
+NAME.price    the requests for its machines, with their prices: `cvl-ci status` tells the cost so far from it
 NAME.log      the path of the file with the job's lines; its run holds a lock on it while it lives
 
 A record with "released_at" has ended, with proof that its machines are gone: you may delete the file. A record
@@ -32,6 +31,7 @@ without it may mean a machine that still runs and costs money: `cvl-ci down NAME
 UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 """The errors of a text that is not a record."""
 
+MOST_ATTEMPTS = 1000
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 
 
@@ -84,6 +84,25 @@ class FileRecords:
         except EngineError as error:
             self._warn(f"{error.what} Another process of the same run would not know that its lease has ended.")
 
+    def note_spending(self, name: str, spending: Spending) -> None:
+        """Record the requests in a file of their own, so that no later change of the record can lose them.
+
+        A file that cannot be written is a warning: a price must not end a run.
+        """
+        try:
+            self._save(self._path(name, "price"), json.dumps(asdict(spending), indent=2, sort_keys=True) + "\n")
+        except EngineError as error:
+            self._warn(f"{error.what} So no later process can tell the cost of this lease from its record.")
+
+    def spending(self, name: str) -> Spending | None:
+        """Return the recorded requests. An earlier version recorded those of a detached run alone, in its record."""
+        try:
+            document = json.loads(self._path(name, "price").read_text("utf-8"))
+            return _bounded(saved_values.read(Spending, document, least=0.0))
+        except (OSError, *UNREADABLE):
+            record = self.read(name)
+            return record.detached.spending if record is not None and record.detached is not None else None
+
     def _path(self, name: str, kind: str) -> Path:
         if not _NAME.fullmatch(name):
             raise EngineError(
@@ -133,59 +152,25 @@ def _sync_directory(directory: Path) -> None:
 
 
 def as_text(record: LeaseRecord) -> str:
-    """Return a record as its file holds it."""
-    return json.dumps(_to_json(record), indent=2, sort_keys=True) + "\n"
+    """Return a record as its file holds it. A month's budget belongs to the run that is over."""
+    detached = record.detached and replace(record.detached, limits=replace(record.detached.limits, month=None))
+    return json.dumps(asdict(replace(record, detached=detached)), indent=2, sort_keys=True) + "\n"
 
 
 def from_text(name: str, text: str) -> LeaseRecord:
-    """Return the record in a text. Raise one of UNREADABLE for another text."""
-    return _from_json(name, json.loads(text))
-
-
-def _to_json(record: LeaseRecord) -> dict[str, object]:
-    return {
-        **vars(record),
-        "labels": dict(record.labels),
-        "locations": [vars(location) for location in record.locations],
-        "regions": list(record.regions),
-        "buckets": [vars(bucket) for bucket in record.buckets],
-        "checkpoints": vars(record.checkpoints) if record.checkpoints else None,
-        "detached": detached_records.to_json(record.detached) if record.detached else None,
-    }
-
-
-def _from_json(name: str, data: Mapping[str, Any]) -> LeaseRecord:
-    """Return the record. Raises for any text that `_to_json` does not write."""
-    if data["name"] != name:
-        raise ValueError(f"it says it is {data['name']!r}")
-    released_at = data["released_at"]
+    """Return the record in a text. Raise one of UNREADABLE for a text that `as_text` does not write."""
+    document = json.loads(text)
+    if document["name"] != name:
+        raise ValueError(f"it says it is {document['name']!r}")
     # A record of an earlier version calls them places, and its machines may still run.
-    locations = data["locations"] if "locations" in data else data["places"]
-    return LeaseRecord(
-        name=name,
-        labels={str(key): str(value) for key, value in data["labels"].items()},
-        deadline=detached_records.bounded(data["deadline"]),
-        locations=tuple(Location(cloud=one["cloud"], region=one["region"], zone=one["zone"]) for one in locations),
-        taken_at=detached_records.bounded(data["taken_at"]),
-        released_at=None if released_at is None else detached_records.bounded(released_at),
-        regions=tuple(str(region) for region in data["regions"]),
-        buckets=tuple(
-            Bucket(
-                name=str(bucket["name"]),
-                region=str(bucket["region"]),
-                store=str(bucket["store"]),
-                stays=bool(bucket["stays"]),
-            )
-            for bucket in data.get("buckets", ())
-        ),
-        knows_buckets=data.get("knows_buckets", True) is True,
-        checkpoints=_checkpoints(data.get("checkpoints")),
-        is_cancelled=data.get("is_cancelled") is True,
-        detached=detached_records.from_json(data["detached"]) if data.get("detached") else None,
-    )
+    locations = document["locations"] if "locations" in document else document["places"]
+    record = saved_values.read(LeaseRecord, {**document, "locations": locations}, least=0.0)
+    if record.detached:
+        _bounded(record.detached.spending)
+    return record
 
 
-def _checkpoints(data: Mapping[str, Any] | None) -> BucketAddress | None:
-    if data is None:
-        return None
-    return BucketAddress(bucket=str(data["bucket"]), prefix=str(data["prefix"]), scheme=str(data["scheme"]))
+def _bounded(spending: Spending) -> Spending:
+    if len(spending.attempts) > MOST_ATTEMPTS:
+        raise ValueError("too many attempts")
+    return spending

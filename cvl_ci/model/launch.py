@@ -62,7 +62,7 @@ class Launch:
     region: str
     zone: str | None
     instance_type: str
-    accelerators: Mapping[str, int]
+    accelerators: Mapping[str, int | float]
     spot: bool
     num_nodes: int
     hourly_usd: float

@@ -67,8 +67,8 @@ class NodeEnd:
     ended_at: float | None = None
     """By the machine's own clock: it only decides which of two nodes failed first."""
     gpu: GpuUse | None = None
-    turns: tuple[tuple[str, float], ...] = ()
-    """Turns of a job that ran several times: each turn's name and its seconds, in the order of the turns."""
+    trials: tuple[tuple[str, float], ...] = ()
+    """Trials of a job that ran several times: each trial's name and its seconds, in the order of the trials."""
     base_exit_code: int | None = None
     """The exit code of the other commit's work, if it failed next to this one."""
     left_behind: tuple[str, ...] = ()

@@ -28,9 +28,9 @@ class Change:
 
 @dataclass(frozen=True, kw_only=True)
 class PairedComparison:
-    """Comparison of this commit's work with another commit's, run in turn.
+    """Comparison of this commit's work with another commit's, run in trial.
 
-    `order`: of the turns. `reason`: why there is no comparison; empty if there is one.
+    `order`: of the trials. `reason`: why there is no comparison; empty if there is one.
     """
 
     ref: str

@@ -21,11 +21,11 @@ from cvl_ci.model.work_identity import WorkIdentity
 BASE_FOLDER = ".cvl-ci-base"
 """The folder of the other commit's files among the staged files."""
 
-TURNS = 5
-"""The default number of turns of each side: fewer cannot separate a slower commit from noise."""
+TRIALS = 5
+"""The default number of trials of each side: fewer cannot separate a slower commit from noise."""
 
-FEWEST_TURNS = 4
-"""The least number of turns of each side. It is enough for a metric that is the same in every digit each time."""
+FEWEST_TRIALS = 4
+"""The least number of trials of each side. It is enough for a metric that is the same in every digit each time."""
 
 
 @dataclass(frozen=True, kw_only=True)

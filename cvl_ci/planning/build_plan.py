@@ -14,10 +14,10 @@ from cvl_ci.inputs.reader import Inputs, Spelling
 from cvl_ci.model.limits import Limits
 from cvl_ci.model.location import SANDBOX, Location
 from cvl_ci.model.model_plan import ModelPlan
-from cvl_ci.model.plan import FEWEST_TURNS, TURNS, MachinePlan, RunPlan, TrialPlan, VariablePlan
+from cvl_ci.model.plan import FEWEST_TRIALS, TRIALS, MachinePlan, RunPlan, TrialPlan, VariablePlan
 from cvl_ci.model.resource_request import ResourceRequest, Spot
-from cvl_ci.planning import alternatives, checkpoint_words, detach_words, idle_words, reuse_words
-from cvl_ci.planning.recovery_words import with_recovery
+from cvl_ci.planning import alternatives, checkpoint_rules, detach_rules, idle_rules, reuse_rules
+from cvl_ci.planning.recovery_rules import with_recovery
 
 KINDS = ("example", "command", "task")
 
@@ -115,13 +115,13 @@ def impossible(inputs: Inputs, plan: RunPlan) -> list[InputProblem]:
             mistakes.append(inputs.mistake("cloud", cloud, problem))
     for name in ("repeat", "compare"):
         if plan.machines.num_nodes > 1 and inputs.value(name) not in (None, 1):
-            problem = "works only with one machine: several would not begin their turns together"
+            problem = "works only with one machine: several would not begin their trials together"
             mistakes.append(inputs.mistake(name, inputs.value(name), problem))
     if plan.models.names and plan.models.cache is None:
         names = ", ".join(map(str, plan.models.names))
         problem = f"needs the bucket of models: {_flags(inputs, 'hf_cache')}"
         mistakes.append(inputs.mistake("models", names, problem))
-    mistakes += [*_gate(inputs, plan), *checkpoint_words.mistakes(inputs, plan), *idle_words.mistakes(inputs, plan)]
+    mistakes += [*_gate(inputs, plan), *checkpoint_rules.mistakes(inputs, plan), *idle_rules.mistakes(inputs, plan)]
     return [*mistakes, *_keeping(inputs, plan)]
 
 
@@ -148,9 +148,9 @@ def _gate(inputs: Inputs, plan: RunPlan) -> list[InputProblem]:
         return []
     if not inputs.trials.compare:
         return [inputs.mistake("fail_on_regression", "true", f"works only with {_flags(inputs, 'compare')}")]
-    if plan.trials.repeat >= FEWEST_TURNS:
+    if plan.trials.repeat >= FEWEST_TRIALS:
         return []
-    problem = f"is too few to tell whether a number got worse, so fail_on_regression could not fail: give {TURNS}"
+    problem = f"is too few to tell whether a number got worse, so fail_on_regression could not fail: give {TRIALS}"
     return [inputs.mistake("repeat", plan.trials.repeat, problem)]
 
 
@@ -173,16 +173,16 @@ def plan(inputs: Inputs, draft: RunPlan, *, gpu: Mapping[str, float] | None) -> 
             spot=inputs.machine.spot or draft.machines.spot,
             recoveries=draft.machines.recoveries if inputs.machine.recover is None else inputs.machine.recover,
             public_key=inputs.keep.ssh_public_key,
-            reuse=reuse_words.reuse_plan(inputs),
+            reuse=reuse_rules.reuse_plan(inputs),
         ),
-        limits=replace(_limits(inputs, locations), idle=idle_words.idle_policy(inputs, draft.limits.idle)),
+        limits=replace(_limits(inputs, locations), idle=idle_rules.idle_policy(inputs, draft.limits.idle)),
         trials=TrialPlan(
-            repeat=inputs.trials.repeat or (TURNS if inputs.trials.compare else 1),
+            repeat=inputs.trials.repeat or (TRIALS if inputs.trials.compare else 1),
             fail_on_regression=bool(inputs.trials.fail_on_regression),
         ),
         models=ModelPlan(cache=inputs.models.hf_cache, names=inputs.models.models),
-        checkpoints=checkpoint_words.checkpoint_plan(inputs),
-        detach=detach_words.detach_plan(inputs),
+        checkpoints=checkpoint_rules.checkpoint_plan(inputs),
+        detach=detach_rules.detach_plan(inputs),
         warnings=(
             *draft.warnings,
             *_not_kept(inputs, locations),
@@ -191,7 +191,7 @@ def plan(inputs: Inputs, draft: RunPlan, *, gpu: Mapping[str, float] | None) -> 
             *_no_cache(inputs, locations),
         ),
     )
-    return detach_words.without_recovery(with_recovery(built) if inputs.machine.recover is None else built)
+    return detach_rules.without_recovery(with_recovery(built) if inputs.machine.recover is None else built)
 
 
 def _no_cache(inputs: Inputs, places: Sequence[Location]) -> tuple[str, ...]:
@@ -220,7 +220,7 @@ def _not_kept(inputs: Inputs, places: Sequence[Location]) -> tuple[str, ...]:
 
 
 def _kept_minutes(inputs: Inputs) -> float:
-    keep, reuse = inputs.keep, reuse_words.reuse_plan(inputs)
+    keep, reuse = inputs.keep, reuse_rules.reuse_plan(inputs)
     if reuse is not None:
         return reuse.idle_minutes
     if keep.down is not False:
@@ -245,10 +245,10 @@ def _other_words(inputs: Inputs) -> tuple[str, ...]:
 def _hardly_gated(inputs: Inputs) -> tuple[str, ...]:
     """Warn about a gate that a noisy metric can never close."""
     trials = inputs.trials
-    if not (trials.fail_on_regression and trials.compare and FEWEST_TURNS <= (trials.repeat or TURNS) < TURNS):
+    if not (trials.fail_on_regression and trials.compare and FEWEST_TRIALS <= (trials.repeat or TRIALS) < TRIALS):
         return ()
     start = f"fail_on_regression with repeat {trials.repeat} fails only by a metric that is the same in every digit"
-    return (f"{start} each time, or that is lost: of any other {trials.repeat} samples cannot tell. Give {TURNS}.",)
+    return (f"{start} each time, or that is lost: of any other {trials.repeat} samples cannot tell. Give {TRIALS}.",)
 
 
 def _unfit_clouds(inputs: Inputs, draft: RunPlan) -> frozenset[str]:
@@ -258,8 +258,8 @@ def _unfit_clouds(inputs: Inputs, draft: RunPlan) -> frozenset[str]:
         NO_AUTODOWN
         | (NO_SEVERAL_NODES if (inputs.machine.num_nodes or draft.machines.num_nodes) > 1 else set())
         | (NO_IMAGE if image else set())
-        | checkpoint_words.unfit_clouds(inputs, places.CLOUDS)
-        | (set(places.CLOUDS) - detach_words.CLOUDS if inputs.keep.detach or inputs.keep.managed else set())
+        | checkpoint_rules.unfit_clouds(inputs, places.CLOUDS)
+        | (set(places.CLOUDS) - detach_rules.CLOUDS if inputs.keep.detach or inputs.keep.managed else set())
         | (NO_DOCKER if draft.work.needs_docker and not image else set())
     )
 

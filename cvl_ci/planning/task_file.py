@@ -16,7 +16,7 @@ from cvl_ci.model.limits import IdlePolicy, Limits
 from cvl_ci.model.location import SANDBOX, Location
 from cvl_ci.model.plan import MachinePlan, RunPlan, VariablePlan, WorkPlan
 from cvl_ci.model.resource_request import Alternative, ResourceRequest, Spot
-from cvl_ci.planning import alternatives, idle_words, recovery_words, safe_yaml, task_documents, task_grammar, task_keys
+from cvl_ci.planning import alternatives, idle_rules, recovery_rules, safe_yaml, task_documents, task_grammar, task_keys
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,8 +104,8 @@ class _Reader:
     """Reader of one task: values out, and every mistake by its place in the file."""
 
     def __init__(self, task: Mapping[str, Any], *, known_gpus: Collection[str], clouds_with: CloudsWith) -> None:
-        self._retry, self._idle = task.get("retry"), task.get(idle_words.KEY)
-        self._task = {key: value for key, value in task.items() if key not in {"retry", idle_words.KEY}}
+        self._retry, self._idle = task.get("retry"), task.get(idle_rules.KEY)
+        self._task = {key: value for key, value in task.items() if key not in {"retry", idle_rules.KEY}}
         self._known_gpus = known_gpus
         self._clouds_with = clouds_with
         self._wrong: dict[str, str] = {}
@@ -139,9 +139,9 @@ class _Reader:
                 has_region_alone=any(one.has_region_alone for one in machines)
                 or (bool(locations) and not machines and _has_region_alone(self._resources)),
                 spot=alternatives.spot_of(machines) if machines else spot,
-                recoveries=self._value("retry", recovery_words.recoveries, self._recovery_words()) or 0,
+                recoveries=self._value("retry", recovery_rules.recoveries, self._recovery_request()) or 0,
             ),
-            idle=self._value(idle_words.KEY, idle_words.of_task, self._idle),
+            idle=self._value(idle_rules.KEY, idle_rules.of_task, self._idle),
             needs_value=tuple(str(name) for name, value in (*envs.items(), *secrets.items()) if value is None),
         )
         if not self._task.get("run"):
@@ -173,13 +173,13 @@ class _Reader:
         price_text = (
             f"The price does not include {' and '.join(unpriced)}, which the task requests." if unpriced else ""
         )
-        without_effect = recovery_words.warnings(self._recovery_words())
+        without_effect = recovery_rules.warnings(self._recovery_request())
         return (*unused, *without_effect, *([price_text] if price_text else []))
 
-    def _recovery_words(self) -> recovery_words.Words:
+    def _recovery_request(self) -> recovery_rules.RecoveryRequest:
         parts = (self._resources, *self._entries().values())
-        named = [part[recovery_words.KEY] for part in parts if part.get(recovery_words.KEY) is not None]
-        return recovery_words.Words(retry=self._retry, job_recovery=named[0] if named else None)
+        named = [part[recovery_rules.KEY] for part in parts if part.get(recovery_rules.KEY) is not None]
+        return recovery_rules.RecoveryRequest(retry=self._retry, job_recovery=named[0] if named else None)
 
     def _entries(self) -> dict[str, Mapping[str, Any]]:
         """Return the entries of any_of and ordered by their place in the file."""

@@ -1,4 +1,4 @@
-"""Order the turns of a job that runs several times on one machine. Pure."""
+"""Order the trials of a job that runs several times on one machine. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cvl_ci.model.plan import RunPlan
 
 ALONE, HEAD, BASE = "sample", "head", "base"
 NAME = re.compile(r"(?:sample|head|base)-[1-9]\d{0,2}")
-_TURN = re.compile(rf"cvl-ci: turn \d{{1,3}} of \d{{1,3}}: {NAME.pattern}")
+_TRIAL = re.compile(rf"cvl-ci: trial \d{{1,3}} of \d{{1,3}}: {NAME.pattern}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,7 @@ class Trial:
 
 
 def order(plan: RunPlan, *, seed: str) -> list[Trial]:
-    """Return the turns, of two sides in pairs.
+    """Return the trials, of two sides in pairs.
 
     `seed` decides which side of each pair starts, and repeats the same order.
     """
@@ -36,6 +36,6 @@ def order(plan: RunPlan, *, seed: str) -> list[Trial]:
     return [Trial(side=side, number=number) for number, pair in zip(numbers, pairs, strict=True) for side in pair]
 
 
-def is_turn(line: str) -> bool:
-    """Return whether a line is cvl-ci's own mark at the beginning of a turn, and not the job's text."""
-    return _TURN.fullmatch(line) is not None
+def is_trial(line: str) -> bool:
+    """Return whether a line is cvl-ci's own mark at the beginning of a trial, and not the job's text."""
+    return _TRIAL.fullmatch(line) is not None

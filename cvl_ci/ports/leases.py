@@ -9,6 +9,7 @@ from typing import Protocol
 
 from cvl_ci.model.bucket import BucketAddress
 from cvl_ci.model.detached import Detached
+from cvl_ci.model.launch import Spending
 from cvl_ci.model.location import MANAGED, Location
 from cvl_ci.model.storage import Bucket
 
@@ -68,3 +69,9 @@ class Records(Protocol):
         """Return the path of this lease's fence. The lease is revoked while the file exists."""
 
     def revoke(self, name: str) -> None: ...
+
+    def note_spending(self, name: str, spending: Spending) -> None:
+        """Record the requests of a lease, with their prices. The lease itself does not depend on them."""
+
+    def spending(self, name: str) -> Spending | None:
+        """Return the recorded requests of a lease. None: its record has no prices, so its cost is unknown."""

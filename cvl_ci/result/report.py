@@ -57,9 +57,9 @@ CUT = "*Cut to fit; the log of the run has the rest.*"
 
 @dataclass(frozen=True, kw_only=True)
 class Link:
-    """Words and an address that cvl-ci wrote. The words of an artifact are its name."""
+    """A text and an address that cvl-ci wrote. The text of an artifact is its name."""
 
-    words: str
+    text: str
     url: str
 
 
@@ -268,12 +268,12 @@ def log_block(title: str, tail: Sequence[str], *, longest: int = LONGEST) -> str
 
 
 def _link(link: Link) -> str:
-    return f"[{link.words}]({link.url})"
+    return f"[{link.text}]({link.url})"
 
 
 def _artifact(link: Link) -> str:
     """Return a link to an artifact. Its name may hold a stranger's name: that of a job or of a leg."""
-    return f"[{code(link.words)}]({link.url})"
+    return f"[{code(link.text)}]({link.url})"
 
 
 def _fenced(text: str) -> str:

@@ -152,7 +152,7 @@ def to_json(outcome: Outcome, *, commit: str = "") -> dict[str, object]:
         "files": [_fields(file) for file in outcome.files.fetched],
         "metrics": _json_value(outcome.measurements.metrics),
         "samples": _json_value(outcome.measurements.samples),
-        "beside": _paired_json(outcome.measurements.comparison) if outcome.measurements.comparison else None,
+        "comparison": _paired_json(outcome.measurements.comparison) if outcome.measurements.comparison else None,
         "released": {
             "gone": proved_gone(outcome),
             "at": moment(release.at) if release else None,

@@ -13,7 +13,7 @@ from cvl_ci.model.paired_comparison import Change, PairedComparison
 from cvl_ci.model.release import KeptMachines, ProviderCheck, Release
 from cvl_ci.model.runner_prices import RunnerPrice, minutes
 from cvl_ci.model.storage import KeptBucket
-from cvl_ci.result import ledger as ledger_words
+from cvl_ci.result import ledger as ledger_text
 from cvl_ci.result.sanitize import plain
 from cvl_ci.result.units import dollars, duration, moment, size
 
@@ -135,9 +135,9 @@ def money(cost: Cost) -> str:
         f"at most {dollars(cost.usd)}" if cost.ledger.is_bound or cost.kept_usd is not None else dollars(cost.usd),
         f"{duration(cost.seconds)} at {dollars(cost.hourly_usd)} an hour",
     ]
-    if shares := ledger_words.parts(cost.ledger):
+    if shares := ledger_text.parts(cost.ledger):
         parts.append(shares)
-    if unknown := ledger_words.missing(cost.ledger):
+    if unknown := ledger_text.missing(cost.ledger):
         parts.append(f"without {unknown}, whose price is unknown")
     if cost.estimated_usd is not None:
         parts.append(f"the quote said at most {dollars(cost.estimated_usd)}")
@@ -163,7 +163,7 @@ def gpu_use(use: GpuUse) -> str:
 
 
 def change(one: Change) -> str:
-    """Return `time.turn +20.0 % worse (between +17.1 % and +22.8 %)`.
+    """Return `time.trial +20.0 % worse (between +17.1 % and +22.8 %)`.
 
     cvl-ci writes the verdict; the name is a machine's.
     """
@@ -173,7 +173,7 @@ def change(one: Change) -> str:
 
 
 def paired_lines(pairing: PairedComparison) -> list[str]:
-    """Return the base, the order of the turns, and the verdicts, the worst first."""
+    """Return the base, the order of the trials, and the verdicts, the worst first."""
     first = f"in turn with {plain(pairing.ref)} ({pairing.commit[:12]}) on the same machine"
     if pairing.reason:
         return [f"not compared, {first}: {plain(pairing.reason)}"]

@@ -9,12 +9,12 @@ from __future__ import annotations
 import ipaddress
 import json
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from cvl_ci.backoff import Pace
 from cvl_ci.sandbox import emulator_process
 from cvl_ci.sandbox.docker.engine import LABEL, Docker, DockerFailed
 from cvl_ci.sandbox.docker.in_container import Container
@@ -102,9 +102,9 @@ def end(docker: Docker, identity: str, *, seconds: float) -> None:
             docker.run("stop", "--time", f"{seconds:.0f}", name, timeout=seconds + 30)
         with suppress(DockerFailed):
             docker.run("rm", "--force", "--volumes", name)
-    deadline = time.monotonic() + 10.0
-    while find(docker, identity) and time.monotonic() < deadline:  # Docker carries --rm out shortly after the end
-        time.sleep(0.05)
+    for _ in Pace(every_seconds=0.05, within_seconds=10.0).looks():  # Docker carries --rm out shortly after the end
+        if not find(docker, identity):
+            return
 
 
 def _like_this_container(container: Container, identity: str) -> tuple[str, ...]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGKILL
 
+from cvl_ci.backoff import Pace
 from cvl_ci.errors import SandboxError
 from cvl_ci.sandbox.sandbox_spec import LOG
 
@@ -93,13 +93,10 @@ def kill(process: Process) -> None:
 
 
 def wait_gone(process: Process, *, seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
-    while process.alive and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return not process.alive
+    return any(not process.alive for _ in Pace(every_seconds=0.02, within_seconds=seconds).looks())
 
 
-def last_words(directory: Path, lines: int = 6) -> str:
+def log_tail(directory: Path, lines: int = 6) -> str:
     try:
         lines_of_log = (directory / LOG).read_text(encoding="utf-8", errors="replace").strip().splitlines()
     except OSError:

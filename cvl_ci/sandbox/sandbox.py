@@ -9,12 +9,12 @@ import contextlib
 import fcntl
 import json
 import shutil
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import cast
 
+from cvl_ci.backoff import Pace
 from cvl_ci.errors import SandboxError
 from cvl_ci.sandbox import control, emulator_container, emulator_process, keys, sandbox_spec, sky_home, usage_lock
 from cvl_ci.sandbox.control import EmulatorClient
@@ -253,14 +253,14 @@ class Sandbox:
         return lambda: emulator_process.start_time(pid) is not None
 
     def _await(self, spec: SandboxSpec, alive: Callable[[], bool]) -> EmulatorClient:
-        deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline and alive():
+        for _ in Pace(every_seconds=0.05, within_seconds=START_SECONDS).looks():
+            if not alive():
+                break
             client = self._client(spec)
             if client is not None:
                 return client
-            time.sleep(0.05)
         raise SandboxError(
-            f"The emulated cloud did not start. The end of its log:\n{emulator_process.last_words(self._directory)}",
+            f"The emulated cloud did not start. The end of its log:\n{emulator_process.log_tail(self._directory)}",
             next_step=f"The whole log is {self._directory / sandbox_spec.LOG}. Try again; if it fails, report it.",
         )
 

@@ -16,11 +16,11 @@ from urllib.parse import urlsplit
 from cvl_ci.clouds import child_environment
 from cvl_ci.clouds.catalogue import sources
 from cvl_ci.clouds.catalogue.prices import CataloguePrices
-from cvl_ci.engine import server_inventory as served
-from cvl_ci.engine.detached_results import StoredResults
+from cvl_ci.engine.fetch.detached_results import StoredResults
 from cvl_ci.engine.jobs import SkyPilotJobs
 from cvl_ci.engine.machine_log import SkyPilotMachineLog
 from cvl_ci.engine.machines import SkyPilotMachines
+from cvl_ci.engine.server import server_inventory as served
 from cvl_ci.engine.session import Session
 from cvl_ci.engine.sharing import SkyPilotSharing
 from cvl_ci.errors import EngineError, InputProblem, RequestError

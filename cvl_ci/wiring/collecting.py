@@ -34,7 +34,7 @@ def collect(
         everything=not names,
         user_id=user_id,
         folder_of=folder_of,
-        tools=collect_verb.CollectPorts(
+        ports=collect_verb.CollectPorts(
             clouds=OpenClouds(environ, by_record=True),
             records=open_records(environ, reporter),
             prices=prices(environ),

@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from cvl_ci.engine.controlled_inventory import ControlledInventory
-from cvl_ci.engine.detached_results import StoredResults
+from cvl_ci.engine.fetch.detached_results import StoredResults
 from cvl_ci.engine.jobs import SkyPilotJobs
-from cvl_ci.engine.managed_machines import VARIABLE as MANAGED_VARIABLE
-from cvl_ci.engine.managed_machines import ManagedMachines
-from cvl_ci.engine.serve_jobs import ReplicaJobs, ReplicaLog
-from cvl_ci.engine.serve_machines import VARIABLE as REPLICA_VARIABLE
-from cvl_ci.engine.serve_machines import ReplicaMachines
+from cvl_ci.engine.server.controlled_inventory import ControlledInventory
+from cvl_ci.engine.server.managed_machines import VARIABLE as MANAGED_VARIABLE
+from cvl_ci.engine.server.managed_machines import ManagedMachines
+from cvl_ci.engine.server.serve_jobs import ReplicaJobs, ReplicaLog
+from cvl_ci.engine.server.serve_machines import VARIABLE as REPLICA_VARIABLE
+from cvl_ci.engine.server.serve_machines import ReplicaMachines
 from cvl_ci.engine.session import Session
 from cvl_ci.local.clock import SystemClock
 from cvl_ci.model.location import MANAGED, REPLICATED, Location

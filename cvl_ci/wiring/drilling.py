@@ -33,7 +33,7 @@ def drill(
     """
     from cvl_ci.commands.drill import drill as drilling
     from cvl_ci.commands.drill.ports import DrillPorts
-    from cvl_ci.engine import server_inventory as served
+    from cvl_ci.engine.server import server_inventory as served
     from cvl_ci.local.process.launcher import LocalLauncher
     from cvl_ci.model.owner import Owner
 
@@ -52,10 +52,10 @@ def drill(
         launcher = LocalLauncher(
             folder, environment=environ, hear=hear, outage=lambda kill: _sandbox_refuses(kill, environ)
         )
-        tools = DrillPorts(clouds=OpenClouds(environ), launcher=launcher, clock=SystemClock(), say=say)
+        ports = DrillPorts(clouds=OpenClouds(environ), launcher=launcher, clock=SystemClock(), say=say)
         user_id = Owner(repository=repository, run="drill").user_id
         location = cast("Location", location)  # without one, requested_drills has raised
-        return drilling.drill(requests, location=location, user_id=user_id, tools=tools)
+        return drilling.drill(requests, location=location, user_id=user_id, ports=ports)
 
 
 @contextmanager

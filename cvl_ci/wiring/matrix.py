@@ -67,7 +67,7 @@ def planned(inputs: MatrixVerbInputs, caller: MatrixCaller) -> matrices.Matrix:
     )
     built = matrices.build(request, checkout=checkout, prices=caller.prices)
     if request.month is not None and any(leg.is_billed for leg in built.legs):
-        caller.tell(f"monthly_budget: {months.in_words(request.month)}.")
+        caller.tell(f"monthly_budget: {months.describe(request.month)}.")
         for line in months.warnings(request.month):
             caller.tell(line)
     return built

@@ -13,7 +13,7 @@ from cvl_ci.inputs.option import options_of
 from cvl_ci.inputs.reader import Spelling, read_group
 
 if TYPE_CHECKING:
-    from cvl_ci.commands.models.shelf import Shelf
+    from cvl_ci.commands.models.model_store import ModelStore
     from cvl_ci.commands.models.upload import UploadedModel
     from cvl_ci.model.bucket import BucketAddress
     from cvl_ci.model.model_plan import ModelName, ModelPlan
@@ -54,13 +54,13 @@ def _carry_out(values: Values, caller: ModelsCaller) -> int:
 
     operation, repo, address = values["operation"], values.get("repo_id", ""), values["storage"]
     revision = values.get("revision") or ""
-    shelf = open_shelf(address, caller.environ)
+    model_store = open_model_store(address, caller.environ)
     if operation == LIST:
-        lines = text.lines_of_list(listing.stored_models(shelf), address)
+        lines = text.lines_of_list(listing.stored_models(model_store), address)
     elif operation == REMOVE:
-        lines = text.removed(repo, listing.removed(shelf, repo, revision), address)
+        lines = text.removed(repo, listing.removed(model_store, repo, revision), address)
     elif operation == VERIFY:
-        result = listing.verified(shelf, repo, revision or "main", hub=open_hub(caller.environ))
+        result = listing.verified(model_store, repo, revision or "main", hub=open_hub(caller.environ))
         lines = text.verified(result)
         if result.problems:
             raise StorageError(
@@ -69,7 +69,7 @@ def _carry_out(values: Values, caller: ModelsCaller) -> int:
                 next_step=f"Remove the model and upload it again: cvl-ci models remove {repo} --in {address}",
             )
     else:
-        lines = text.uploaded(upload_model(values, caller, shelf))
+        lines = text.uploaded(upload_model(values, caller, model_store))
     for line in lines:
         caller.say(line)
     return 0
@@ -87,10 +87,10 @@ def upload_by_keywords(keywords: Mapping[str, object], caller: ModelsCaller) -> 
         mistakes += [one for one in error.mistakes if one.field not in names]
     if mistakes:
         raise RequestError(mistakes)
-    return upload_model(values, caller, open_shelf(values["storage"], caller.environ))
+    return upload_model(values, caller, open_model_store(values["storage"], caller.environ))
 
 
-def upload_model(values: Values, caller: ModelsCaller, shelf: Shelf) -> UploadedModel:
+def upload_model(values: Values, caller: ModelsCaller, model_store: ModelStore) -> UploadedModel:
     """Store the model that these values name. Raises CvlError."""
     from cvl_ci.commands.models.upload import UploadPorts, UploadRequest, upload
     from cvl_ci.local.clock import SystemClock
@@ -99,7 +99,7 @@ def upload_model(values: Values, caller: ModelsCaller, shelf: Shelf) -> Uploaded
     request = UploadRequest(
         repo=name, files=tuple(values.get("model_files", ())), revision=values.get("revision") or ""
     )
-    return upload(request, UploadPorts(source=source, shelf=shelf, clock=SystemClock(), tell=caller.tell))
+    return upload(request, UploadPorts(source=source, model_store=model_store, clock=SystemClock(), tell=caller.tell))
 
 
 def models_of_run(environ: Mapping[str, str]) -> Callable[[ModelPlan, str, Say], None]:
@@ -111,28 +111,28 @@ def models_of_run(environ: Mapping[str, str]) -> Callable[[ModelPlan, str, Say],
 
         if plan.cache is None:
             return
-        shelf = open_shelf(plan.cache, environ)
+        model_store = open_model_store(plan.cache, environ)
         caller = ModelsCaller(folder=Path(), environ=environ, say=tell, tell=tell)
 
         def upload(name: ModelName) -> Manifest:
             values = {"repo_id": name.repo, "revision": name.revision}
-            return upload_model(values, caller, shelf).manifest
+            return upload_model(values, caller, model_store).manifest
 
-        if problem := shelf.store.end_unfinished_uploads(shelf.start()):  # the machine may leave some too
+        if problem := model_store.store.end_unfinished_uploads(model_store.start()):  # the machine may leave some too
             tell(f"No rule of the bucket ends unfinished uploads by itself: {problem}")
-        ensuring = Ensuring(shelf=shelf, clock=SystemClock(), owner=owner, upload=upload, tell=tell)
+        ensuring = Ensuring(model_store=model_store, clock=SystemClock(), owner=owner, upload=upload, tell=tell)
         for name in plan.names:
             ensuring.ensure(name)
 
     return prepare
 
 
-def open_shelf(address: BucketAddress, environ: Mapping[str, str]) -> Shelf:
+def open_model_store(address: BucketAddress, environ: Mapping[str, str]) -> ModelStore:
     """Return the models below this address. No request is made yet."""
     from cvl_ci.clouds.aws.object_store import S3Bucket, s3_client
-    from cvl_ci.commands.models.shelf import Shelf
+    from cvl_ci.commands.models.model_store import ModelStore
 
-    return Shelf(S3Bucket(s3_client(environ=environ), address.bucket), address)
+    return ModelStore(S3Bucket(s3_client(environ=environ), address.bucket), address)
 
 
 def open_hub(environ: Mapping[str, str]) -> ModelSource:

@@ -47,10 +47,10 @@ def carry_out(
     from cvl_ci.wiring.images import sandbox_environment
 
     environ = sandbox_environment(plan, environ)
-    tools = ports_of(plan, environ=environ, reporter=reporter, secrets=plan.variables.secrets)
-    tools = replace(tools, token=token)
+    ports = ports_of(plan, environ=environ, reporter=reporter, secrets=plan.variables.secrets)
+    ports = replace(ports, token=token)
     with interruption:
-        return running.run(plan, owner=owner, outputs=outputs, tools=tools)
+        return running.run(plan, owner=owner, outputs=outputs, ports=ports)
 
 
 def carry_out_in_turn(
@@ -69,9 +69,9 @@ def carry_out_in_turn(
     """
     from cvl_ci.commands.run.in_turn import run_in_turn
 
-    tools = ports_of(first.plan, environ=environ, reporter=first.reporter, secrets=secrets)
+    ports = ports_of(first.plan, environ=environ, reporter=first.reporter, secrets=secrets)
     with interruption:
-        return run_in_turn(first, turns, owner=owner, limits=limits, tools=tools)
+        return run_in_turn(first, turns, owner=owner, limits=limits, ports=ports)
 
 
 def ports_of(plan: RunPlan, *, environ: Mapping[str, str], reporter: RunReporter, secrets: Collection[str]) -> RunPorts:
@@ -127,13 +127,13 @@ def end(
         with waiting.free_machines(own, records=lease_records, locks=locks, say=reporter.notice) as free:
             return end(free, environ=environ, locations=locations, user_id=user_id, reporter=reporter) if free else {}
 
-    tools = taking_down.DownPorts(
+    ports = taking_down.DownPorts(
         clouds=OpenClouds(environ, by_record=True),
         records=open_records(environ, reporter),
         reporter=reporter,
         clock=SystemClock(),
     )
-    downed = taking_down.down(names, everything=False, locations=locations, user_id=user_id, tools=tools)
+    downed = taking_down.down(names, everything=False, locations=locations, user_id=user_id, ports=ports)
     if not downed.proved:
         unproved = [name for name, release in downed.releases.items() if not release.gone]
         raise NotProvedGone(

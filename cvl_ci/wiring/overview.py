@@ -22,17 +22,17 @@ def status(environ: Mapping[str, str], *, cloud: str) -> Overview:
     from cvl_ci.local.lease_records import FileRecords
     from cvl_ci.model.owner import Owner
 
-    locations, _ = reaping.read_words(cloud, grace="0", regions=prices(environ).regions, dashes="--")
+    locations, _ = reaping.read_request(cloud, grace="0", regions=prices(environ).regions, dashes="--")
     if cloud.strip() and not locations:
         locations = all_set_up(environ)
     unread: list[str] = []
     repository = environ.get("GITHUB_REPOSITORY") or str(Path.cwd())
-    tools = overviews.StatusPorts(
+    ports = overviews.StatusPorts(
         clouds=OpenClouds(environ, to_look=True),
         records=FileRecords(state_directory(environ) / "leases", warn=unread.append),
         prices=prices(environ),
         clock=SystemClock(),
     )
     return overviews.build_overview(
-        locations, user_id=Owner(repository=repository, run="status").user_id, unread=unread, tools=tools
+        locations, user_id=Owner(repository=repository, run="status").user_id, unread=unread, ports=ports
     )

@@ -123,7 +123,7 @@ def run_planned(queued: Queue, plans: Mapping[str, RunPlan], caller: QueueCaller
     locations = dict.fromkeys(location for plan in plans.values() for location in plan.machines.locations)
     secrets = frozenset(name for plan in plans.values() for name in plan.variables.secrets)
     runs = JobThreads(caller, locations=tuple(locations), secrets=secrets)
-    ports = QueuePorts(runs=runs, manifest=QueueManifest(caller.outputs), changed=caller.changed)
+    ports = QueuePorts(runs=runs, manifest=QueueManifest(caller.outputs), changed=caller.changed, tell=caller.tell)
     return run_queue.run(queued, plans, prices=quotes, ports=ports)
 
 
@@ -207,7 +207,7 @@ def _within_month(queued: Queue, plans: Mapping[str, RunPlan], caller: QueueCall
     if not remaining:
         return queued
     least = min(remaining, key=lambda month: month.remaining_usd)
-    caller.tell(f"monthly_budget: {months.in_words(least)}.")
+    caller.tell(f"monthly_budget: {months.describe(least)}.")
     return replace(queued, budget=min(queued.budget or math.inf, least.remaining_usd))
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cvl_ci.commands.queue import run_queue
+from cvl_ci.commands.queue import former_leases, run_queue
 from cvl_ci.commands.run.in_turn import Turn
 from cvl_ci.errors import CvlError, NotProvedGone, UntrustedCode
 from cvl_ci.local.clock import SystemClock
@@ -29,7 +29,7 @@ from cvl_ci.wiring.one_run import carry_out, carry_out_in_turn, end, until_relea
 
 if TYPE_CHECKING:
     from cvl_ci.commands.queue.machines import MachineJobs, QueuedTurn
-    from cvl_ci.commands.queue.queue_ports import TurnEnded
+    from cvl_ci.commands.queue.queue_ports import EndedLease, TurnEnded
     from cvl_ci.model.launch import Spending
     from cvl_ci.model.limits import Limits
     from cvl_ci.model.location import Location
@@ -206,13 +206,14 @@ class JobThreads:
         for interruption in interruptions:
             interruption.stop()
 
-    def end(self, leases: list[str]) -> Mapping[str, Release]:
+    def end(self, leases: list[str]) -> Mapping[str, EndedLease]:
         """End the leases of an earlier queue. One without a record here is looked for in the places of the jobs."""
         reporter = CallbackReporter(on_line=self.caller.tell, on_notice=self.caller.tell, masks=self.caller.masks)
         lease_records = open_records(self.caller.environ, reporter)
         if self.caller.environ.get("GITHUB_REPOSITORY"):
             refuse_foreign(leases, lease_records, owner=self.caller.owner)
-        recorded = [name for name in leases if lease_records.read(name) is not None]
+        before = {name: record for name in leases if (record := lease_records.read(name)) is not None}
+        recorded = list(before)
         unknown = [name for name in leases if name not in recorded]
         locations = (self.locations or set_up(self.caller.environ)) if unknown else ()
         if unknown and not locations:
@@ -227,7 +228,7 @@ class JobThreads:
             proofs.update(end(recorded, environ=environ, locations=(), user_id=user_id, reporter=reporter))
         if unknown:
             proofs.update(end(unknown, environ=environ, locations=locations, user_id=user_id, reporter=reporter))
-        return proofs
+        return {name: former_leases.end_of(before.get(name), proof, lease_records) for name, proof in proofs.items()}
 
     @contextmanager
     def _masked_errors(self) -> Iterator[None]:

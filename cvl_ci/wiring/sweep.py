@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cvl_ci.engine.server_inventory import ADDRESS
+from cvl_ci.engine.server.server_inventory import ADDRESS
 from cvl_ci.errors import CredentialsError
 from cvl_ci.inputs import action_variables
 from cvl_ci.local.clock import SystemClock
@@ -36,7 +36,9 @@ def reap(
     from cvl_ci.github.runs import WorkflowRuns
     from cvl_ci.model.owner import Owner
 
-    locations, seconds = reaping.read_words(cloud, grace=grace or "10m", regions=prices(environ).regions, dashes=dashes)
+    locations, seconds = reaping.read_request(
+        cloud, grace=grace or "10m", regions=prices(environ).regions, dashes=dashes
+    )
     repository = environ.get("GITHUB_REPOSITORY", "")
     token = action_variables.value(environ, "github_token") or environ.get("GITHUB_TOKEN", "")
     api = environ.get("GITHUB_API_URL") or "https://api.github.com"
@@ -56,7 +58,7 @@ def reap(
         grace=seconds,
         dry_run=dry_run,
         user_id=Owner(repository=repository, run="reap").user_id,
-        tools=reaping.ReapPorts(
+        ports=reaping.ReapPorts(
             clouds=OpenClouds(environ, by_record=True),
             prices=prices(environ),
             reporter=reporter,

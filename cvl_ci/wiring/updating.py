@@ -40,5 +40,5 @@ def carry_out(
 ) -> Updated:
     from cvl_ci.commands.deploy import update as updates
 
-    tools = ports_of(plan, environ=environ, reporter=reporter, secrets=plan.variables.secrets)
-    return updates.update(plan, record, owner=owner, outputs=outputs, tools=replace(tools, token=token))
+    ports = ports_of(plan, environ=environ, reporter=reporter, secrets=plan.variables.secrets)
+    return updates.update(plan, record, owner=owner, outputs=outputs, ports=replace(ports, token=token))

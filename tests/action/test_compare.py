@@ -51,18 +51,20 @@ def test_a_step_that_compares_is_red_where_its_pull_request_is_slower(
         assert "`accuracy +0.0 % same`" in told
     assert main.wrote("GITHUB_OUTPUT")["exit_code"] == "1"
     [summary] = (job.workspace / "cvl-outputs").glob("*.json")
-    tells_both_sides_in_turn(json.loads(summary.read_text()))
+    check_both_sides(json.loads(summary.read_text()))
     assert (job.workspace / WORK).read_text() == SLOWER, "the working tree is as it was"
     assert machines_of(json.loads(main.wrote("GITHUB_STATE")["step_state"])["lease"]) == []
 
 
-def tells_both_sides_in_turn(summary: dict[str, Any]) -> None:
-    beside = summary["beside"]
-    assert sorted(beside["order"]) == sorted(f"{side}-{turn}" for side in ("head", "base") for turn in range(1, 6))
-    verdicts = {change["metric"]: change["verdict"] for change in beside["changes"]}
-    assert (verdicts["accuracy"], verdicts["latency_ms"]) == ("same", "worse"), beside
-    assert (len(summary["samples"]["latency_ms"]), len(summary["samples"]["time.turn"])) == (5, 5)
-    fetched = [f"{side}-{turn}/outputs/metrics.json" for side in ("base", "head") for turn in range(1, 6)]
+def check_both_sides(summary: dict[str, Any]) -> None:
+    comparison = summary["comparison"]
+    assert sorted(comparison["order"]) == sorted(
+        f"{side}-{trial}" for side in ("head", "base") for trial in range(1, 6)
+    )
+    verdicts = {change["metric"]: change["verdict"] for change in comparison["changes"]}
+    assert (verdicts["accuracy"], verdicts["latency_ms"]) == ("same", "worse"), comparison
+    assert (len(summary["samples"]["latency_ms"]), len(summary["samples"]["time.trial"])) == (5, 5)
+    fetched = [f"{side}-{trial}/outputs/metrics.json" for side in ("base", "head") for trial in range(1, 6)]
     assert sorted(each["path"] for each in summary["files"]) == fetched
 
 

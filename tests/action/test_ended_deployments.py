@@ -109,4 +109,4 @@ def test_a_new_address_of_a_name_is_announced_with_its_dns(step: Step, monkeypat
     ],
 )
 def test_a_cancelled_step_says_what_post_will_end(state: StepState, words: str) -> None:
-    assert words in main._last_words(state)
+    assert words in main._final_notice(state)

@@ -60,7 +60,8 @@ def test_an_idle_post_loads_nothing_of_a_cloud_or_of_github(job: Job) -> None:
 def test_all_that_a_run_loads_is_compiled(job: Job) -> None:
     """SkyPilot's import takes twice as long otherwise, at every run."""
     program = (
-        "import sys, pathlib, cvl_ci.engine.sky_local, cvl_ci.sandbox.emulator.ec2, cvl_ci.sandbox.emulator.servers\n"
+        "import sys, pathlib, cvl_ci.engine.worker.sky_local\n"
+        "import cvl_ci.sandbox.emulator.ec2, cvl_ci.sandbox.emulator.servers\n"
         "from sky.backends.cloud_vm_ray_backend import SkyletClient\n"
         "import grpc; SkyletClient(grpc.insecure_channel('unix:/nowhere'))\n"
         "files = [(m.__file__, m.__cached__) for m in [*sys.modules.values()] if getattr(m, '__cached__', None)]\n"
@@ -71,7 +72,7 @@ def test_all_that_a_run_loads_is_compiled(job: Job) -> None:
 
 def test_skypilot_s_wheel_is_there_and_no_run_builds_it_or_asks_pypi(job: Job) -> None:
     program = (
-        "import subprocess, cvl_ci.engine.sky_local\n"
+        "import subprocess, cvl_ci.engine.worker.sky_local\n"
         "from cvl_ci.engine import skypilot_wheel\n"
         "from sky.backends import wheel_utils\n"
         "subprocess.run = None\n"

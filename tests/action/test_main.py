@@ -630,7 +630,7 @@ def test_a_sweep_ends_what_is_past_its_deadline_and_turns_the_step_red(job: Job)
     assert job.alive() == []
     MESSAGES.check("a sweep", golden.line(said, "::error::").partition("%0A")[0])
     assert lease in job.summary()
-    assert job.outputs()["ending"] == "leak_removed"
+    assert job.outputs()["ending"] == "leftovers_removed"
     assert job.outputs()["released"] == "true"
     assert job.run("/post-entrypoint", INPUT_VERB="reap") == (0, "")
 
@@ -640,7 +640,7 @@ def test_a_dry_sweep_ends_nothing(job: Job) -> None:
     code, said = job.run("/entrypoint", INPUT_VERB="reap", INPUT_DRY_RUN="true")
     assert code == 1, said
     assert job.alive() == ["i-0"]
-    assert job.outputs()["ending"] == "leak_found"
+    assert job.outputs()["ending"] == "leftovers_found"
 
 
 def test_a_sweep_leaves_the_living_alone_and_is_green(job: Job) -> None:

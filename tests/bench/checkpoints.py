@@ -21,7 +21,7 @@ from pathlib import Path
 import boto3
 from moto.server import ThreadedMotoServer
 
-from cvl_ci.engine import checkpoints
+from cvl_ci.engine.task import checkpoints
 from cvl_ci.model.checkpoint_plan import EVERY_SECONDS
 
 MOST_SHARE = 0.02

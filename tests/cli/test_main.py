@@ -34,8 +34,8 @@ try:
     code = main()
 except SystemExit as ended:
     code = ended.code
-clouds = {"sky", "boto3", "botocore", "moto", "docker", "requests", "github"}
-heavy = sorted({name.partition(".")[0] for name in sys.modules} & clouds)
+late = {"sky", "boto3", "botocore", "moto", "docker", "requests", "github", "msgspec", "typing_extensions"}
+heavy = sorted({name.partition(".")[0] for name in sys.modules} & late)
 print("LOADED", heavy, file=sys.stderr)
 raise SystemExit(code)
 """

@@ -7,7 +7,7 @@ import pytest
 from cvl_ci.clouds.catalogue.prices import CataloguePrices
 from cvl_ci.commands.plan.anywhere import name_clouds
 from cvl_ci.commands.plan.quote import quote
-from cvl_ci.engine import task
+from cvl_ci.engine.task import task
 from cvl_ci.errors import RequestError
 from cvl_ci.model.location import Location
 from cvl_ci.model.plan import MachinePlan, RunPlan, WorkPlan

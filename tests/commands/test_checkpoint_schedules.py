@@ -21,8 +21,8 @@ import pytest
 from cvl_ci.commands.reap import down_text
 from cvl_ci.commands.reap.down import Downed
 from cvl_ci.commands.run import run as running
-from cvl_ci.engine import checkpoints
 from cvl_ci.engine.machine.checkpoints import rounds, snapshot, sync
+from cvl_ci.engine.task import checkpoints
 from cvl_ci.lease import Lease
 from cvl_ci.model.bucket import BucketAddress
 from cvl_ci.model.checkpoint_plan import CheckpointPlan, StoredCheckpoint, StoredCheckpoints
@@ -38,7 +38,7 @@ from cvl_ci.result.summary import sections, to_json
 from tests import golden
 from tests.commands.test_recovery import OWNER, House, Preempting, Watched
 from tests.commands.test_recovery import plan as preempted_plan
-from tests.engine.test_machine_checkpoints import Memory
+from tests.engine.machine.test_machine_checkpoints import Memory
 from tests.support.cases import generated
 from tests.support.fakes import FakeClock, FakeClouds, FakePrices, FakeStaging
 
@@ -279,7 +279,7 @@ def train(folder: Path, *, keep: int = 2, **engine: object) -> tuple[Outcome, Tr
         preempted_plan(recoveries=10),
         checkpoints=CheckpointPlan(globs=(GLOBS[training.mode],), place=PLACE, every_seconds=training.every, keep=keep),
     )
-    tools = running.RunPorts(
+    ports = running.RunPorts(
         clouds=WithShelf(training, shelf=Shelf(training.bucket)),
         records=house.records,
         staging=FakeStaging(folder),
@@ -287,7 +287,7 @@ def train(folder: Path, *, keep: int = 2, **engine: object) -> tuple[Outcome, Tr
         prices=FakePrices(),
         clock=house.clock,
     )
-    return running.run(plan, owner=OWNER, outputs=folder / "out", tools=tools), training, house
+    return running.run(plan, owner=OWNER, outputs=folder / "out", ports=ports), training, house
 
 
 def assert_lost_little(training: Training) -> None:

@@ -80,7 +80,7 @@ class House:
         self.services = FakeServices(self.clock, digest=SERVICE.token_digest, ready_at=ready_at)
 
     def run(self, plan: RunPlan = PLAN) -> Outcome:
-        tools = running.RunPorts(
+        ports = running.RunPorts(
             clouds=FakeClouds(self.engine),
             records=self.records,
             staging=FakeStaging(self.folder),
@@ -90,7 +90,7 @@ class House:
             services=self.services,
             token=TOKEN,
         )
-        return running.run(plan, owner=OWNER, outputs=self.folder / "out", tools=tools)
+        return running.run(plan, owner=OWNER, outputs=self.folder / "out", ports=ports)
 
     def assert_gone(self, outcome: Outcome) -> None:
         assert outcome.release is not None and outcome.release.gone and outcome.release.kept is None

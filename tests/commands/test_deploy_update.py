@@ -37,7 +37,7 @@ class ServedHouse(House):
         self.engine.address = lambda: "10.0.0.1:30001"  # type: ignore[method-assign]
 
     @property
-    def tools(self) -> RunPorts:
+    def ports(self) -> RunPorts:
         return RunPorts(
             clouds=FakeClouds(self.engine, through=REPLICATED),
             records=self.records,
@@ -50,7 +50,7 @@ class ServedHouse(House):
         )
 
     def deploy(self) -> Outcome:
-        return running.run(REPLICA_PLAN, owner=OWNER, outputs=self.folder / "out", tools=self.tools)
+        return running.run(REPLICA_PLAN, owner=OWNER, outputs=self.folder / "out", ports=self.ports)
 
     def record(self, token: str = TOKEN) -> LeaseRecord:
         return updates.open_record(
@@ -63,7 +63,7 @@ class ServedHouse(House):
         )
 
     def update(self) -> Updated:
-        return updates.update(REPLICA_PLAN, self.record(), owner=LATER, outputs=self.folder / "out", tools=self.tools)
+        return updates.update(REPLICA_PLAN, self.record(), owner=LATER, outputs=self.folder / "out", ports=self.ports)
 
 
 @pytest.fixture

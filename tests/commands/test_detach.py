@@ -65,7 +65,7 @@ class Scene:
         self.published: list[str] = []
 
     def run(self, plan: RunPlan = PLAN) -> Outcome:
-        tools = running.RunPorts(
+        ports = running.RunPorts(
             clouds=FakeClouds(self.engine),
             records=self.records,
             staging=FakeStaging(self.folder),
@@ -73,7 +73,7 @@ class Scene:
             prices=FakePrices(),
             clock=self.clock,
         )
-        return running.run(plan, owner=OWNER, outputs=self.folder / "out", tools=tools)
+        return running.run(plan, owner=OWNER, outputs=self.folder / "out", ports=ports)
 
     def collect(self, *names: str) -> Collected:
         def publish(record: LeaseRecord, outcome: Outcome, folder: Path) -> None:
@@ -84,7 +84,7 @@ class Scene:
             everything=not names,
             user_id=OWNER.user_id,
             folder_of=lambda name: self.folder / name,
-            tools=CollectPorts(
+            ports=CollectPorts(
                 clouds=FakeClouds(self.engine, results=self.results),
                 records=self.records,
                 prices=FakePrices(),
@@ -397,7 +397,7 @@ def reap(scene: Scene) -> reaping.Reaped:
         grace=600,
         dry_run=False,
         user_id=OWNER.user_id,
-        tools=reaping.ReapPorts(
+        ports=reaping.ReapPorts(
             clouds=FakeClouds(scene.engine),
             prices=FakePrices(),
             reporter=scene.reporter,
@@ -409,10 +409,10 @@ def reap(scene: Scene) -> reaping.Reaped:
 
 def test_a_run_that_a_person_took_down_is_cancelled(scene: Scene) -> None:
     scene.run()
-    tools = taking_down.DownPorts(
+    ports = taking_down.DownPorts(
         clouds=FakeClouds(scene.engine), records=scene.records, reporter=scene.reporter, clock=scene.clock
     )
-    assert taking_down.down([OWNER.name], everything=False, locations=[], user_id=OWNER.user_id, tools=tools).proved
+    assert taking_down.down([OWNER.name], everything=False, locations=[], user_id=OWNER.user_id, ports=ports).proved
     assert scene.cloud.running() == []
     outcome = scene.collect().outcomes[OWNER.name]
     assert (outcome.ending, outcome.exit_code) == (Ending.CANCELLED, 130)

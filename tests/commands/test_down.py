@@ -65,13 +65,13 @@ class Played:
 
 def everything(**answers: InventoryResult | Exception) -> tuple[Downed, str]:
     locations = [Location(cloud=cloud) for cloud in answers]
-    tools = DownPorts(
+    ports = DownPorts(
         clouds=cast("Any", Played(answers)),
         records=cast("Any", Nothing()),
         reporter=cast("Any", Nothing()),
         clock=FakeClock(),
     )
-    downed = down.down([], everything=True, locations=locations, user_id="u", tools=tools)
+    downed = down.down([], everything=True, locations=locations, user_id="u", ports=ports)
     return downed, "\n".join(down_text.lines(downed, locations=locations))
 
 
@@ -190,9 +190,9 @@ class Together:
 
 def ended(clouds: Together, folder: Path, *, place: Location = AWS) -> tuple[dict[str, Release], FakeReporter]:
     said = FakeReporter()
-    tools = DownPorts(clouds=clouds, records=FakeRecords(folder), reporter=said, clock=clouds.cloud.clock)
-    records = {name: down.unrecorded(name, [place], tools.clock) for name in LEASES}
-    return down.end_all(records, user_id="u", tools=tools, hurried=True), said
+    ports = DownPorts(clouds=clouds, records=FakeRecords(folder), reporter=said, clock=clouds.cloud.clock)
+    records = {name: down.unrecorded(name, [place], ports.clock) for name in LEASES}
+    return down.end_all(records, user_id="u", ports=ports, hurried=True), said
 
 
 def test_several_leases_end_at_the_same_time_and_keep_their_order(tmp_path: Path) -> None:
@@ -217,10 +217,10 @@ def test_a_fault_at_one_lease_is_its_missing_proof_and_drops_no_other(tmp_path: 
 
 def test_a_single_lease_raises_its_error(tmp_path: Path) -> None:
     clouds = Together(faults={0: EngineError("no client")})
-    tools = DownPorts(clouds=clouds, records=FakeRecords(tmp_path), reporter=FakeReporter(), clock=clouds.cloud.clock)
-    record = down.unrecorded(LEASES[0], [AWS], tools.clock)
+    ports = DownPorts(clouds=clouds, records=FakeRecords(tmp_path), reporter=FakeReporter(), clock=clouds.cloud.clock)
+    record = down.unrecorded(LEASES[0], [AWS], ports.clock)
     with pytest.raises(EngineError, match="no client"):
-        down.end_all({record.name: record}, user_id="u", tools=tools, hurried=True)
+        down.end_all({record.name: record}, user_id="u", ports=ports, hurried=True)
 
 
 def test_leases_of_a_sandbox_end_one_after_the_other(tmp_path: Path) -> None:
@@ -249,13 +249,13 @@ def test_down_waits_for_a_slow_provider_and_post_does_not(tmp_path: Path, *, hur
     clouds = Together()
     clouds.cloud = SlowCloud(clock=FakeClock())
     clouds.cloud.create(lease=LEASES[0], region="us-east-1")
-    tools = DownPorts(clouds=clouds, records=FakeRecords(tmp_path), reporter=FakeReporter(), clock=clouds.cloud.clock)
+    ports = DownPorts(clouds=clouds, records=FakeRecords(tmp_path), reporter=FakeReporter(), clock=clouds.cloud.clock)
     if hurried:
-        record = down.unrecorded(LEASES[0], [AWS], tools.clock)
-        [release] = down.end_all({record.name: record}, user_id="u", tools=tools, hurried=True).values()
+        record = down.unrecorded(LEASES[0], [AWS], ports.clock)
+        [release] = down.end_all({record.name: record}, user_id="u", ports=ports, hurried=True).values()
     else:
         [release] = down.down(
-            [LEASES[0]], everything=False, locations=[AWS], user_id="u", tools=tools
+            [LEASES[0]], everything=False, locations=[AWS], user_id="u", ports=ports
         ).releases.values()
     assert release.gone is not hurried
 
@@ -279,11 +279,11 @@ def test_an_unknown_name_is_answered_with_near_leases_alone(name: str, near: tup
     records = FakeRecords(tmp_path)
     for one in (*OPEN, "cvl-ended-2badcafe"):
         records.write(record(name=one, released_at=1.0 if "ended" in one else None))
-    tools = DownPorts(
+    ports = DownPorts(
         clouds=cast("Any", Played({})), records=records, reporter=cast("Any", Nothing()), clock=FakeClock()
     )
     with pytest.raises(RequestError) as caught:
-        down.down([name, "other"], everything=False, locations=[], user_id="u", tools=tools)
+        down.down([name, "other"], everything=False, locations=[], user_id="u", ports=ports)
     first, second = caught.value.mistakes
     assert first.near == near
     listing = "open leases: cvl-serve-1badcafe, cvl-train-0badcafe"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from cvl_ci.commands.drill import drill as drilling
-from cvl_ci.commands.drill import text as drill_words
+from cvl_ci.commands.drill import text as drill_text
 from cvl_ci.commands.drill.ports import DrillPorts
 from cvl_ci.errors import EngineError, NotProvedGone, RequestError
 from cvl_ci.inputs import drill_inputs
@@ -143,7 +143,7 @@ class Stage:
     said: list[str] = field(default_factory=list)
 
     def drill(self, kill: str, phase: Phase = Phase.RUNNING) -> Receipt:
-        tools = DrillPorts(
+        ports = DrillPorts(
             clouds=FakeClouds(FakeEngine(self.cloud)),
             launcher=self.launcher,
             clock=self.cloud.clock,
@@ -151,7 +151,7 @@ class Stage:
         )
         self.run.phase = phase if self.run.phase is Phase.RUNNING else self.run.phase
         wanted = [drilling.DrillRequest(phase=phase, kill=kill)]
-        (receipt,) = drilling.drill(wanted, location=PLACE, user_id="0badcafe", tools=tools)
+        (receipt,) = drilling.drill(wanted, location=PLACE, user_id="0badcafe", ports=ports)
         return receipt
 
 
@@ -168,7 +168,7 @@ def stage() -> Stage:
 )
 def test_what_main_lives_to_see_is_mains_to_end(stage: Stage, kill: str) -> None:
     receipt = stage.drill(kill)
-    assert (receipt.line, receipt.is_gone, drill_words.exit_code([receipt])) == (1, True, 0)
+    assert (receipt.line, receipt.is_gone, drill_text.exit_code([receipt])) == (1, True, 0)
     assert stage.launcher.typed == [], "nobody helped it"
     assert stage.launcher.outages == [
         each for each in (drill_inputs.NETWORK, drill_inputs.CREDENTIALS_EXPIRED) if each == kill
@@ -205,7 +205,7 @@ def test_a_line_that_fails_is_named_and_the_next_one_called_in(stage: Stage) -> 
     stage.run.does = lambda: None  # main ends, its machine does not
     receipt = stage.drill(drill_inputs.SIGTERM)
     assert (receipt.first, receipt.line) == (1, 2)
-    assert "which line 1 should have done" in "\n".join(drill_words.lines(receipt))
+    assert "which line 1 should have done" in "\n".join(drill_text.lines(receipt))
     assert "not by line 1" in table([receipt], place="sandbox")
 
 
@@ -218,15 +218,15 @@ def test_a_main_that_hangs_is_lost_before_the_next_line_is_called_in(stage: Stag
 def test_the_reaper_is_the_last_line(stage: Stage) -> None:
     del stage.launcher.answers["down"]
     receipt = stage.drill(drill_inputs.SIGKILL)
-    assert (receipt.line, drill_words.exit_code([receipt])) == (4, 0)
+    assert (receipt.line, drill_text.exit_code([receipt])) == (4, 0)
     assert stage.launcher.typed == [f"down {LEASE}", "reap --cloud sandbox --grace 0"]
 
 
 def test_a_machine_that_no_line_catches_is_the_loudest(stage: Stage) -> None:
     stage.launcher.answers = {}
     receipt = stage.drill(drill_inputs.SIGKILL)
-    assert (receipt.line, receipt.is_gone, drill_words.exit_code([receipt])) == (None, False, 79)
-    assert f"`cvl-ci down {LEASE}` ends it" in next(drill_words.lines(receipt))
+    assert (receipt.line, receipt.is_gone, drill_text.exit_code([receipt])) == (None, False, 79)
+    assert f"`cvl-ci down {LEASE}` ends it" in next(drill_text.lines(receipt))
     assert "| no line |" in table([receipt], place="sandbox")
     assert stage.launcher.typed[-1] == f"down {LEASE}", "and it is tried once more"
 
@@ -234,7 +234,7 @@ def test_a_machine_that_no_line_catches_is_the_loudest(stage: Stage) -> None:
 def test_a_provider_that_does_not_answer_proves_nothing(stage: Stage) -> None:
     stage.cloud.silent = True
     receipt = stage.drill(drill_inputs.SIGKILL)
-    assert (receipt.is_gone, drill_words.exit_code([receipt])) == (False, 79)
+    assert (receipt.is_gone, drill_text.exit_code([receipt])) == (False, 79)
 
 
 def test_none_seen_for_a_moment_is_not_none(stage: Stage) -> None:
@@ -252,7 +252,7 @@ def test_a_machine_that_was_ending_already_proves_no_line(stage: Stage) -> None:
     stage.launcher.machine_ends_after = 0.0
     for kill in (drill_inputs.RUNNER_LOST, drill_inputs.SIGKILL):
         receipt = stage.drill(kill)
-        assert (receipt.line, drill_words.exit_code([receipt])) == (None, 70)
+        assert (receipt.line, drill_text.exit_code([receipt])) == (None, 70)
         assert "ending already" in receipt.problem
 
 
@@ -260,7 +260,7 @@ def test_a_machine_that_was_ending_already_proves_no_line(stage: Stage) -> None:
 def test_a_run_that_went_past_its_phase_proves_nothing_of_that_phase(stage: Stage, kill: str) -> None:
     stage.run.phase = Phase.RELEASING
     receipt = stage.drill(kill)
-    assert (receipt.line, drill_words.exit_code([receipt])) == (None, 70)
+    assert (receipt.line, drill_text.exit_code([receipt])) == (None, 70)
     assert stage.run.happened == [], "it was not killed"
     assert stage.cloud.running() == []
 
@@ -286,8 +286,8 @@ def test_what_main_had_ended_before_it_died_is_not_credited_to_who_came_after(st
 def test_a_run_that_never_comes_to_its_phase_is_not_killed_and_proves_nothing(stage: Stage) -> None:
     stage.run.comes_to_phase = False
     receipt = stage.drill(drill_inputs.SIGTERM)
-    assert (receipt.line, receipt.is_gone, drill_words.exit_code([receipt])) == (None, True, 70)
-    assert "NOTHING WAS KILLED" in next(drill_words.lines(receipt))
+    assert (receipt.line, receipt.is_gone, drill_text.exit_code([receipt])) == (None, True, 70)
+    assert "NOTHING WAS KILLED" in next(drill_text.lines(receipt))
     assert "the job failed" in receipt.problem
     assert stage.run.happened == []
     assert stage.cloud.running() == [], "and what it left is ended all the same"
@@ -336,7 +336,7 @@ def test_a_stopped_drill_whose_machine_is_not_proved_gone_says_so(
 
 
 def test_the_receipt_says_what_was_asked_where_and_when(stage: Stage) -> None:
-    text = "\n".join(drill_words.lines(stage.drill(drill_inputs.SIGTERM)))
+    text = "\n".join(drill_text.lines(stage.drill(drill_inputs.SIGTERM)))
     assert "SIGTERM while running" in text
     assert "line 1 caught it, main's own lease" in text
     assert "aws us-east-1 shows 0 left (instances)" in text

@@ -122,7 +122,7 @@ class House:
 
     def run(self, names: Sequence[str] = JOBS, limits: Limits = LIMITS) -> MachineEnd:
         self.waiting.names = list(names[1:])
-        tools = RunPorts(
+        ports = RunPorts(
             clouds=FakeClouds(self.engine),
             records=self.records,
             staging=FakeStaging(self.folder),
@@ -131,7 +131,7 @@ class House:
             clock=self.clock,
         )
         owner = Owner(repository="a/b", run="1")
-        end = run_in_turn(self.waiting.turn(names[0]), self.waiting, owner=owner, limits=limits, tools=tools)
+        end = run_in_turn(self.waiting.turn(names[0]), self.waiting, owner=owner, limits=limits, ports=ports)
         assert self.cloud.running() == []
         return end
 

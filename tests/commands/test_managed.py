@@ -38,7 +38,7 @@ class ServedScene(Scene):
         return self.counted
 
     def run(self, plan: RunPlan = MANAGED_PLAN) -> Outcome:
-        tools = running.RunPorts(
+        ports = running.RunPorts(
             clouds=FakeClouds(self.engine, through=MANAGED),
             records=self.records,
             staging=FakeStaging(self.folder),
@@ -46,7 +46,7 @@ class ServedScene(Scene):
             prices=FakePrices(),
             clock=self.clock,
         )
-        return running.run(plan, owner=OWNER, outputs=self.folder / "out", tools=tools)
+        return running.run(plan, owner=OWNER, outputs=self.folder / "out", ports=ports)
 
     def collect(self, *names: str) -> Collected:
         self.engine.recovery_count = self.recoveries  # type: ignore[attr-defined]
@@ -55,7 +55,7 @@ class ServedScene(Scene):
             everything=not names,
             user_id=OWNER.user_id,
             folder_of=lambda name: self.folder / name,
-            tools=CollectPorts(
+            ports=CollectPorts(
                 clouds=FakeClouds(self.engine, through=MANAGED, results=self.results),
                 records=self.records,
                 prices=FakePrices(),

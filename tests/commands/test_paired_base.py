@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cvl_ci.errors import RequestError
-from cvl_ci.model.plan import BASE_FOLDER, FEWEST_TURNS, TURNS
+from cvl_ci.model.plan import BASE_FOLDER, FEWEST_TRIALS, TRIALS
 from cvl_ci.model.staged_files import Blob
 from cvl_ci.result.benchmark import noise
 from tests import golden
@@ -30,7 +30,7 @@ def test_a_base_is_laid_beside_as_its_commit_has_it(ask: Ask, field: Path) -> No
     assert isinstance(base[f"{BASE_FOLDER}/benchmarks/plain/train.sh"].source, Blob)
     assert plan.trials.base is not None
     assert (plan.trials.base.ref, plan.trials.base.run_commands) == ("HEAD~1", plan.work.run_commands)
-    assert (plan.trials.repeat, plan.trials.has_samples) == (TURNS, True)
+    assert (plan.trials.repeat, plan.trials.has_samples) == (TRIALS, True)
 
 
 def test_how_often_is_said_by_repeat(ask: Ask) -> None:
@@ -40,8 +40,12 @@ def test_how_often_is_said_by_repeat(ask: Ask) -> None:
 
 
 def test_a_gate_that_can_hardly_fail_says_so(ask: Ask) -> None:
-    """As many turns as the verdict's own rule needs."""
-    assert (noise.enough(TURNS, TURNS), noise.enough(TURNS - 1, TURNS - 1), noise.ALIKE) == (True, False, FEWEST_TURNS)
+    """As many trials as the verdict's own rule needs."""
+    assert (noise.enough(TRIALS, TRIALS), noise.enough(TRIALS - 1, TRIALS - 1), noise.ALIKE) == (
+        True,
+        False,
+        FEWEST_TRIALS,
+    )
     hardly = ask(example="plain", compare="HEAD", repeat=4, fail_on_regression=True)
     MESSAGES.check("a gate that hardly fails", golden.line(hardly.warnings, "with repeat 4"))
     for given in ({"compare": "HEAD", "fail_on_regression": True}, {"compare": "HEAD", "repeat": 2}):
@@ -75,7 +79,7 @@ def test_a_base_without_the_file_of_a_command_is_nothing_to_compare_with(ask: As
         ({"fail_on_regression": True}, "fail_on_regression: 'true' works only with compare"),
         *(
             ({"compare": "HEAD", "repeat": few, "fail_on_regression": True}, f"repeat: '{few}' is too few to tell")
-            for few in range(1, FEWEST_TURNS)
+            for few in range(1, FEWEST_TRIALS)
         ),
     ],
 )

@@ -159,6 +159,9 @@ def test_programs_get_exactly_these_keys(ask: Ask) -> None:
         "mounts",
         "offers",
         "hourly_usd",
+        "disk_and_address_hourly_usd",
+        "total_hourly_usd",
+        "dearest_hourly_usd",
         "first_usd",
         "dearest_usd",
         "max_cost_usd",
@@ -181,6 +184,10 @@ def test_programs_get_exactly_these_keys(ask: Ask) -> None:
         "hourly_usd": 0.8048,
     }
     assert read["hourly_usd"] == 1.6096
+    assert read["disk_and_address_hourly_usd"] == pytest.approx(2 * AWS_EXTRA, abs=1e-6)
+    assert read["total_hourly_usd"] == pytest.approx(1.6096 + 2 * AWS_EXTRA, abs=1e-6)
+    assert read["first_usd"] == pytest.approx(read["total_hourly_usd"] * 80 / 60, abs=1e-4)
+    assert read["dearest_usd"] == pytest.approx(read["dearest_hourly_usd"] * 80 / 60, abs=1e-4)
     dearest = max(offer["hourly_usd"] for offer in read["offers"])
     assert (read["max_usd"], read["max_runtime_minutes"]) == (round(2 * (dearest + AWS_EXTRA) * 80 / 60, 4), 60)
     assert "hide" not in text
@@ -192,6 +199,7 @@ def test_programs_get_empty_accelerators_and_no_price_as_such(ask: Ask) -> None:
     rare = ask(command="ls", gpu="B300:8", workdir="cvlization")
     read = json.loads(as_json(rare, quote(rare, PRICES)))
     assert (read["example"], read["preset"], read["hourly_usd"], read["max_usd"]) == (None, None, None, None)
+    assert (read["total_hourly_usd"], read["disk_and_address_hourly_usd"], read["dearest_hourly_usd"]) == (None,) * 3
 
 
 SHOWN: dict[str, dict[str, object]] = {
@@ -238,7 +246,7 @@ from cvl_ci.commands.plan.quote import quote
 from cvl_ci.commands.plan.quote_text import as_json, as_text, in_one_line
 from cvl_ci.commands.plan.build_run import prepare
 from cvl_ci.clouds.catalogue.prices import CataloguePrices
-from cvl_ci.engine.task import render
+from cvl_ci.engine.task.task import render
 from cvl_ci.local.git.checkout import open_checkout
 from cvl_ci.inputs.reader import from_keywords
 prices = CataloguePrices()

@@ -128,7 +128,7 @@ class World:
 
         def run(owner: Owner) -> Outcome:
             ready_at = self.clock.now() + 100 if is_healthy else None
-            tools = running.RunPorts(
+            ports = running.RunPorts(
                 clouds=FakeClouds(engine),
                 records=records,
                 staging=FakeStaging(folder),
@@ -138,14 +138,14 @@ class World:
                 services=FakeServices(self.clock, digest=SERVICE.token_digest, ready_at=ready_at),
                 token=TOKEN,
             )
-            return running.run(plan, owner=owner, outputs=folder / "out", tools=tools)
+            return running.run(plan, owner=owner, outputs=folder / "out", ports=ports)
 
         down = DownPorts(clouds=FakeClouds(engine), records=records, reporter=reporter, clock=self.clock)
         ports = RolloutPorts(down=down, pulls=self.pulls(), run=run, keeps=lambda *_: None, announce=announce)
         before = set(self.cloud.machines)
         try:
             owner = replace(self.owner(), environment=environment)
-            return roll_out(owner, commit=commit, locations=AWS, tools=ports)
+            return roll_out(owner, commit=commit, locations=AWS, ports=ports)
         except Killed:  # the runner is gone: no post, and the machine hears nothing any more
             self.cloud.cut_off = False
             for name in set(self.cloud.machines) - before:
@@ -160,8 +160,8 @@ class World:
         self.number += 1
         records = FakeRecords(self.folder)
         clouds = FakeClouds(FakeEngine(self.cloud))
-        tools = DownPorts(clouds=clouds, records=records, reporter=FakeReporter(), clock=self.clock)
-        assert take_down(self.owner(), locations=AWS, tools=tools, note=lambda _: None).gone
+        ports = DownPorts(clouds=clouds, records=records, reporter=FakeReporter(), clock=self.clock)
+        assert take_down(self.owner(), locations=AWS, ports=ports, note=lambda _: None).gone
 
     def sweep(self) -> Reaped:
         return reap(
@@ -172,7 +172,7 @@ class World:
             grace=600.0,
             dry_run=False,
             user_id="0badcafe",
-            tools=ReapPorts(
+            ports=ReapPorts(
                 clouds=FakeClouds(FakeEngine(self.cloud)),
                 prices=FakePrices(),
                 reporter=FakeReporter(),

@@ -46,15 +46,15 @@ class House:
 
     def publish(self, outcome: Outcome = SUCCEEDED, **changed: Any) -> None:
         files = Files(**{"folder": self.folder, "name": "cvl-train-L4", **changed})
-        tools = PublishPorts(
+        ports = PublishPorts(
             artifacts=self.artifacts, page=self.page, reporter=self.reporter, uploaded=self.uploaded.__setitem__
         )
-        publish(outcome, files=files, tools=tools)
+        publish(outcome, files=files, ports=ports)
 
     def publish_with(self, noted: Callable[[str, Link], None]) -> None:
         files = Files(folder=self.folder, name="cvl-train-L4")
-        tools = PublishPorts(artifacts=self.artifacts, page=self.page, reporter=self.reporter, uploaded=noted)
-        publish(SUCCEEDED, files=files, tools=tools)
+        ports = PublishPorts(artifacts=self.artifacts, page=self.page, reporter=self.reporter, uploaded=noted)
+        publish(SUCCEEDED, files=files, ports=ports)
 
     def cost(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self.folder.with_name("cvl-1.json").read_text())
@@ -256,7 +256,7 @@ def test_days_of_retention_are_passed_on_and_none_uploads_nothing(house: House) 
 
 
 def test_post_does_not_upload_again_what_main_had_and_links_to_both(house: House) -> None:
-    log = Link(words="cvl-train-L4-log", url="https://github.com/cvl/ci/actions/runs/7/artifacts/9")
+    log = Link(text="cvl-train-L4-log", url="https://github.com/cvl/ci/actions/runs/7/artifacts/9")
     house.publish(uploaded={"log": log})
     assert set(house.artifacts.held) == {*ALL} - {"cvl-train-L4-log"}
     assert house.page.comments[-1] == ALL

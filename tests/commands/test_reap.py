@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from cvl_ci.commands.reap.reap import Reaped, ReapPorts, read_words, reap
+from cvl_ci.commands.reap.reap import Reaped, ReapPorts, read_request, reap
 from cvl_ci.commands.reap.text import lines, verdict
-from cvl_ci.errors import CvlError, LeakFound, NotProvedGone, RequestError
+from cvl_ci.errors import CvlError, LeftoversFound, NotProvedGone, RequestError
 from cvl_ci.model.lease_name import LABEL_KEPT, LABEL_LEASE
 from cvl_ci.model.location import Location
 from cvl_ci.model.owner import Owner
@@ -68,14 +68,14 @@ class Stage:
     def reap(self, **changed: Any) -> Reaped:
         arguments: dict[str, Any] = {"owner": "cvl/ci", "repository": "cvl/ci", "named": False, "grace": 600.0}
         arguments |= {"dry_run": False, "user_id": "0a1b2c3d", **changed}
-        tools = ReapPorts(
+        ports = ReapPorts(
             clouds=FakeClouds(engine=FakeEngine(cloud=self.account)),
             prices=FakePrices(),
             reporter=self.reporter,
             clock=self.clock,
             runs=self.runs,
         )
-        return reap([Location(cloud="aws")], tools=tools, **arguments)
+        return reap([Location(cloud="aws")], ports=ports, **arguments)
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def test_what_is_past_its_deadline_and_grace_goes_and_that_is_an_error_with_its_
     assert f"removed: {reaped.due[0].lease}" in text_of(reaped)
     assert name in text_of(reaped)
     error = verdict(reaped)
-    assert isinstance(error, LeakFound)
+    assert isinstance(error, LeftoversFound)
     assert "$0.21" in error.money, "two hours of a machine and its address"
     assert error.next_step.endswith(f"check the post step of run {reaped.due[0].run}."), "wherever it is read"
 
@@ -197,7 +197,7 @@ def test_a_dry_run_names_exactly_what_a_real_one_ends_and_ends_nothing(stage: St
     stage.account.machine(ends_in=HOUR)
     dry = stage.reap(dry_run=True)
     assert len(stage.account.running()) == 3
-    assert isinstance(verdict(dry), LeakFound)
+    assert isinstance(verdict(dry), LeftoversFound)
     real = stage.reap()
     assert [line.replace("would remove", "removed") for line in text_of(dry).splitlines()[:2]] == text_of(
         real
@@ -241,10 +241,10 @@ def test_a_cloud_that_cannot_be_asked_is_no_clean_sweep(stage: Stage) -> None:
 
 def test_all_mistakes_are_told_at_once() -> None:
     with pytest.raises(RequestError) as caught:
-        read_words("awss", grace="soon", regions=lambda _: ["us-east-1"], dashes="--")
+        read_request("awss", grace="soon", regions=lambda _: ["us-east-1"], dashes="--")
     assert [mistake.field for mistake in caught.value.mistakes] == ["--cloud", "--grace"]
     with pytest.raises(RequestError, match="us-east-1"):
-        read_words("aws/us-esat-1", grace="0", regions=lambda _: ["us-east-1"])
+        read_request("aws/us-esat-1", grace="0", regions=lambda _: ["us-east-1"])
 
 
 def test_nothing_found_is_no_error(stage: Stage) -> None:

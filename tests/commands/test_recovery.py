@@ -208,7 +208,7 @@ class House:
         self.folder = folder
 
     def run(self, run_plan: RunPlan) -> Outcome:
-        tools = running.RunPorts(
+        ports = running.RunPorts(
             clouds=FakeClouds(self.engine),
             records=self.records,
             staging=FakeStaging(self.folder),
@@ -216,7 +216,7 @@ class House:
             prices=FakePrices(),
             clock=self.clock,
         )
-        return running.run(run_plan, owner=OWNER, outputs=self.folder / "out", tools=tools)
+        return running.run(run_plan, owner=OWNER, outputs=self.folder / "out", ports=ports)
 
     def assert_clean(self) -> None:
         assert self.cloud.running() == []

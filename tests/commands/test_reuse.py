@@ -25,6 +25,7 @@ from cvl_ci.model.plan import MachinePlan, RunPlan, WorkPlan
 from cvl_ci.model.resource import Resource
 from cvl_ci.model.resource_request import ResourceRequest
 from cvl_ci.model.reuse import IfBusy, ReusePlan, UseMark, UseState
+from cvl_ci.result import spent
 from cvl_ci.result.benchmark import leg_file
 from cvl_ci.result.matrix.spend import spend
 from cvl_ci.result.summary import to_json
@@ -80,7 +81,7 @@ class House:
     ) -> Outcome:
         self.engines.append(FakeEngine(self.cloud, at=at, **engine))  # type: ignore[arg-type]
         number, reporter = len(self.engines), FakeReporter()
-        tools = running.RunPorts(
+        ports = running.RunPorts(
             clouds=FakeClouds(self.engines[-1]),
             records=self.records,
             staging=FakeStaging(self.folder),
@@ -94,7 +95,7 @@ class House:
                 plan,
                 owner=Owner(repository=repository, run=str(number)),
                 outputs=self.folder / f"out-{number}",
-                tools=tools,
+                ports=ports,
             )
         finally:
             self.told += reporter.said
@@ -147,6 +148,19 @@ def test_the_next_run_enters_it_and_launches_nothing(house: House) -> None:
     assert second.machines.use.idle_seconds == pytest.approx(240, abs=2)
     assert (house.mark().state, house.mark().number) == (UseState.IDLE, 2)
     assert any("which waited 4 min" in line for line in house.told), house.told
+
+
+@pytest.mark.parametrize("has_price", [True, False])
+def test_the_record_of_a_warm_machine_tells_its_cost_from_its_launch_on(house: House, has_price: bool) -> None:
+    house.run()
+    if not has_price:  # an earlier version launched it
+        house.records.prices.clear()
+    house.clock.sleep(240)
+    house.run()
+    assert house.is_warm()
+    [recorded] = house.records.prices.values()
+    usd = spent.so_far(recorded, until=house.clock.now()).usd
+    assert usd == pytest.approx(house.cloud.meter.usd(house.clock.now()), rel=0.02)
 
 
 def test_its_end_is_renewed_before_the_job_and_after_it(house: House) -> None:
@@ -498,7 +512,7 @@ def test_reap_leaves_it_until_its_deadline_and_ends_it_after(house: House) -> No
             grace=0.0,
             dry_run=False,
             user_id="00000000",
-            tools=ReapPorts(
+            ports=ReapPorts(
                 clouds=FakeClouds(FakeEngine(house.cloud)),
                 prices=FakePrices(),
                 reporter=FakeReporter(),

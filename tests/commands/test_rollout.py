@@ -151,11 +151,11 @@ def test_replicas_of_a_server_that_was_not_asked_stop_a_rollout_and_are_no_proof
     never = RolloutPorts(down=down, pulls=None, run=lambda _: pytest.fail("it started"), keeps=lambda *_: None)
     places = (Location(cloud="aws"),)
     with pytest.raises(EngineError, match="several replicas") as refused:
-        roll_out(OWN, commit="", locations=places, tools=never)
+        roll_out(OWN, commit="", locations=places, ports=never)
     assert "Nothing was started" in str(refused.value) and "`down: true`" in str(refused.value)
     noted: list[str] = []
     with pytest.raises(NotProvedGone, match=older.name) as unproved:
-        take_down(OWN, locations=places, tools=down, note=noted.extend)
+        take_down(OWN, locations=places, ports=down, note=noted.extend)
     assert "no address of that server" in str(unproved.value)
     assert noted == [single.name], "its own machines end all the same"
     assert [world.cloud.machines[name].labels["cvl-ci-lease"] for name in world.cloud.running()] == [older.name]

@@ -15,7 +15,7 @@ from cvl_ci.clouds.catalogue.prices import CataloguePrices
 from cvl_ci.commands.run import run as running
 from cvl_ci.commands.run import stages, steps
 from cvl_ci.engine.process import WorkerFailed
-from cvl_ci.engine.sky_errors import in_our_words
+from cvl_ci.engine.sky_errors import as_cvl_error
 from cvl_ci.errors import BudgetError, CapacityError, CvlError, EngineError, RequestError
 from cvl_ci.model.launch import Attempt
 from cvl_ci.model.lease_name import LABEL_DEADLINE
@@ -28,6 +28,7 @@ from cvl_ci.model.owner import Owner
 from cvl_ci.model.plan import MachinePlan, RunPlan, WorkPlan
 from cvl_ci.model.resource_request import ResourceRequest
 from cvl_ci.ports import Fetched, Prices, UnpackStopped
+from cvl_ci.result import spent
 from cvl_ci.result.benchmark.leg_file import read as read_leg
 from cvl_ci.result.matrix.failures import INFRASTRUCTURE, Failure
 from cvl_ci.result.matrix.failures import failure as failure_of
@@ -74,7 +75,7 @@ class House:
         self.clouds.engine = engine
 
     def run(self, plan: RunPlan = PLAN, *, outputs: Path | None = None) -> Outcome:
-        tools = running.RunPorts(
+        ports = running.RunPorts(
             clouds=self.clouds,
             records=self.records,
             staging=FakeStaging(self.folder),
@@ -84,7 +85,7 @@ class House:
             interruptible=self.interruptible,
         )
         owner = Owner(repository="a/b", run="1")
-        return running.run(plan, owner=owner, outputs=outputs or self.folder / "out", tools=tools)
+        return running.run(plan, owner=owner, outputs=outputs or self.folder / "out", ports=ports)
 
 
 @pytest.fixture
@@ -103,6 +104,36 @@ def test_a_job_that_succeeds_ends_0_with_outputs_metrics_cost_and_proof(house: H
     assert house.reporter.remote_lines == ["hello"]
     assert house.reporter.outcome is outcome
     assert house.cloud.running() == []
+
+
+def test_the_record_has_the_prices_of_the_machines_from_their_request_on(house: House) -> None:
+    """A process that is killed at any moment leaves enough to tell the cost so far."""
+    house.engine.refusals = (
+        Attempt(
+            cloud="aws",
+            region="us-east-2",
+            zone="",
+            instance_type="g6.xlarge",
+            spot=False,
+            hourly_usd=9.0,
+            error="InsufficientInstanceCapacity: key AKIA0",
+        ),
+    )
+    seen: list[tuple[float, ...]] = []
+
+    def at(step: str) -> None:
+        if step == "created":
+            [recorded] = house.records.prices.values()
+            seen.append(tuple(one.hourly_usd for one in recorded.attempts))
+            house.clock.sleep(1800)
+
+    house.engine.at = at
+    house.run()
+    assert seen == [(0.1,)], "a refused request costs nothing"
+    [recorded] = house.records.prices.values()
+    usd = spent.so_far(recorded, until=house.clock.now()).usd
+    assert usd == pytest.approx(house.cloud.meter.usd(house.clock.now()), rel=0.02)
+    assert "AKIA0" not in str(recorded)
 
 
 def test_a_run_is_no_notice_of_github_s(house: House) -> None:
@@ -251,7 +282,7 @@ def test_a_machine_that_does_not_exist_is_a_wrong_request_that_names_what_there_
     house.prices = CataloguePrices()
     text = "Catalog does not contain any instances satisfying the request: 1x AWS({'A100': 1})."
     failure = WorkerFailed(error="ResourcesUnavailableError", text=text)
-    house.engine.failure = in_our_words(failure, was_requested=False)
+    house.engine.failure = as_cvl_error(failure, was_requested=False)
     outcome = house.run(replace(PLAN, machines=replace(PLAN.machines, needs=ResourceRequest(accelerators={"A100": 1}))))
     assert (outcome.ending, outcome.exit_code) == (Ending.NEVER_STARTED, 64)
     assert "8 × A100 on aws" in outcome.reason and "1 × A100 on" in outcome.reason

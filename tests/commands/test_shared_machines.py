@@ -81,7 +81,7 @@ class Runners:
             self.leases.append(lease)
             self.recorded.append(record.labels.get(LABEL_USE, "") if record else "")
 
-        tools = running.RunPorts(
+        ports = running.RunPorts(
             clouds=FakeClouds(self.engines[-1]),
             records=self.records[-1],
             staging=FakeStaging(home),
@@ -93,7 +93,7 @@ class Runners:
         )
         owner = Owner(repository=repository, run=str(number + 1))
         try:
-            return running.run(plan, owner=owner, outputs=home / "out", tools=tools)
+            return running.run(plan, owner=owner, outputs=home / "out", ports=ports)
         finally:
             self.told += reporter.said
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -15,10 +16,11 @@ from cvl_ci.cli import main
 from cvl_ci.commands import status
 from cvl_ci.errors import CredentialsError, NotProvedGone, SandboxError
 from cvl_ci.model.lease_name import LABEL_DEADLINE, LABEL_KEPT, LABEL_LEASE, LABEL_OWNER, LABEL_RUN, service_labels
-from cvl_ci.model.location import Location
+from cvl_ci.model.location import MANAGED, REPLICATED, Location
 from cvl_ci.ports import Cloud, InventoryResult, LeaseRecord, Resource, Watch
+from cvl_ci.result.units import dollars
 from cvl_ci.wiring import clouds
-from tests.support.fakes import FakeClock, FakeCloud, FakeClouds, FakeEngine, FakePrices, FakeRecords
+from tests.support.fakes import FakeClock, FakeCloud, FakeClouds, FakeEngine, FakePrices, FakeRecords, spending
 
 NAME, OTHER = "cvl-123-0a1b2c3d", "cvl-456-4e5f6a7b"
 AWS = Location(cloud="aws", region="us-east-1")
@@ -83,10 +85,10 @@ class Stage:
 
     def overview(self, *locations: Location) -> status.Overview:
         self.clouds.free = self.free
-        tools = status.StatusPorts(
+        ports = status.StatusPorts(
             clouds=self.clouds, records=self.records, prices=FakePrices(), clock=self.cloud.clock
         )
-        return status.build_overview(locations, user_id="0badcafe", unread=self.unread, tools=tools)
+        return status.build_overview(locations, user_id="0badcafe", unread=self.unread, ports=ports)
 
 
 @pytest.fixture
@@ -112,7 +114,7 @@ def test_a_record_says_since_when_where_and_until_when(stage: Stage) -> None:
     assert f"{NAME}: since 2027-01-15T07:59:00Z, for 1 min" in text
     assert "; in aws/us-east-1; ends by itself at" in text
     assert "in 1 h" in text
-    assert "so far" not in text, "the record has no price"
+    assert "its cost so far is unknown" in text, "an earlier version recorded no price"
     assert "cvl-ci down NAME" in text
 
 
@@ -147,7 +149,90 @@ def test_the_provider_is_asked_for_machines_and_their_cost_where_a_cloud_is_name
 def test_on_the_sandbox_nothing_has_a_price(stage: Stage) -> None:
     stage.machine()
     stage.free = True
-    assert "so far" not in shown(stage.overview(AWS))
+    assert "; not billed; " in shown(stage.overview(AWS))
+
+
+def requested(stage: Stage, hourly: float, *, minutes: float, billed: bool = True, **changed: object) -> None:
+    """Record a machine that was requested so many minutes ago."""
+    stage.record(deadline=stage.cloud.clock.now() + HOUR)
+    spending_ = spending(hourly, billed=billed)
+    at = stage.cloud.clock.now() - minutes * 60
+    attempt = replace(spending_.attempts[0], requested_at=at, **changed)  # type: ignore[arg-type]
+    stage.records.note_spending(NAME, replace(spending_, attempts=(attempt,)))
+
+
+def test_the_records_alone_tell_an_estimate_of_the_cost_so_far(stage: Stage) -> None:
+    requested(stage, 1.2, minutes=30)
+    overview = stage.overview()
+    disk_and_address = 0.5 * ((0.08 * 100 + 6.22) / (31 * 24) + 0.005)
+    assert f"; about {dollars(0.6 + disk_and_address)} so far, an estimate by its record" in shown(overview)
+    [lease] = json.loads(status.as_json(overview))["leases"]
+    assert lease["estimated_usd"] == pytest.approx(0.6 + disk_and_address)
+    assert (lease["usd"], lease["estimate_is_bound"], lease["billed"]) == (None, False, True)
+    assert stage.clouds.opened == []
+
+
+def test_the_estimate_grows_until_the_deadline_at_most(stage: Stage) -> None:
+    requested(stage, 1.2, minutes=30)
+    usd = [lease.cost.estimated_usd for lease in stage.overview().leases]
+    stage.cloud.clock.sleep(HOUR)
+    at_deadline = [lease.cost.estimated_usd for lease in stage.overview().leases]
+    stage.cloud.clock.sleep(24 * HOUR)
+    assert [lease.cost.estimated_usd for lease in stage.overview().leases] == at_deadline
+    assert at_deadline[0] == pytest.approx(3 * (usd[0] or 0.0), rel=0.01)
+
+
+def test_the_provider_s_answer_replaces_the_estimate(stage: Stage) -> None:
+    requested(stage, 1.2, minutes=30)
+    stage.machine()
+    text = shown(stage.overview(AWS))
+    assert "; $0.105 so far" in text
+    assert "by its record" not in text
+
+
+def test_where_the_provider_shows_no_machine_the_estimate_is_a_bound(stage: Stage) -> None:
+    requested(stage, 1.2, minutes=30)
+    assert re.search(r"; at most \$0\.612\d so far, by its record\n", shown(stage.overview(AWS)))
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"hourly_usd": 0.0}, "its cost so far is unknown"),
+        ({"is_bound": True}, "at most $0.6121 so far, by its record"),
+        (
+            {"cloud": "azure"},
+            "about $0.60 so far, an estimate by its record without disks on azure, addresses on azure",
+        ),
+    ],
+)
+def test_a_price_in_the_record_has_its_doubts(stage: Stage, changed: dict[str, object], words: str) -> None:
+    requested(stage, 1.2, minutes=30, **changed)  # type: ignore[arg-type]
+    assert f"; {words}\n" in shown(stage.overview())
+
+
+def test_a_recorded_machine_of_the_sandbox_is_not_billed(stage: Stage) -> None:
+    requested(stage, 1.2, minutes=30, billed=False)
+    overview = stage.overview()
+    assert "; not billed\n" in shown(overview)
+    [lease] = json.loads(status.as_json(overview))["leases"]
+    assert (lease["estimated_usd"], lease["billed"]) == (None, False)
+
+
+@pytest.mark.parametrize(
+    ("cloud", "words"), [(MANAGED, "at most $0.6121 so far, by its record"), (REPLICATED, "its cost so far is unknown")]
+)
+def test_the_controller_of_a_server_may_take_other_machines_than_the_record_says(
+    stage: Stage, cloud: str, words: str
+) -> None:
+    requested(stage, 1.2, minutes=30)
+    stage.records.write(replace(stage.records.kept[NAME], locations=(Location(cloud=cloud),)))
+    assert f"; {words}\n" in shown(stage.overview())
+
+
+def test_a_lease_without_a_request_says_so(stage: Stage) -> None:
+    stage.record(regions=())
+    assert "; no machine requested so far" in shown(stage.overview())
 
 
 @pytest.mark.parametrize(

@@ -33,8 +33,9 @@ Started = tuple[subprocess.Popen[str], Iterator[str], Callable[[], None]]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = f"{Path(__file__).parent}{os.sep}"
     for item in items:
-        if Path(__file__).parent in item.path.parents:
+        if str(item.path).startswith(here):
             item.add_marker(pytest.mark.sandbox)
             item.add_marker(pytest.mark.timeout(1800))
 
@@ -45,7 +46,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     report = yield
     used = getattr(item, "funcargs", {}).get("sandbox")
     if report.failed and used is not None:
-        report.sections.append(("The emulator's log", emulator_process.last_words(used[1], lines=60)))
+        report.sections.append(("The emulator's log", emulator_process.log_tail(used[1], lines=60)))
     return report
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cvl_ci.clouds.aws.object_store import S3Bucket, s3_client
-from cvl_ci.commands.models.shelf import Shelf
+from cvl_ci.commands.models.model_store import ModelStore
 from cvl_ci.commands.models.upload import UploadPorts, UploadRequest, upload
 from cvl_ci.local.clock import SystemClock
 from cvl_ci.local.model_folder import ModelFolder
@@ -39,11 +39,13 @@ def test_a_model_is_on_the_machine_before_the_job_and_a_new_one_in_the_bucket_af
     keys = {"AWS_ACCESS_KEY_ID": access.access_key_id, "AWS_SECRET_ACCESS_KEY": access.secret_access_key}
     s3 = s3_client(environ={**keys, "AWS_ENDPOINT_URL": access.endpoint_url})
     s3.create_bucket(Bucket="team-models")
-    shelf = Shelf(S3Bucket(s3, "team-models"), BucketAddress(bucket="team-models", prefix="hub"))
+    model_store = ModelStore(S3Bucket(s3, "team-models"), BucketAddress(bucket="team-models", prefix="hub"))
     (tmp_path / "model").mkdir()
     (tmp_path / "model/weights.bin").write_bytes(WEIGHTS)
-    tools = UploadPorts(source=ModelFolder(tmp_path / "model"), shelf=shelf, clock=SystemClock(), tell=lambda _: None)
-    stored = upload(UploadRequest(repo="acme/tiny"), tools).manifest
+    ports = UploadPorts(
+        source=ModelFolder(tmp_path / "model"), model_store=model_store, clock=SystemClock(), tell=lambda _: None
+    )
+    stored = upload(UploadRequest(repo="acme/tiny"), ports).manifest
 
     ran = terminal.run(
         "--command", SHOW, "--hf-cache", "s3://team-models/hub", "--models", "acme/tiny", "--gpu", "none"
@@ -55,6 +57,6 @@ def test_a_model_is_on_the_machine_before_the_job_and_a_new_one_in_the_bucket_af
     assert f"{hashlib.sha256(WEIGHTS).hexdigest()}  " in ran.out
     assert stored.commit in ran.out
     assert f"by name: {hashlib.sha256(WEIGHTS).hexdigest()}" in ran.out
-    new = shelf.find("acme/new", "main")
+    new = model_store.find("acme/new", "main")
     assert new is not None
     assert list(new.files) == ["a.txt"]

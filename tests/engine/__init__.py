@@ -1,1 +1,1 @@
-"""Tests of the clouds' room."""
+"""Tests of the engine."""

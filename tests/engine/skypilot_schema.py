@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from pathlib import Path
 
 from tests.support import sky_process
@@ -32,9 +31,9 @@ print(json.dumps({
 
 def current() -> str:
     """Return the file's content by the SkyPilot that is installed."""
-    with tempfile.TemporaryDirectory(prefix="cvl-ci-schema-") as home:
-        env = {"HOME": home, "PATH": os.environ["PATH"], "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"}
-        done = sky_process.run(ASK, env=env)
+    home = str(sky_process.empty_home())
+    env = {"HOME": home, "PATH": os.environ["PATH"], "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"}
+    done = sky_process.run(ASK, env=env, loaded=True)
     return json.dumps(json.loads(done.stdout.splitlines()[-1]), indent=1, sort_keys=True) + "\n"
 
 

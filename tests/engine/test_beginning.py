@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from cvl_ci.engine import beginning, script
+from cvl_ci.engine import beginning
 from cvl_ci.engine.job_end import JobEndReader
 from cvl_ci.engine.log_follower import Following
 from cvl_ci.engine.process import Expired, WorkerFailed
+from cvl_ci.engine.task import script
 from cvl_ci.errors import EngineError
 from cvl_ci.model.outcome import Ending
 from cvl_ci.model.plan import RunPlan

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,7 +19,7 @@ RUNNING, OVER = SimpleNamespace(is_terminal=lambda: False), SimpleNamespace(is_t
 @pytest.fixture
 def follow(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, int]]:
     """Return the code that following ends with, and how often the stream began again."""
-    sky_local: Any = importlib.import_module("cvl_ci.engine.sky_local")
+    sky_local: Any = importlib.import_module("cvl_ci.engine.worker.sky_local")
 
     def followed(*codes: int, states: list[Any], is_from_file: bool = False) -> tuple[int, int]:
         coming: Iterator[int] = iter(codes)
@@ -40,7 +41,7 @@ def follow(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, int]]:
         monkeypatch.setattr(sky_local, "handle_of", lambda _: object())
         monkeypatch.setattr(sky_local.backend_utils, "get_backend_from_handle", lambda _: backend)
         monkeypatch.setattr(sky_local.core, "job_status", status)
-        monkeypatch.setattr(sky_local.time, "sleep", sleep)
+        monkeypatch.setattr(sky_local, "AGAIN", replace(sky_local.AGAIN, sleep=sleep))
         monkeypatch.setattr(sky_local.time, "monotonic", lambda: now[0] + 1)
         again: list[str] = []
         code = sky_local._streamed(lambda word, **_: again.append(word), cluster="c", job_id=1)

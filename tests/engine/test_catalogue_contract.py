@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 
 import pytest
 
@@ -64,15 +63,16 @@ def request(gpu: str, count: float, cpus: str | None, memory: str | None) -> Res
     )
 
 
-def test_skypilot_would_take_the_same_machines_at_the_same_prices(tmp_path: Path) -> None:
-    folder = tmp_path / ".sky/catalogs/v8"
+def test_skypilot_would_take_the_same_machines_at_the_same_prices() -> None:
+    home = sky_process.empty_home()
+    folder = home / ".sky/catalogs/v8"
     files.write(folder, "aws", files.WITHOUT_LOCAL_ZONES, digest=False)
     files.write(folder, "gcp", files.GCP, digest=False)
     (folder / "common").mkdir()
     (folder / "common/accelerators.csv").write_text("AcceleratorName,Clouds\nL4,\"['AWS', 'GCP']\"\nA100,\"['GCP']\"\n")
     (folder / "common/metadata.csv").write_text("GPU,MemoryGB,Manufacturer\nL4,24,NVIDIA\nA100,40,NVIDIA\n")
-    env = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"}
-    done = sky_process.run(ASK, json.dumps(REQUESTS), env=env)
+    env = {"HOME": str(home), "PATH": os.environ["PATH"], "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"}
+    done = sky_process.run(ASK, json.dumps(REQUESTS), env=env, loaded=True)
     assert done.returncode == 0, done.stderr[-2000:]
     answers = json.loads(done.stdout.splitlines()[-1])
     prices = CataloguePrices(folder)

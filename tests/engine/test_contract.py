@@ -24,7 +24,7 @@ from sky.provision import provisioner
 from sky.provision.aws import instance
 from sky.skylet import autostop_lib
 from sky.utils import command_runner
-from cvl_ci.engine import log_tail, skylet_channel
+from cvl_ci.engine.worker import log_tail, skylet_channel
 parameters = lambda function: list(inspect.signature(function).parameters)
 method = lambda name: getattr(backends.CloudVmRayBackend, name)
 source = lambda name: inspect.getsource(method(name))
@@ -95,10 +95,9 @@ print(json.dumps({
 
 
 @pytest.fixture(scope="module")
-def skypilot(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
-    home = tmp_path_factory.mktemp("home")
-    env = {"HOME": str(home), "PATH": os.environ["PATH"], "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"}
-    done = sky_process.run(ASK, env=env)
+def skypilot() -> dict[str, object]:
+    env = {"HOME": str(sky_process.empty_home()), "PATH": os.environ["PATH"], "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"}
+    done = sky_process.run(ASK, env=env, loaded=True)
     answer: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
     return answer
 
@@ -184,7 +183,7 @@ def test_machines_are_made_through_the_one_function_that_counts_them(skypilot: d
 
 
 def test_what_a_machine_sends_goes_to_a_file_byte_for_byte(skypilot: dict[str, object]) -> None:
-    """As on_nodes.py brings archives; with ssh, tests/engine/test_fetch.py does it."""
+    """As on_nodes.py brings archives; with ssh, tests/engine/fetch/test_fetch.py does it."""
     assert skypilot["stdout_as_it_is"] == [True, True]
 
 

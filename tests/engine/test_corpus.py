@@ -17,12 +17,12 @@ import yaml
 from cvl_ci.clouds.catalogue.names import ACCELERATORS
 from cvl_ci.clouds.catalogue.prices import CataloguePrices
 from cvl_ci.commands.plan.build_run import clouds_with
-from cvl_ci.engine import script, task
+from cvl_ci.engine.task import script, task
 from cvl_ci.inputs.reader import Inputs, from_keywords
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.model.resource_request import Spot
 from cvl_ci.planning import build_plan, task_file, task_keys
-from tests.engine.test_task import catalogues
+from tests.engine.task.test_task import catalogues
 from tests.support import sky_process
 
 pytestmark = pytest.mark.sky
@@ -289,11 +289,12 @@ def _comparable(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_what_is_shown_is_to_skypilot_the_task_that_was_written(tmp_path: Path) -> None:
-    catalogues(tmp_path)
+    home = sky_process.empty_home()
+    catalogues(home)
     written = list(yaml.safe_load_all(CORPUS))
     pairs = [[copy.deepcopy(config), rendered(config)] for config in written]
-    env = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"}
-    done = sky_process.run(READ, env=env, text=json.dumps(pairs), folder=tmp_path)
+    env = {"HOME": str(home), "PATH": os.environ["PATH"], "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"}
+    done = sky_process.run(READ, env=env, text=json.dumps(pairs), folder=tmp_path, loaded=True)
     assert done.returncode == 0, done.stderr[-3000:]
     read = json.loads(done.stdout.splitlines()[-1])
     apart = {theirs["name"]: (theirs, ours) for theirs, ours in read if _comparable(theirs) != _comparable(ours)}

@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 
 from cvl_ci.engine import deadline as deadlines
-from cvl_ci.engine import session, user_data
+from cvl_ci.engine import session
 from cvl_ci.engine.deadline import Deadline
 from cvl_ci.engine.jobs import SkyPilotJobs
 from cvl_ci.engine.machines import SkyPilotMachines
 from cvl_ci.engine.process import Expired
 from cvl_ci.engine.session import Session
+from cvl_ci.engine.worker import user_data
 from cvl_ci.errors import BudgetError, EngineError
 from cvl_ci.model.budget import Budget
 from cvl_ci.model.limits import Limits

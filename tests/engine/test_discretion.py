@@ -7,12 +7,12 @@ import os
 import shlex
 import stat
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from cvl_ci.engine.process import Worker
+from tests.support import sky_process
 
 pytestmark = pytest.mark.sky
 
@@ -20,7 +20,7 @@ TRY = """
 import inspect, json, os, shlex, sys
 from pathlib import Path
 from types import SimpleNamespace
-from cvl_ci.engine import private_channels as discretion
+from cvl_ci.engine.worker import private_channels as discretion
 from sky.backends import backend_utils, cloud_vm_ray_backend
 from sky.provision import docker_utils
 from sky.utils import auth_utils, command_runner, common_utils
@@ -70,12 +70,10 @@ print(json.dumps({
 """
 
 
-def test_scripts_go_as_files_sockets_are_private_and_each_lease_has_its_key(tmp_path: Path) -> None:
-    env = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"}
+def test_scripts_go_as_files_sockets_are_private_and_each_lease_has_its_key() -> None:
+    env = {"HOME": str(sky_process.empty_home()), "PATH": os.environ["PATH"], "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"}
     sockets = "/tmp/cvl-abcdefgh"
-    done = subprocess.run(
-        [sys.executable, "-c", TRY, sockets], env=env, capture_output=True, text=True, check=False, timeout=120
-    )
+    done = sky_process.run(TRY, sockets, env=env, loaded=True)
     Path(sockets).rmdir() if not any(Path(sockets).iterdir()) else subprocess.run(["rm", "-r", sockets], check=True)
     assert done.returncode == 0, done.stderr[-2000:]
     tried = json.loads(done.stdout.splitlines()[-1])

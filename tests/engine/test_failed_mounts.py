@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from cvl_ci.engine import failed_mounts, mounts, script, sky_errors
+from cvl_ci.engine import failed_mounts, sky_errors
+from cvl_ci.engine.task import mounts, script
 from cvl_ci.inputs.mounts import read
 from cvl_ci.model.limits import Limits
 from cvl_ci.model.mount import ALL_CACHED, digest

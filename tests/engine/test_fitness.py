@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from cvl_ci.engine import fitness, script
+from cvl_ci.engine import fitness
 from cvl_ci.engine.log_follower import Following
 from cvl_ci.engine.sky_errors import read_end
+from cvl_ci.engine.task import script
 from cvl_ci.model.fitness import NO_ANSWER, Fitness, MachineState
 from cvl_ci.model.node_end import NodeEnd
 from cvl_ci.model.plan import MachinePlan, RunPlan, WorkPlan
 from cvl_ci.model.resource_request import ResourceRequest
-from tests import golden
-from tests.engine.test_machine_fitness import L4, Library, turned
-from tests.engine.test_script import LEASE, Node
+from tests.engine.machine.test_machine_fitness import L4, Library, turned
+from tests.engine.task.test_script import LEASE, Node
 
 MESSAGES = golden.Messages(__name__)
 

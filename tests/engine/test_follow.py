@@ -12,7 +12,7 @@ import pytest
 from cvl_ci.engine import session
 from cvl_ci.engine.jobs import OVERTIME_SECONDS, SkyPilotJobs
 from cvl_ci.engine.process import Expired, WorkerFailed
-from cvl_ci.engine.script import ANSWERED
+from cvl_ci.engine.task.script import ANSWERED
 from cvl_ci.local.clock import SystemClock
 from cvl_ci.model.limits import Limits
 from cvl_ci.model.loss import LossKind

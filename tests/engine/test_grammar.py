@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -235,10 +234,10 @@ def test_for_every_key_of_a_task_and_of_its_resources_there_is_a_decision() -> N
     assert names <= found["resources"]["properties"].keys() | found["task"]["properties"].keys()
 
 
-def test_skypilot_and_we_judge_the_same_tasks_alike(tmp_path: Path) -> None:
+def test_skypilot_and_we_judge_the_same_tasks_alike() -> None:
     tasks = [task for task in yaml.safe_load_all(TASKS) if task is not None]
-    env = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"}
-    done = sky_process.run(JUDGE, env=env, text=json.dumps(tasks))
+    env = {"HOME": str(sky_process.empty_home()), "PATH": os.environ["PATH"], "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"}
+    done = sky_process.run(JUDGE, env=env, text=json.dumps(tasks), loaded=True)
     theirs = json.loads(done.stdout.splitlines()[-1])
     apart = [
         (task, said, ours)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cvl_ci.engine.job_log import JobLog, progress
-from cvl_ci.engine.script import JOB_BEGINS, LOG_ENDS, SETUP_BEGINS
+from cvl_ci.engine.task.script import JOB_BEGINS, LOG_ENDS, SETUP_BEGINS
 from cvl_ci.model.outcome import Phase
 
 RUN = "\x1b[36m(cvl-try-1, pid=691)\x1b[0m "

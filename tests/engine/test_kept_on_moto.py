@@ -12,8 +12,8 @@ import pytest
 from cvl_ci.clouds import AwsInventory, Inventories
 from cvl_ci.clouds.catalogue.prices import CataloguePrices
 from cvl_ci.commands.reap.reap import Reaped, ReapPorts, reap
-from cvl_ci.engine import open_port
-from cvl_ci.engine.open_port import Opening
+from cvl_ci.engine.worker import open_port
+from cvl_ci.engine.worker.open_port import Opening
 from cvl_ci.errors import EngineError
 from cvl_ci.model.lease_name import LABEL_DEADLINE, LABEL_KEPT
 from cvl_ci.model.location import Location
@@ -35,7 +35,7 @@ class AllOver:
 
 
 def reaped(client: Callable[[str], EC2Client]) -> Reaped:
-    tools = ReapPorts(
+    ports = ReapPorts(
         clouds=OnMoto(client),
         prices=CataloguePrices(),
         reporter=FakeReporter(),
@@ -50,7 +50,7 @@ def reaped(client: Callable[[str], EC2Client]) -> Reaped:
         grace=600,
         dry_run=False,
         user_id="u",
-        tools=tools,
+        ports=ports,
     )
 
 

@@ -68,7 +68,7 @@ def reaped(
     client: Callable[[str], EC2Client], *, dry_run: bool = False, reporter: FakeReporter | None = None
 ) -> Reaped:
     clock = FakeClock(time=time.time())
-    tools = ReapPorts(clouds=OnMoto(client), prices=CataloguePrices(), reporter=reporter or FakeReporter(), clock=clock)
+    ports = ReapPorts(clouds=OnMoto(client), prices=CataloguePrices(), reporter=reporter or FakeReporter(), clock=clock)
     locations = [Location(cloud="aws")]
     return reap(
         locations,
@@ -78,7 +78,7 @@ def reaped(
         grace=600,
         dry_run=dry_run,
         user_id="u",
-        tools=tools,
+        ports=ports,
     )
 
 

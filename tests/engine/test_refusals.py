@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 
 import pytest
 
@@ -76,7 +75,7 @@ def test_a_failure_ends_with_the_code_of_who_can_mend_it(
 ) -> None:
     error, text, history, refusals, asked = case
     failure = WorkerFailed(error=error, text=text, history=tuple(history))
-    found = sky_errors.in_our_words(failure, refusals=refusals, was_requested=asked)
+    found = sky_errors.as_cvl_error(failure, refusals=refusals, was_requested=asked)
     assert found.exit_code == code, found
     assert "\x1b" not in str(found)
     if code in (64, 77):
@@ -100,7 +99,7 @@ def test_no_class_has_two_kinds() -> None:
 
 
 def test_a_refused_request_says_that_asking_again_changes_nothing() -> None:
-    found = sky_errors.in_our_words(
+    found = sky_errors.as_cvl_error(
         WorkerFailed(error="NotSupportedError", text="no ports\non lambda"), was_requested=False
     )
     MESSAGES.check("a refused request", str(found))
@@ -114,7 +113,7 @@ def test_every_exception_class_of_skypilot_has_a_decision() -> None:
 
 ASK = """
 import json
-from cvl_ci.engine import provision_hooks as attempts, worker
+from cvl_ci.engine.worker import provision_hooks as attempts, worker
 from sky import exceptions
 
 def said(config):
@@ -145,9 +144,9 @@ print(json.dumps([
 
 
 @pytest.mark.sky
-def test_what_skypilots_own_loader_refuses_is_the_request(tmp_path: Path) -> None:
-    env = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"}
-    done = sky_process.run(ASK, env=env)
+def test_what_skypilots_own_loader_refuses_is_the_request() -> None:
+    env = {"HOME": str(sky_process.empty_home()), "PATH": os.environ["PATH"], "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"}
+    done = sky_process.run(ASK, env=env, loaded=True)
     *refused, wrapped = json.loads(done.stdout.splitlines()[-1])
     for said in refused:
         said["history"], said["bases"], said["causes"] = map(tuple, (said["history"], said["bases"], said["causes"]))

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from cvl_ci.clouds.child_environment import for_programs
-from cvl_ci.engine import entry_key, script
+from cvl_ci.engine import entry_key
 from cvl_ci.engine.sharing import SkyPilotSharing
+from cvl_ci.engine.task import script
 from cvl_ci.model.reuse import SECRET_VARIABLE
 from cvl_ci.model.secret import Secret
 
@@ -98,8 +99,8 @@ def test_an_answer_that_was_lost_can_be_requested_again(tmp_path: Path) -> None:
 
 
 def test_a_key_stays_on_no_disk_without_its_machines(monkeypatch: pytest.MonkeyPatch) -> None:
-    adoption: Any = importlib.import_module("cvl_ci.engine.adoption")
-    sky_local: Any = importlib.import_module("cvl_ci.engine.sky_local")
+    adoption: Any = importlib.import_module("cvl_ci.engine.worker.adoption")
+    sky_local: Any = importlib.import_module("cvl_ci.engine.worker.sky_local")
     keys: set[str] = set()
     monkeypatch.setattr(adoption.private_channels, "use_key", lambda cluster, **_: keys.add(cluster))
     monkeypatch.setattr(adoption.private_channels, "forget_key", keys.discard)
@@ -148,7 +149,7 @@ def test_words_of_a_use_are_no_commands(tmp_path: Path) -> None:
     ],
 )
 def test_machines_of_different_kinds_are_not_called_too_few(machines: list[tuple[str, str]], message: str) -> None:
-    adoption: Any = importlib.import_module("cvl_ci.engine.adoption")
+    adoption: Any = importlib.import_module("cvl_ci.engine.worker.adoption")
     shown = [{"InstanceType": kind, "Placement": {"AvailabilityZone": zone}} for kind, zone in machines]
     with pytest.raises(adoption.exceptions.ClusterDoesNotExist) as caught:
         adoption._resources({}, shown, region="us-east-1", cluster="c", nodes=2)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cvl_ci.engine import mounts
+from cvl_ci.engine.task import mounts
 from cvl_ci.inputs.mounts import read
 from cvl_ci.inputs.parsers import Wrong
 from cvl_ci.model.location import Location

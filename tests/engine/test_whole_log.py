@@ -17,7 +17,7 @@ from cvl_ci.engine import job_end, node_commands, whole_log
 from cvl_ci.engine.job_end import JobEndReader
 from cvl_ci.engine.log_follower import Following
 from cvl_ci.engine.process import Expired, WorkerFailed, pieces
-from cvl_ci.engine.script import ANSWERED
+from cvl_ci.engine.task.script import ANSWERED
 from cvl_ci.engine.whole_log import StreamedLog, missed
 from cvl_ci.errors import EngineError
 from cvl_ci.model.plan import RunPlan

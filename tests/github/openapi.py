@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from openapi_schema_validator import OAS30Validator, oas30_format_checker
-
 FILE = Path(__file__).with_name("rest.json")
 OPERATIONS = (
     "GET /user",
@@ -148,6 +146,8 @@ def _parsed(body: str | bytes | None) -> Any:
 
 
 def _errors(where: str, schema: Any, value: Any) -> Iterator[str]:
+    from openapi_schema_validator import OAS30Validator, oas30_format_checker
+
     for error in OAS30Validator(schema, format_checker=oas30_format_checker).iter_errors(value):
         yield f"{where}: {'/'.join(map(str, error.absolute_path))}: {error.message[:300]}"
 

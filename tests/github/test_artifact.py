@@ -22,7 +22,7 @@ from tests.peers.results import Results, token
 from tests.support.fakes import FakeClock
 
 MIB = 1024 * 1024
-MEMORY_TEST_BYTES = 320 * MIB
+MEMORY_TEST_BYTES = 192 * MIB
 MOST_MEMORY_BYTES = 150 * 1000 * 1000
 
 pytestmark = [pytest.mark.peers, pytest.mark.timeout(300)]

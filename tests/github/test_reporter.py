@@ -289,7 +289,7 @@ def test_last_words_close_the_block_that_was_open(tmp_path: Path) -> None:
         step = Step(tmp_path)
         step.reporter._out = out
         step.reporter.show_job_line("half a")
-        step.reporter.last_words("::notice::handed over")
+        step.reporter.write_from_signal("::notice::handed over")
         out.seek(0)
         runner = Runner().read(out.read())
         step.reporter.close()

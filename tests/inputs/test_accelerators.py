@@ -10,7 +10,7 @@ from cvl_ci.inputs.parsers import Wrong
 
 
 @pytest.mark.parametrize(
-    ("given", "read"),
+    ("value", "read"),
     [
         ("A100:1", {"A100": 1}),
         ("A100", {"A100": 1}),
@@ -30,18 +30,18 @@ from cvl_ci.inputs.parsers import Wrong
         ("{}", {}),
     ],
 )
-def test_every_form_is_read(given: object, read: dict[str, int]) -> None:
-    assert accelerators.read(given) == read
+def test_every_form_is_read(value: object, read: dict[str, int]) -> None:
+    assert accelerators.read(value) == read
 
 
-@pytest.mark.parametrize("given", ["A100:0", "A100:x", "A100:1.5", "A100:-1", "L4:1,", 3, 1.5, {"L4:": None}, "A100:"])
-def test_what_is_no_gpu_is_refused(given: object) -> None:
+@pytest.mark.parametrize("value", ["A100:0", "A100:x", "A100:1.5", "A100:-1", "L4:1,", 3, 1.5, {"L4:": None}, "A100:"])
+def test_what_is_no_gpu_is_refused(value: object) -> None:
     with pytest.raises(Wrong):
-        accelerators.read(given)
+        accelerators.read(value)
 
 
 @pytest.mark.parametrize(
-    ("given", "in_order"),
+    ("value", "in_order"),
     [
         ("H100:1,L4:1", True),
         (["H100:1", "L4"], True),
@@ -52,8 +52,8 @@ def test_what_is_no_gpu_is_refused(given: object) -> None:
         ("H100:1", False),
     ],
 )
-def test_a_list_is_in_order_of_preference_and_a_set_is_not(given: object, in_order: bool) -> None:
-    names = accelerators.canonical(accelerators.read(given), ACCELERATORS)
+def test_a_list_is_in_order_of_preference_and_a_set_is_not(value: object, in_order: bool) -> None:
+    names = accelerators.canonical(accelerators.read(value), ACCELERATORS)
     assert names.in_order is in_order
     assert next(iter(names)) == "H100"
 
@@ -63,7 +63,7 @@ def test_a_part_of_a_gpu_is_a_count_below_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "names", "count"),
+    ("value", "names", "count"),
     [
         ("80GB", "A100-80GB A100-80GB-SXM A800 H100 H100-MEGA H100-NVLINK H100-SXM", 1),
         ("150GB+", "B200 GB200 B100 MI300X B300 GB300", 1),
@@ -74,23 +74,23 @@ def test_a_part_of_a_gpu_is_a_count_below_one() -> None:
         (["16384MB", "L4"], "A16 A4000 P100 RTX2000-Ada RTXA4000 Radeon_MI25 T4 T4g V100 L4", 1),
     ],
 )
-def test_a_memory_stands_for_all_gpus_that_have_it(given: object, names: str, count: float) -> None:
-    read = accelerators.canonical(accelerators.read(given), ACCELERATORS)
+def test_a_memory_stands_for_all_gpus_that_have_it(value: object, names: str, count: float) -> None:
+    read = accelerators.canonical(accelerators.read(value), ACCELERATORS)
     assert list(read.items()) == [(name.replace("_", " "), count) for name in names.split()]
     assert read.by_memory == set(read) - {"L4"}
 
 
 @pytest.mark.parametrize(
-    ("given", "problem"), [("900GB+", "the largest has 288GB"), ("nvidea:80GB", "an unknown maker"), ("81GB", "no GPU")]
+    ("value", "problem"), [("900GB+", "the largest has 288GB"), ("nvidea:80GB", "an unknown maker"), ("81GB", "no GPU")]
 )
-def test_a_memory_that_no_gpu_has_is_refused(given: str, problem: str) -> None:
+def test_a_memory_that_no_gpu_has_is_refused(value: str, problem: str) -> None:
     with pytest.raises(Wrong, match=problem):
-        accelerators.canonical(accelerators.read(given), ACCELERATORS)
+        accelerators.canonical(accelerators.read(value), ACCELERATORS)
 
 
-@pytest.mark.parametrize("given", [{"A100:4": None, "A100:8": None, "L4:8": None}, "any:A100:4,A100:8,L4:8"])
-def test_a_name_may_have_several_counts(given: object) -> None:
-    read = accelerators.canonical(accelerators.read(given), ACCELERATORS)
+@pytest.mark.parametrize("value", [{"A100:4": None, "A100:8": None, "L4:8": None}, "any:A100:4,A100:8,L4:8"])
+def test_a_name_may_have_several_counts(value: object) -> None:
+    read = accelerators.canonical(accelerators.read(value), ACCELERATORS)
     assert list(read.pairs) == [("A100", 4), ("A100", 8), ("L4", 8)]
     assert (read.has_several_counts, read.in_order) == (True, False)
 
@@ -105,10 +105,10 @@ def test_an_own_cluster_has_names_of_its_own_next_to_the_known_ones() -> None:
     assert names == {"my-gpu": 2, "H100": 1, "MI300": 1}
 
 
-@pytest.mark.parametrize("given", ["any", "any:", " ANY : "])
-def test_any_without_a_gpu_names_the_form(given: str) -> None:
+@pytest.mark.parametrize("value", ["any", "any:", " ANY : "])
+def test_any_without_a_gpu_names_the_form(value: str) -> None:
     with pytest.raises(Wrong, match="any:H100,L4"):
-        accelerators.read(given)
+        accelerators.read(value)
 
 
 def test_names_get_skypilots_spelling_and_keep_their_order() -> None:
@@ -120,7 +120,7 @@ def test_names_get_skypilots_spelling_and_keep_their_order() -> None:
     ("typo", "near"), [("H1000", "H100"), ("A100-40GB", "A100"), ("L40C", "L40"), ("RTX-4090", "RTX4090")]
 )
 def test_a_wrong_name_is_answered_with_near_ones(typo: str, near: str) -> None:
-    with pytest.raises(Wrong, match="no GPU that SkyPilot knows") as caught:
+    with pytest.raises(Wrong, match="no GPU that SkyPilot knows") as error:
         accelerators.canonical({typo: 1}, ACCELERATORS)
-    assert near in caught.value.near
-    assert caught.value.display == typo
+    assert near in error.value.near
+    assert error.value.display == typo

@@ -17,27 +17,29 @@ def test_nothing_given_is_what_the_table_says() -> None:
 
 
 def test_what_is_given_is_read() -> None:
-    given = {"INPUT_VERB": " plan ", "INPUT_RETENTION_DAYS": "7", "INPUT_ARTIFACT_NAME": "digits of L4"}
-    assert read(given) == ActionInputs(
+    values = {"INPUT_VERB": " plan ", "INPUT_RETENTION_DAYS": "7", "INPUT_ARTIFACT_NAME": "digits of L4"}
+    assert read(values) == ActionInputs(
         step=StepInputs(verb="plan"),
         publication=PublicationInputs(retention_days=7, artifact_name="digits of L4"),
     )
 
 
 def test_every_mistake_is_kept_with_what_was_meant() -> None:
-    asked = read({"INPUT_VERB": "plna", "INPUT_COMMENT": "allways", "INPUT_FORK": "x", "INPUT_RETENTION_DAYS": "week"})
-    assert [mistake.field for mistake in asked.mistakes] == ["verb", "comment", "retention_days", "fork"]
-    assert asked.mistakes[0].near == ("plan",)
-    assert asked.mistakes[1].near[0] == "always"
-    assert (asked.verb, asked.trust.fork, asked.publication.retention_days) == ("run", "plan", None)
+    request = read(
+        {"INPUT_VERB": "plna", "INPUT_COMMENT": "allways", "INPUT_FORK": "x", "INPUT_RETENTION_DAYS": "week"}
+    )
+    assert [mistake.field for mistake in request.mistakes] == ["verb", "comment", "retention_days", "fork"]
+    assert request.mistakes[0].near == ("plan",)
+    assert request.mistakes[1].near[0] == "always"
+    assert (request.verb, request.trust.fork, request.publication.retention_days) == ("run", "plan", None)
 
 
-@pytest.mark.parametrize(("given", "meant"), [("", False), ("false", False), ("TRUE", True), ("perhaps", True)])
-def test_a_dry_run_is_one_unless_false_is_said(given: str, meant: bool) -> None:
+@pytest.mark.parametrize(("value", "meant"), [("", False), ("false", False), ("TRUE", True), ("perhaps", True)])
+def test_a_dry_run_is_one_unless_false_is_said(value: str, meant: bool) -> None:
     """What cannot be read ends nothing: it is a mistake, and would be the harmless one."""
-    asked = read({"INPUT_DRY_RUN": given})
-    assert asked.reap.dry_run is meant
-    assert bool(asked.mistakes) == (given == "perhaps")
+    request = read({"INPUT_DRY_RUN": value})
+    assert request.reap.dry_run is meant
+    assert bool(request.mistakes) == (value == "perhaps")
 
 
 @pytest.mark.parametrize("days", ["-1", "1.5", "401", "٣", "1 week"])
@@ -47,15 +49,15 @@ def test_days_that_cannot_be_meant_are_a_mistake(days: str) -> None:
 
 @pytest.mark.parametrize(("days", "meant"), [("0", 0), ("400", 400), ("", None)])
 def test_days_are_numbers(days: str, meant: int | None) -> None:
-    asked = read({"INPUT_RETENTION_DAYS": days})
-    assert (asked.publication.retention_days, asked.mistakes) == (meant, ())
+    request = read({"INPUT_RETENTION_DAYS": days})
+    assert (request.publication.retention_days, request.mistakes) == (meant, ())
 
 
 def test_an_input_of_another_verb_is_named_and_a_secret_is_not_shown() -> None:
     words = {"INPUT_TLS_KEY": "-----BEGIN PRIVATE KEY-----\nAAAA", "INPUT_DEPLOY_TOKEN": "a-token", "INPUT_PORT": "1"}
     _, mistakes = matrix_reader.read(words, "report")
-    shown = {mistake.field: mistake.value for mistake in mistakes}
-    assert shown == {"tls_key": "***", "deploy_token": "***", "port": "1"}
+    values = {mistake.field: mistake.value for mistake in mistakes}
+    assert values == {"tls_key": "***", "deploy_token": "***", "port": "1"}
 
 
 @pytest.mark.parametrize("name", ["tls_cert", "domain", "port"])

@@ -51,8 +51,8 @@ LINES = {
 def scripts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("completion")
     for shell in SHELLS:
-        done = subprocess.run([PROGRAM, "completion", shell], capture_output=True, text=True, check=True, timeout=60)
-        (folder / shell).write_text(done.stdout, encoding="utf-8")
+        result = subprocess.run([PROGRAM, "completion", shell], capture_output=True, text=True, check=True, timeout=60)
+        (folder / shell).write_text(result.stdout, encoding="utf-8")
     return {shell: folder / shell for shell in SHELLS}
 
 
@@ -84,11 +84,11 @@ def environment(checkout: Path) -> dict[str, str]:
 
 
 def offered(words: list[str], checkout: Path) -> set[str]:
-    done = subprocess.run(
+    result = subprocess.run(
         words, cwd=checkout, env=environment(checkout), capture_output=True, text=True, check=False, timeout=60
     )
-    assert (done.returncode, done.stderr) == (0, "")
-    return {line.partition("\t")[0].rstrip() for line in done.stdout.splitlines() if line}
+    assert (result.returncode, result.stderr) == (0, "")
+    return {line.partition("\t")[0].rstrip() for line in result.stdout.splitlines() if line}
 
 
 def by_bash(script: Path, checkout: Path, line: str) -> set[str]:
@@ -177,8 +177,8 @@ TYPED = {
 )
 def test_the_tab_key_completes_the_line(interactive: Shell, checkout: Path) -> None:
     """After the tab key the line gets `printf` before it, so that the shell itself prints which words it holds."""
-    for typed, words in TYPED.items():
-        interactive.type(f"{typed}\t\x01printf '<%s>' \r")
+    for arguments, words in TYPED.items():
+        interactive.type(f"{arguments}\t\x01printf '<%s>' \r")
         interactive.read_until("".join(f"<{word}>" for word in ["cvl-ci", *words]))
     assert not list(checkout.rglob("run-by-the-shell"))
 
@@ -187,8 +187,8 @@ def test_the_tab_key_completes_the_line(interactive: Shell, checkout: Path) -> N
 def test_a_script_is_free_of_mistakes_where_its_shell_can_say_so(scripts: dict[str, Path], shell: str) -> None:
     if shutil.which(shell) is None:
         pytest.skip(f"no {shell} is installed, so its script was NOT checked")
-    done = subprocess.run([shell, "-n", scripts[shell]], capture_output=True, text=True, check=False, timeout=60)
-    assert (done.returncode, done.stderr) == (0, "")
+    result = subprocess.run([shell, "-n", scripts[shell]], capture_output=True, text=True, check=False, timeout=60)
+    assert (result.returncode, result.stderr) == (0, "")
 
 
 def test_every_option_of_every_verb_is_in_every_script(scripts: dict[str, Path]) -> None:
@@ -207,6 +207,6 @@ def test_every_option_of_every_verb_is_in_every_script(scripts: dict[str, Path])
 
 @pytest.mark.parametrize(("line", "problem"), [([], "is missing"), (["bsh"], "Did you mean bash"), (["a", "b"], "a b")])
 def test_another_shell_is_a_wrong_request(line: list[str], problem: str) -> None:
-    done = subprocess.run([PROGRAM, "completion", *line], capture_output=True, text=True, check=False, timeout=60)
-    assert done.returncode == 64
-    assert problem in done.stderr
+    result = subprocess.run([PROGRAM, "completion", *line], capture_output=True, text=True, check=False, timeout=60)
+    assert result.returncode == 64
+    assert problem in result.stderr

@@ -17,7 +17,7 @@ def regions(cloud: str) -> Sequence[str]:
 
 
 @pytest.mark.parametrize(
-    ("given", "read"),
+    ("value", "read"),
     [
         ("aws", [Location(cloud="aws")]),
         ("AWS/us-east-1/us-east-1a", [Location(cloud="aws", region="us-east-1", zone="us-east-1a")]),
@@ -30,14 +30,14 @@ def regions(cloud: str) -> Sequence[str]:
         ("*", []),
     ],
 )
-def test_places_are_read_in_order(given: object, read: list[Location]) -> None:
-    assert list(locations.read(given)) == read
+def test_places_are_read_in_order(value: object, read: list[Location]) -> None:
+    assert list(locations.read(value)) == read
 
 
-@pytest.mark.parametrize("given", ["awz", "aws/a/b/c", "aws//b", "any,aws", "sandbox,aws", 5])
-def test_what_is_no_place_is_refused(given: object) -> None:
+@pytest.mark.parametrize("value", ["awz", "aws/a/b/c", "aws//b", "any,aws", "sandbox,aws", 5])
+def test_what_is_no_place_is_refused(value: object) -> None:
     with pytest.raises(Wrong):
-        locations.read(given)
+        locations.read(value)
 
 
 def test_a_wrong_cloud_and_a_wrong_region_are_answered_with_near_ones() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from cvl_ci.inputs.mounts import read
 from cvl_ci.inputs.parsers import Wrong
-from cvl_ci.inputs.reader import from_words
+from cvl_ci.inputs.reader import from_values
 from cvl_ci.model.bucket import BucketAddress
 from cvl_ci.model.mount import Mount, MountMode
 
@@ -75,7 +75,7 @@ def test_a_near_mode_is_named() -> None:
 
 
 def test_all_mistakes_are_named_at_once_each_with_its_line() -> None:
-    inputs = from_words(
+    inputs = from_values(
         {"mounts": ["/a=s4://b", "/ok=s3://bucket", "b=s3://bucket", "/c=s3:/bucket", "/ok/d=s3://bucket"]},
         unknown=[],
         environment={},

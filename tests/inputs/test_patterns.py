@@ -14,6 +14,7 @@ from cvl_ci.inputs import patterns as globs
 from cvl_ci.inputs.parsers import Wrong
 from cvl_ci.inputs.patterns import Pattern, patterns, unclosed
 from tests.peers import node
+from tests.support.cases import generated
 
 TREE = (
     "metrics.json", "dist/top.js", "dist/a/b.js", "dist/.hidden", "out/x.pt", "out/deep/y.pt", "out/deep/z.tmp",
@@ -23,8 +24,8 @@ TREE = (
 
 
 def taken(list_of: Sequence[str], paths: Sequence[str], *, directory: str = ".") -> set[str]:
-    found = patterns(list_of, directory=directory)
-    return {path for path in paths if is_taken(found, path)}
+    result = patterns(list_of, directory=directory)
+    return {path for path in paths if is_taken(result, path)}
 
 
 def is_taken(found: Sequence[Pattern], path: str) -> bool:
@@ -34,7 +35,7 @@ def is_taken(found: Sequence[Pattern], path: str) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("list_of", "wanted"),
+    ("list_of", "expected"),
     [
         (["**/*.json"], {"metrics.json", "ex/out/m.json"}),
         (["dist/**/*"], {"dist/top.js", "dist/a/b.js", "dist/.hidden"}),
@@ -63,22 +64,22 @@ def is_taken(found: Sequence[Pattern], path: str) -> bool:
         (["x?y.txt"], {"x\ny.txt"}),
     ],
 )
-def test_a_pattern_means_what_ci_users_know(list_of: list[str], wanted: set[str]) -> None:
+def test_a_pattern_means_what_ci_users_know(list_of: list[str], expected: set[str]) -> None:
     if list_of == ["!out", "!ex"]:  # without a slash it holds at any depth
-        wanted = wanted - {"ex/out/m.json"}
-    assert taken(list_of, TREE) == wanted
+        expected = expected - {"ex/out/m.json"}
+    assert taken(list_of, TREE) == expected
 
 
 @pytest.mark.parametrize(
-    ("list_of", "wanted"),
+    ("list_of", "expected"),
     [
         (["out/*.json"], {"ex/out/m.json"}),
         (["ex/out/**"], {"ex/out/m.json"}),
         (["out/**"], {"ex/out/m.json", "out/x.pt", "out/deep/y.pt", "out/deep/z.tmp"}),
     ],
 )
-def test_patterns_hold_in_the_working_directory_and_from_the_root(list_of: list[str], wanted: set[str]) -> None:
-    assert taken(list_of, TREE, directory="ex") == wanted
+def test_patterns_hold_in_the_working_directory_and_from_the_root(list_of: list[str], expected: set[str]) -> None:
+    assert taken(list_of, TREE, directory="ex") == expected
 
 
 def test_no_pattern_is_every_file() -> None:
@@ -88,8 +89,8 @@ def test_no_pattern_is_every_file() -> None:
 
 def test_only_what_is_named_without_a_glob_is_named_outright() -> None:
     named = ["m.pt", "out/m.pt", "*.pt", "out/", "!m.pt", "{a,b}.pt"]
-    found = [(pattern.text, bool(pattern.outright)) for pattern in patterns(named, directory="ex")]
-    assert found == [
+    results = [(pattern.text, bool(pattern.outright)) for pattern in patterns(named, directory="ex")]
+    assert results == [
         ("m.pt", True), ("out/m.pt", True), ("*.pt", False), ("out/", False), ("!m.pt", False), ("{a,b}.pt", True),
         ("{a,b}.pt", True),
     ]  # fmt: skip
@@ -119,7 +120,7 @@ STEPS = (
     "[a-",
     "a**",
 )
-CASES = 400
+CASES = generated(800)
 
 
 def cases(seed: int) -> tuple[list[str], list[list[str]]]:
@@ -157,14 +158,14 @@ def test_it_is_what_the_library_of_upload_artifact_takes(tmp_path: Path, seed: i
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_text("x")
     file = tmp_path / "cases.json"
-    file.write_text(json.dumps({"root": str(root), "lists": [[as_theirs(one) for one in each] for each in lists]}))
+    file.write_text(json.dumps({"root": str(root), "lists": [[as_theirs(one) for one in item] for item in lists]}))
     theirs = node.run("glob.mjs", file, environ={})["taken"]
     assert isinstance(theirs, list) and len(theirs) == CASES
     assert theirs.count(None) < CASES / 4
     wrong = [
-        (each, sorted(taken(each, paths)), their)
-        for each, their in zip(lists, theirs, strict=True)
-        if their is not None and taken(each, paths) != set(their)
+        (item, sorted(taken(item, paths)), their)
+        for item, their in zip(lists, theirs, strict=True)
+        if their is not None and taken(item, paths) != set(their)
     ]
     assert wrong == []
 

@@ -205,8 +205,10 @@ def test_a_name_of_another_program_is_the_same_input_at_each_entry_point(name: s
     assert typed(f"x train {flag}").machine.spot is Spot.ALWAYS
     assert typed(f"{flag}=false x").machine.spot is Spot.NEVER
     assert keywords(**{name: True}).machine.spot is Spot.ALWAYS
-    given = from_environment({f"INPUT_{name.upper()}": "fallback", "INPUT_SPOT" if name != "spot" else "INPUT_GPU": ""})
-    assert (given.machine.spot, given.mistakes) == (Spot.FALLBACK, ())
+    values = from_environment(
+        {f"INPUT_{name.upper()}": "fallback", "INPUT_SPOT" if name != "spot" else "INPUT_GPU": ""}
+    )
+    assert (values.machine.spot, values.mistakes) == (Spot.FALLBACK, ())
 
 
 def test_an_input_under_both_of_its_names_is_a_mistake() -> None:

@@ -8,7 +8,7 @@ from cvl_ci.cli import main
 
 
 @pytest.mark.parametrize(
-    ("typed", "said"),
+    ("line", "text"),
     [
         ("reap --dryrun --cloud sandbox", "--dry-run"),
         ("reap --cloud sandbox --grase=5m", "--grace"),
@@ -18,10 +18,10 @@ from cvl_ci.cli import main
     ],
 )
 def test_what_a_verb_does_not_know_ends_it_before_anything_is_done(
-    typed: str, said: str, capsys: pytest.CaptureFixture[str]
+    line: str, text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main.main(typed.split()) == 64
-    assert said in capsys.readouterr().err
+    assert main.main(line.split()) == 64
+    assert text in capsys.readouterr().err
 
 
 def test_words_count_wherever_they_stand(capsys: pytest.CaptureFixture[str]) -> None:

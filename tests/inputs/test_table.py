@@ -27,7 +27,7 @@ def test_an_input_is_declared_once() -> None:
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_every_field_of_a_group_is_an_option_and_absent_by_default(group: type) -> None:
-    assert all("option" in each.metadata for each in fields(group))
+    assert all("option" in item.metadata for item in fields(group))
     assert group() == group()
 
 

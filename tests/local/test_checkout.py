@@ -226,14 +226,14 @@ def test_credentials_and_old_outputs_never_go_along_and_are_named(tmp_path: Path
         plant(tmp_path, {"tracked/x": ""})
         plant(tmp_path, planted, git=False)
         checkout = open_checkout(tmp_path)
-    where = below.rstrip("/") or "."
-    behind = checkout.left_behind(where)
+    place = below.rstrip("/") or "."
+    behind = checkout.left_behind(place)
     assert {f"{below}{path}" for path in CREDENTIALS} <= set(behind)
     assert "credentials" in behind[f"{below}server.pem"]
     assert "earlier runs" in behind[f"{below}cvl-outputs/cvl-0a1b/job.log"]
-    assert not {f"{below}{path}" for path in CREDENTIALS} & set(paths(checkout, where))
+    assert not {f"{below}{path}" for path in CREDENTIALS} & set(paths(checkout, place))
     if how != "root of git":
-        assert paths(checkout, where) == sorted(f"{below}{path}" for path in GOES)
+        assert paths(checkout, place) == sorted(f"{below}{path}" for path in GOES)
 
 
 @pytest.mark.parametrize("git", [True, False])
@@ -326,10 +326,10 @@ def test_a_file_below_a_link_is_never_taken_for_a_plain_one(tmp_path: Path, *, g
         checkout.read("a/b/c.txt", limit=10)
 
 
-@pytest.mark.parametrize("typed", ["../out/c.txt", "a/../../out/c.txt", "/etc/hostname", "a//../../out/c.txt"])
-def test_only_a_plain_name_is_read_without_resolving_it(tmp_path: Path, typed: str) -> None:
+@pytest.mark.parametrize("text", ["../out/c.txt", "a/../../out/c.txt", "/etc/hostname", "a//../../out/c.txt"])
+def test_only_a_plain_name_is_read_without_resolving_it(tmp_path: Path, text: str) -> None:
     plant(tmp_path / "out", {"c.txt": "secret"}, git=False)
     checkout = open_checkout(plant(tmp_path / "x", {"a/c.txt": "inside"}))
     with pytest.raises(OSError):
-        checkout.read(typed, limit=10)
+        checkout.read(text, limit=10)
     assert checkout.read("a/../a/./c.txt", limit=10) == b"inside"

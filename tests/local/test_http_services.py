@@ -86,11 +86,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
             time.sleep(0.05)
 
     def _echo(self, body: bytes) -> None:
-        told = json.dumps({"headers": dict(self.headers), "body": body.decode()}).encode()
+        content = json.dumps({"headers": dict(self.headers), "body": body.decode()}).encode()
         self.send_response(200)
-        self.send_header("Content-Length", str(len(told)))
+        self.send_header("Content-Length", str(len(content)))
         self.end_headers()
-        self.wfile.write(told)
+        self.wfile.write(content)
 
     def log_message(self, *_: object) -> None:
         """Stay silent."""
@@ -197,9 +197,9 @@ def test_real_and_fake_answer_alike(  # noqa: PLR0917  the columns of a table
 
 def test_the_server_sees_the_request_and_never_the_token(server_url: str) -> None:
     answer = HttpServices().ask(ServiceRequest(url=server_url, path="/v1/x", token=TOKEN, body=b'{"a": 1}'))
-    seen = json.loads(answer.body)
-    assert seen["body"] == '{"a": 1}'
-    assert "Authorization" not in seen["headers"] and seen["headers"]["Connection"] == "close"
+    document = json.loads(answer.body)
+    assert document["body"] == '{"a": 1}'
+    assert "Authorization" not in document["headers"] and document["headers"]["Connection"] == "close"
     assert TOKEN not in answer.body.decode()
 
 
@@ -230,7 +230,7 @@ SERVER_PORT = 8001
 
 
 @pytest.mark.parametrize(
-    ("value", "wanted"),
+    ("value", "expected"),
     [
         ("http://127.0.0.1:8001/login?next=/a", "/login?next=/a"),
         ("HTTP://LocalHost:8001/login", "/login"),
@@ -251,12 +251,12 @@ SERVER_PORT = 8001
         ("", None),
     ],
 )
-def test_a_redirect_to_the_servers_own_address_stays_on_the_service(value: str, wanted: str | None) -> None:
+def test_a_redirect_to_the_servers_own_address_stays_on_the_service(value: str, expected: str | None) -> None:
     for header in ("Location", "location ", "Refresh"):
         before = "0; url=" if header == "Refresh" else ""
         head = f"HTTP/1.1 302 Found\r\nA: http://127.0.0.1:8001/\r\n{header}: {before}{value}\r\nB: 1".encode()
         changed = Redirects(SERVER_PORT, [], is_tls=False).changed(head)
-        assert changed == head.replace(value.encode() if value else b"\0", (wanted or value).encode() or b"")
+        assert changed == head.replace(value.encode() if value else b"\0", (expected or value).encode() or b"")
 
 
 def test_behind_tls_a_redirect_to_the_callers_own_host_keeps_its_scheme() -> None:
@@ -294,8 +294,8 @@ def test_the_proxy_answers_with_a_redirect_that_its_caller_can_follow(tmp_path: 
     request = f"GET /own?port={port} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode()
     upgrade = request.replace(b"\r\n\r\n", b"\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
     with proxy(tmp_path, port) as url, server(port):
-        for asked in (request, upgrade):
-            answer = told(url, asked)
+        for question in (request, upgrade):
+            answer = told(url, question)
             assert b"\r\nLocation: /next\r\n" in answer and b"127.0.0.1" not in answer, answer
 
 
@@ -339,9 +339,9 @@ def test_a_connection_lives_on_only_as_a_websocket_that_the_server_accepted(
 ) -> None:
     """The server keeps connections open, and so would answer a second request without the token."""
     first = b"GET /a HTTP/1.1\r\nHost: x\r\nConnection: keep-alive, Upgrade\r\nAuthorization: Bearer " + TOKEN.encode()
-    said = told(server_url, first + b"\r\n" + upgrade + b"\r\n\r\n" + b"GET /b HTTP/1.1\r\nHost: x\r\n\r\n")
-    assert [part[:3] for part in said.split(b"HTTP/1.1 ")[1:]] == answers
-    assert b"keep-alive" not in said.lower()
+    text = told(server_url, first + b"\r\n" + upgrade + b"\r\n\r\n" + b"GET /b HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert [part[:3] for part in text.split(b"HTTP/1.1 ")[1:]] == answers
+    assert b"keep-alive" not in text.lower()
 
 
 def websocket(url: str) -> socket.socket:
@@ -437,8 +437,8 @@ def test_a_port_in_use_ends_the_proxy_with_its_own_code(tmp_path: Path) -> None:
     port = free_port()
     words = [str(tmp_path / "ready"), str(free_port()), str(port), "d", "0.0.0.0/0"]
     with server(port):
-        done = subprocess.run([*PROXY, *words], capture_output=True, text=True, check=False)
-    assert done.returncode == 98 and f"port {port} of this machine is in use already" in done.stdout
+        result = subprocess.run([*PROXY, *words], capture_output=True, text=True, check=False)
+    assert result.returncode == 98 and f"port {port} of this machine is in use already" in result.stdout
     assert not (tmp_path / "ready").exists()
 
 

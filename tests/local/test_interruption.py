@@ -88,7 +88,7 @@ def test_a_stop_reaches_one_thread_of_several() -> None:
 
         return wait
 
-    threads = [run(work(each)) for each in stops]
+    threads = [run(work(item)) for item in stops]
     ready.wait(PATIENCE)
     stops[1].stop()
     threads[1][0].join(PATIENCE)

@@ -11,6 +11,7 @@ import pytest
 
 from cvl_ci.errors import EngineError
 from cvl_ci.local.lease_records import FileRecords
+from cvl_ci.model.launch import Attempt, Spending
 from cvl_ci.model.location import Location
 from cvl_ci.ports import LeaseRecord, Records
 
@@ -48,10 +49,54 @@ def test_a_record_comes_back_as_it_was_written(records: FileRecords) -> None:
 def test_a_record_of_an_earlier_version_still_finds_its_machines(records: FileRecords) -> None:
     records.write(RECORD)
     path = records.fence(RECORD.name).with_suffix(".json")
-    written = json.loads(path.read_text())
-    written["places"] = written.pop("locations")
-    path.write_text(json.dumps(written))
+    text = json.loads(path.read_text())
+    text["places"] = text.pop("locations")
+    path.write_text(json.dumps(text))
     assert records.read(RECORD.name) == RECORD
+
+
+PRICED = Spending(
+    attempts=(
+        Attempt(
+            cloud="aws",
+            region="us-east-1",
+            zone=None,
+            instance_type="g6.xlarge",
+            spot=True,
+            hourly_usd=0.8,
+            requested_at=1_790_000_001.5,
+        ),
+    ),
+    nodes=2,
+    disk_gb=100.0,
+    billed=False,
+)
+
+
+def test_prices_come_back_and_no_change_of_the_record_loses_them(records: FileRecords) -> None:
+    records.write(RECORD)
+    assert records.spending(RECORD.name) is None, "the record of an earlier version has none"
+    records.note_spending(RECORD.name, PRICED)
+    records.write(RECORD)
+    assert records.spending(RECORD.name) == PRICED
+    assert list(records.all()) == [RECORD]
+    assert stat.S_IMODE(records.fence(RECORD.name).with_suffix(".price").stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", '{"attempts": 1}', '{"attempts": [{}], "nodes": 1}', "\x00\xff"])
+def test_prices_that_cannot_be_read_are_unknown(records: FileRecords, warnings: list[str], content: str) -> None:
+    records.write(RECORD)
+    records.fence(RECORD.name).with_suffix(".price").write_bytes(content.encode("latin-1"))
+    assert records.spending(RECORD.name) is None
+    assert warnings == []
+
+
+def test_prices_that_cannot_be_written_end_no_run(
+    records: FileRecords, warnings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "fsync", no_room)
+    records.note_spending(RECORD.name, PRICED)
+    assert "no later process can tell the cost" in warnings[0]
 
 
 def test_what_was_never_written_is_unknown_and_no_warning(records: FileRecords, warnings: list[str]) -> None:

@@ -28,11 +28,11 @@ time.sleep(60)
 
 @contextmanager
 def child(tmp_path: Path, source: str) -> Iterator[Child]:
-    made = Child([], environment=dict(os.environ), folder=tmp_path, program=(sys.executable, "-c", source))
+    result = Child([], environment=dict(os.environ), folder=tmp_path, program=(sys.executable, "-c", source))
     try:
-        yield made
+        yield result
     finally:
-        made.close()
+        result.close()
 
 
 def alive(number: int) -> bool:
@@ -60,11 +60,11 @@ def test_a_line_of_the_jobs_is_no_phase(tmp_path: Path) -> None:
 
 
 def test_a_child_that_ends_before_its_phase_is_not_waited_for(tmp_path: Path) -> None:
-    began = time.monotonic()
+    start = time.monotonic()
     with child(tmp_path, "raise SystemExit(3)") as run:
         assert not run.wait_for_phase(Phase.RUNNING, within=60)
         assert run.wait(within=50) == 3
-    assert time.monotonic() - began < 55
+    assert time.monotonic() - start < 55
 
 
 def test_a_signal_reaches_the_one_process_alone(tmp_path: Path) -> None:

@@ -161,11 +161,11 @@ def test_the_status_line_steps_aside_and_is_gone_at_the_end() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"),
+    ("text", "output"),
     [("short", "short"), ("exactly 10", "exactly 10"), ("more than 10", "more than…"), ("日本語日本語", "日本語日…")],
 )
-def test_a_status_is_cut_to_its_width(text: str, shown: str) -> None:
-    assert clip(text, 10) == shown
+def test_a_status_is_cut_to_its_width(text: str, output: str) -> None:
+    assert clip(text, 10) == output
 
 
 def test_the_meter_adds_up_over_changing_prices() -> None:
@@ -215,13 +215,13 @@ def test_a_reader_that_goes_away_ends_the_lines_and_not_the_run() -> None:
             terminal.show_job_line(f"line {number}")
         terminal.notice("the run went on")
     """
-    done = subprocess.run(
+    result = subprocess.run(
         ["bash", "-o", "pipefail", "-c", '"$0" -c "$1" | head -n 1', sys.executable, textwrap.dedent(program)],
         capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
-    assert (done.returncode, done.stdout) == (0, "line 0\n")
-    assert done.stderr.count("The reader of the job's lines has gone") == 1
-    assert "the run went on" in done.stderr
+    assert (result.returncode, result.stdout) == (0, "line 0\n")
+    assert result.stderr.count("The reader of the job's lines has gone") == 1
+    assert "the run went on" in result.stderr
 
 
 def test_a_stream_that_cannot_say_a_character_shows_its_number() -> None:
@@ -300,15 +300,15 @@ def test_a_terminal_shows_no_secret_whoever_says_it() -> None:
     masks = Masks()
     masks.add(SECRET)
     terminal = Terminal(out=out, err=err, clock=StoppedClock(), masks=masks)
-    said = f"a {SECRET} b {quote(SECRET)} c \x1b[31mhunter-2\x1b[0m/with+signs&more"
+    text = f"a {SECRET} b {quote(SECRET)} c \x1b[31mhunter-2\x1b[0m/with+signs&more"
     for tell in (terminal.show_job_line, terminal.notice, terminal.warning, terminal.progress):
-        tell(said)
+        tell(text)
     terminal.show_outcome(
-        replace(SUCCEEDED, work=replace(SUCCEEDED.work, title=said), reason=said, advice=said, warnings=(said,))
+        replace(SUCCEEDED, work=replace(SUCCEEDED.work, title=text), reason=text, advice=text, warnings=(text,))
     )
-    shown = out.getvalue() + err.getvalue()
-    assert shown.count("***") >= 12
-    assert "hunter-2" not in shown
+    output = out.getvalue() + err.getvalue()
+    assert output.count("***") >= 12
+    assert "hunter-2" not in output
 
 
 @pytest.mark.parametrize("line", HOSTILE)

@@ -65,8 +65,8 @@ def client(port: int) -> ssl.SSLSocket:
 def test_the_server_answers_by_https_to_its_token_alone(port: int) -> None:
     answer = asked(port, path="/v1/x", body=b'{"a": 1}')
     assert (answer.status, answer.problem) == (200, "")
-    seen = json.loads(answer.body)
-    assert seen["headers"]["Host"] == f"{NAME}:{port}" and "Authorization" not in seen["headers"]
+    document = json.loads(answer.body)
+    assert document["headers"]["Host"] == f"{NAME}:{port}" and "Authorization" not in document["headers"]
     stranger = asked(port, token="")
     assert (stranger.status, stranger.is_from_proxy) == (401, True)
 
@@ -168,8 +168,8 @@ def test_openssl_s_own_client_accepts_it(port: int, tmp_path: Path) -> None:
     words = ["openssl", "s_client", "-connect", f"127.0.0.1:{port}", "-servername", NAME, "-verify_hostname", NAME]
     words += ["-partial_chain", "-CAfile", chain, "-verify_return_error", "-quiet", "-ign_eof"]
     request = f"GET / HTTP/1.1\r\nHost: {NAME}\r\nAuthorization: Bearer {TOKEN}\r\n\r\n"
-    done = subprocess.run(words, input=request, capture_output=True, text=True, check=False, timeout=60)
-    assert done.stdout.startswith("HTTP/1.1 200 "), done.stderr
+    result = subprocess.run(words, input=request, capture_output=True, text=True, check=False, timeout=60)
+    assert result.stdout.startswith("HTTP/1.1 200 "), result.stderr
 
 
 def spoken(port: int, version: str) -> str | None:
@@ -211,9 +211,9 @@ def test_the_server_hears_of_the_way_from_the_proxy_alone(tmp_path: Path, is_tls
             answer = b""
             while part := one.recv(65536):
                 answer += part
-    seen = json.loads(answer.partition(b"\r\n\r\n")[2])["headers"]
+    document = json.loads(answer.partition(b"\r\n\r\n")[2])["headers"]
     scheme = "https" if is_tls else "http"
-    assert seen == {"Host": "x", "X-Own": "y", "X-Forwarded-Proto": scheme, "Connection": "close"}
+    assert document == {"Host": "x", "X-Own": "y", "X-Forwarded-Proto": scheme, "Connection": "close"}
 
 
 def test_a_farewell_waits_as_long_as_a_head_and_no_longer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -343,6 +343,6 @@ def test_people_without_the_token_cannot_take_the_places_of_those_with_it(
 def test_files_that_are_no_pair_end_the_proxy_before_it_listens(tmp_path: Path) -> None:
     wrong = Pair(cert=certificates.pair().cert, key=certificates.pair(kind="rsa:2048").key)
     words = [str(tmp_path / "ready"), str(free_port()), str(free_port()), "d", "0.0.0.0/0", "--tls"]
-    done = subprocess.run([*PROXY, *words, *files(tmp_path, wrong)], capture_output=True, text=True, check=False)
-    assert done.returncode == 1 and "cannot use the certificate of this" in done.stdout
+    result = subprocess.run([*PROXY, *words, *files(tmp_path, wrong)], capture_output=True, text=True, check=False)
+    assert result.returncode == 1 and "cannot use the certificate of this service" in result.stdout
     assert not (tmp_path / "ready").exists()

@@ -22,8 +22,8 @@ from cvl_ci.model.runner_prices import minutes, price_of
 def test_only_a_standard_runner_of_a_private_repository_has_a_price(
     hosted: bool, private: bool, system: str, size: tuple[str, int], sku: str | None
 ) -> None:
-    found = price_of(hosted=hosted, private=private, system=system, architecture=size[0], cores=size[1])
-    assert (found.sku if found else None) == sku
+    result = price_of(hosted=hosted, private=private, system=system, architecture=size[0], cores=size[1])
+    assert (result.sku if result else None) == sku
 
 
 def test_github_rounds_minutes_up() -> None:

@@ -1,12 +1,15 @@
-"""Installs and runs the npm peers: azurite as a process of ours, scripts beside this file by their name."""
+"""Install and run the npm peers: azurite as a process of ours, scripts beside this file by their name."""
 
 from __future__ import annotations
 
+import atexit
+import functools
 import json
 import os
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -45,14 +48,64 @@ def azurite(folder: Path, *, certificate: tuple[Path, Path] | None = None) -> It
 
 
 def run(script: str, *arguments: str | Path, environ: Mapping[str, str]) -> dict[str, object]:
-    """The last line that a script prints, which is JSON."""
-    env = {"PATH": os.environ["PATH"], "GITHUB_WORKSPACE": "/nonexistent", **environ}
+    """Return the last line that a script prints, which is JSON. All scripts share one process, one after the other."""
+    server, errors = _server()
+    assert server.stdin is not None and server.stdout is not None
+    request = {"script": script, "words": [str(word) for word in arguments], "environ": _environment(environ)}
+    server.stdin.write(json.dumps(request) + "\n")
+    server.stdin.flush()
+    line = server.stdout.readline()
+    assert line, f"{script} ended the process: {Path(errors).read_text()[-3000:]}"
+    answer: dict[str, str] = json.loads(line)
+    assert "error" not in answer, answer["printed"] + answer["error"]
+    return _last_line(answer["printed"])
+
+
+def run_alone(script: str, *arguments: str | Path, environ: Mapping[str, str]) -> dict[str, object]:
+    """Do the same in a process of its own: node reads some variables only when it starts, and memory is measured."""
     done = subprocess.run(
-        ["node", HERE / script, *arguments], env=env, capture_output=True, text=True, check=False, timeout=900
+        ["node", HERE / script, *arguments],
+        env=_environment(environ),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=900,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    said: dict[str, object] = json.loads(done.stdout.rstrip("\n").rpartition("\n")[2])
+    return _last_line(done.stdout)
+
+
+def _environment(environ: Mapping[str, str]) -> dict[str, str]:
+    return {"PATH": os.environ["PATH"], "GITHUB_WORKSPACE": "/nonexistent", **environ}
+
+
+def _last_line(text: str) -> dict[str, object]:
+    said: dict[str, object] = json.loads(text.rstrip("\n").rpartition("\n")[2])
     return said
+
+
+@functools.cache
+def _server() -> tuple[subprocess.Popen[str], str]:
+    """Return the process of the scripts and the file of its errors. It serves until the tests of this process end."""
+    descriptor, errors = tempfile.mkstemp(prefix="cvl-node-")
+    server = subprocess.Popen(
+        ["node", HERE / "serve.mjs"],
+        env=_environment({}),
+        cwd=HERE,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=descriptor,
+        text=True,
+    )
+    os.close(descriptor)
+    atexit.register(_end, server, errors)
+    return server, errors
+
+
+def _end(server: subprocess.Popen[str], errors: str) -> None:
+    with server:
+        server.kill()
+    Path(errors).unlink()
 
 
 def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:

@@ -10,7 +10,7 @@ import pytest
 from cvl_ci.inputs.reader import from_keywords
 from cvl_ci.model.limits import Limits
 from cvl_ci.model.location import Location
-from cvl_ci.model.plan import FEWEST_TURNS, TURNS, MachinePlan, RunPlan, VariablePlan, WorkPlan
+from cvl_ci.model.plan import FEWEST_TRIALS, TRIALS, MachinePlan, RunPlan, VariablePlan, WorkPlan
 from cvl_ci.model.resource_request import ResourceRequest, Spot
 from cvl_ci.planning import build_plan
 
@@ -63,7 +63,7 @@ def planned(draft: RunPlan = DRAFT, **words: object) -> RunPlan:
             (build_plan.KEPT_MINUTES, True),
         ),
         ({}, lambda plan: plan.trials.repeat, 1),
-        ({"compare": "main"}, lambda plan: plan.trials.repeat, TURNS),
+        ({"compare": "main"}, lambda plan: plan.trials.repeat, TRIALS),
         ({"compare": "main", "repeat": 2}, lambda plan: plan.trials.repeat, 2),
         ({"num_nodes": 2}, lambda plan: "runpod" in plan.machines.unfit_clouds, True),
     ],
@@ -89,8 +89,8 @@ def test_an_explicit_input_replaces_the_draft(words: dict[str, Any], read: Any, 
 def test_one_kind_of_work_is_named_and_each_wrong_pair_is_told(
     words: dict[str, Any], kind: str | None, fields: list[str]
 ) -> None:
-    found, mistakes = build_plan.asked_for(from_keywords(words, environment={}))
-    assert (found, [mistake.field for mistake in mistakes]) == (kind, fields)
+    result, mistakes = build_plan.asked_for(from_keywords(words, environment={}))
+    assert (result, [mistake.field for mistake in mistakes]) == (kind, fields)
 
 
 @pytest.mark.parametrize(
@@ -104,8 +104,8 @@ def test_one_kind_of_work_is_named_and_each_wrong_pair_is_told(
         ({"compare": "main"}, ["compare"]),
         ({"repeat": 3}, ["repeat"]),
         ({"num_nodes": 1, "fail_on_regression": True}, ["fail_on_regression"]),
-        ({"num_nodes": 1, "fail_on_regression": True, "compare": "main", "repeat": FEWEST_TURNS - 1}, ["repeat"]),
-        ({"num_nodes": 1, "fail_on_regression": True, "compare": "main", "repeat": FEWEST_TURNS}, []),
+        ({"num_nodes": 1, "fail_on_regression": True, "compare": "main", "repeat": FEWEST_TRIALS - 1}, ["repeat"]),
+        ({"num_nodes": 1, "fail_on_regression": True, "compare": "main", "repeat": FEWEST_TRIALS}, []),
         ({"num_nodes": 1, "keep_on_failure": "30"}, []),
         ({"down": False, "keep_on_failure": "30"}, ["down"]),
     ],

@@ -24,9 +24,9 @@ def parts(files: Mapping[str, str], *, globs: tuple[str, ...] | None = None, uns
     texts = {path: text for path, text in every.items() if path.startswith(f"{HOME}/")}
     examples = tuple(path.removesuffix("/example.yaml") for path in every if path.endswith("/example.yaml"))
     subject = ExampleSources(directory=HOME, texts=texts, globs=globs, examples=examples, unseen=unseen)
-    found = example_files.paths(subject, tree=Paths(every), read=lambda path: every[path].encode())
-    assert found[0].path == HOME
-    return [part.glob or part.path for part in found[1:]]
+    result = example_files.paths(subject, tree=Paths(every), read=lambda path: every[path].encode())
+    assert result[0].path == HOME
+    return [part.glob or part.path for part in result[1:]]
 
 
 SRC = {"src/mylib/__init__.py": "", "src/mylib/deep/x.py": "", "README.md": "", "docs/a.md": ""}
@@ -36,7 +36,7 @@ TWO = {**FLAT, "other/__init__.py": ""}
 
 
 @pytest.mark.parametrize(
-    ("files", "project", "wanted"),
+    ("files", "project", "expected"),
     [
         (SRC, {TOML: "[project]\nname = 'my-lib'\n"}, [TOML, "src"]),
         (SRC, {"setup.py": "from setuptools import setup\nsetup()\n"}, ["setup.py", "src"]),
@@ -71,9 +71,9 @@ TWO = {**FLAT, "other/__init__.py": ""}
     ],
 )  # fmt: skip
 def test_the_packages_of_its_project_belong_to_it(
-    files: Mapping[str, str], project: Mapping[str, str], wanted: list[str]
+    files: Mapping[str, str], project: Mapping[str, str], expected: list[str]
 ) -> None:
-    assert parts({**files, **project}) == wanted
+    assert parts({**files, **project}) == expected
 
 
 LAID_OUT = {
@@ -92,7 +92,7 @@ LAID_OUT = {
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "wanted"),
+    ("name", "text", "expected"),
     [
         ("train.sh", "python ../../../tools/train.py --config ../../../configs/base.yaml\n",
          ["configs/base.yaml", "tools/common.py", "tools/train.py"]),
@@ -121,8 +121,8 @@ LAID_OUT = {
         ("example.yaml", "python tools/train.py\nPYTHONPATH=lib\n", ["lib", "tools/common.py", "tools/train.py"]),
     ],
 )  # fmt: skip
-def test_what_its_sources_name_belongs_to_it(name: str, text: str, wanted: list[str]) -> None:
-    assert parts({**LAID_OUT, f"{HOME}/{name}": text}) == wanted
+def test_what_its_sources_name_belongs_to_it(name: str, text: str, expected: list[str]) -> None:
+    assert parts({**LAID_OUT, f"{HOME}/{name}": text}) == expected
 
 
 def test_a_word_that_the_example_answers_to_itself_names_nothing_else() -> None:

@@ -22,7 +22,7 @@ def find(typed: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "typed",
+    "text",
     [
         "examples/vision/c10_speedrun",
         "./examples/vision/c10_speedrun/",
@@ -40,14 +40,14 @@ def find(typed: str) -> str:
         "examples\\vision\\c10_speedrun",
     ],
 )
-def test_a_path_its_end_and_a_name_are_all_the_same(typed: str) -> None:
-    assert find(typed) == "examples/vision/c10_speedrun"
+def test_a_path_its_end_and_a_name_are_all_the_same(text: str) -> None:
+    assert find(text) == "examples/vision/c10_speedrun"
 
 
 def test_several_are_listed() -> None:
-    with pytest.raises(Wrong, match="any of 2 examples") as caught:
+    with pytest.raises(Wrong, match="any of 2 examples") as error:
         find("torch")
-    assert set(caught.value.near) == {"examples/a/torch", "examples/b/torch"}
+    assert set(error.value.near) == {"examples/a/torch", "examples/b/torch"}
     assert find("a/torch") == "examples/a/torch"
     assert find("second_torch") == "examples/b/torch"
 
@@ -64,15 +64,15 @@ def test_several_are_listed() -> None:
     ],
 )
 def test_none_is_answered_with_near_ones(typo: str, near: str) -> None:
-    with pytest.raises(Wrong, match="is not an example") as caught:
+    with pytest.raises(Wrong, match="is not an example") as error:
         find(typo)
-    assert near in caught.value.near
+    assert near in error.value.near
 
 
-@pytest.mark.parametrize("typed", ["/etc/passwd", "../repo2/x", "/repository/x", "examples/../../x"])
-def test_outside_is_outside(typed: str) -> None:
+@pytest.mark.parametrize("text", ["/etc/passwd", "../repo2/x", "/repository/x", "examples/../../x"])
+def test_outside_is_outside(text: str) -> None:
     with pytest.raises(Wrong, match="outside the repository"):
-        find(typed)
+        find(text)
 
 
 def test_part_of_a_directorys_name_is_not_its_end() -> None:

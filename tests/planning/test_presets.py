@@ -19,7 +19,7 @@ FILES = {"train.sh", "predict.sh", "build.sh", "serve.sh", "batch.py", "sub/trai
 
 
 @pytest.mark.parametrize(
-    ("said", "wanted"),
+    ("text", "expected"),
     [
         (None, train(script="train.sh")),
         ("train.sh", train(script="train.sh")),
@@ -47,8 +47,8 @@ FILES = {"train.sh", "predict.sh", "build.sh", "serve.sh", "batch.py", "sub/trai
         ({"command": "./build.sh"}, train(script="train.sh", command="./build.sh")),
     ],
 )
-def test_every_form_is_read(said: object, wanted: Preset) -> None:
-    assert presets.read("train", said, files=FILES) == wanted
+def test_every_form_is_read(text: object, expected: Preset) -> None:
+    assert presets.read("train", text, files=FILES) == expected
 
 
 def test_a_command_alone_stays_one_unless_it_is_a_script() -> None:
@@ -60,7 +60,7 @@ def test_a_command_alone_stays_one_unless_it_is_a_script() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "why"),
+    ("text", "why"),
     [
         (None, "there is no gone.sh"),
         ({"description": "d"}, "neither a script nor a command"),
@@ -80,22 +80,22 @@ def test_a_command_alone_stays_one_unless_it_is_a_script() -> None:
         ({"command": "echo \0"}, "^holds a NUL character"),
     ],
 )
-def test_what_can_do_nothing_says_why(said: object, why: str) -> None:
+def test_what_can_do_nothing_says_why(text: object, why: str) -> None:
     with pytest.raises(Wrong, match=why):
-        presets.read("gone", said, files=FILES)
+        presets.read("gone", text, files=FILES)
 
 
 def test_a_script_that_is_no_file_is_answered_with_near_ones() -> None:
-    with pytest.raises(Wrong) as caught:
+    with pytest.raises(Wrong) as error:
         presets.read("x", {"script": "trian.sh"}, files=FILES)
-    assert caught.value.near[0] == "train.sh"
+    assert error.value.near[0] == "train.sh"
 
 
 def test_presets_come_as_a_mapping_a_list_or_not_at_all() -> None:
     assert presets.declared({"a": None, 1: "x.sh"}, files=FILES) == {"a": None, "1": "x.sh"}
     assert presets.declared(["build", "predict"], files=FILES) == {"build": None, "predict": None}
-    listed = presets.declared([{"name": "a", "script": "x.sh"}, {"b": {"script": "y.sh"}}], files=FILES)
-    assert listed == {"a": {"script": "x.sh"}, "b": {"script": "y.sh"}}
+    listing = presets.declared([{"name": "a", "script": "x.sh"}, {"b": {"script": "y.sh"}}], files=FILES)
+    assert listing == {"a": {"script": "x.sh"}, "b": {"script": "y.sh"}}
     assert presets.declared(None, files=FILES) == {"build": None, "train": None, "predict": None}
     assert presets.declared(None, files={"run.sh"}) == {"run": None}
 
@@ -104,9 +104,9 @@ def test_a_preset_is_found_with_dashes_and_case_mixed_up() -> None:
     declared = {"train-full": None, "Eval": None}
     assert presets.find("train_full", declared, example="x") == "train-full"
     assert presets.find("eval", declared, example="x") == "Eval"
-    with pytest.raises(Wrong, match="it has train-full, Eval") as caught:
+    with pytest.raises(Wrong, match="it has train-full, Eval") as error:
         presets.find("trainfull", declared, example="x")
-    assert caught.value.near == ("train-full",)
+    assert error.value.near == ("train-full",)
 
 
 def test_without_a_name_the_only_preset_beside_build_is_meant() -> None:

@@ -14,20 +14,20 @@ from cvl_ci.planning.queue_file import read
 
 
 def queue(document: object, **overrides: object) -> Queue:
-    made, mistakes = read(document, overrides=overrides)
-    assert made is not None, mistakes
-    return made
+    result, mistakes = read(document, overrides=overrides)
+    assert result is not None, mistakes
+    return result
 
 
 def wrong(document: object) -> dict[str, InputProblem]:
-    made, mistakes = read(document)
-    assert made is None
+    result, mistakes = read(document)
+    assert result is None
     return {mistake.field: mistake for mistake in mistakes}
 
 
 def test_the_seeds_list_of_jobs() -> None:
-    made = queue([{"command": "python preprocess.py"}, {"command": "python train.py", "depends_on": 0}])
-    first, second = made.jobs
+    result = queue([{"command": "python preprocess.py"}, {"command": "python train.py", "depends_on": 0}])
+    first, second = result.jobs
     assert (first.id, first.needs, second.id, second.needs) == ("0", (), "1", ("0",))
     assert second.request == {"command": "python train.py"}
 
@@ -54,9 +54,9 @@ FULL = {
 
 
 def test_a_file_with_everything() -> None:
-    made = queue(FULL)
-    prep, train, report = made.jobs
-    assert (made.max_parallel, made.budget) == (2, 12.5)
+    result = queue(FULL)
+    prep, train, report = result.jobs
+    assert (result.max_parallel, result.budget) == (2, 12.5)
     assert prep.request == {"cloud": "aws", "gpu": "none", "spot": True, "command": "make data"}
     assert (train.request["spot"], train.request["preset"]) == ("fallback", "train")
     assert (train.needs, train.inputs_from) == (("prep",), ("prep",))

@@ -17,7 +17,7 @@ SCALED = {"min_replicas": 1, "max_replicas": 4, "target_qps_per_replica": 2.5}
 
 
 @pytest.mark.parametrize(
-    ("section", "asked", "least", "most"),
+    ("section", "number", "least", "most"),
     [
         ({"replicas": 3}, None, 3, 3),
         ({"replicas": 3}, 2, 2, 2),
@@ -29,14 +29,14 @@ SCALED = {"min_replicas": 1, "max_replicas": 4, "target_qps_per_replica": 2.5}
         ({"replica_policy": SCALED}, 5, 5, 5),
     ],
 )
-def test_replicas_are_counted_spare_ones_included(section: Any, asked: int | None, least: int, most: int) -> None:
-    several = read(section, requested=asked)
+def test_replicas_are_counted_spare_ones_included(section: Any, number: int | None, least: int, most: int) -> None:
+    several = read(section, requested=number)
     assert several is not None
     assert (several.least, several.most, several.most_in_update) == (least, most, 2 * most)
 
 
 @pytest.mark.parametrize(
-    ("section", "asked"),
+    ("section", "number"),
     [
         (None, None),
         ({"readiness_probe": "/"}, None),
@@ -46,8 +46,8 @@ def test_replicas_are_counted_spare_ones_included(section: Any, asked: int | Non
         ({"replica_policy": SCALED, "port": 80}, 1),
     ],
 )
-def test_one_replica_is_one_machine(section: Any, asked: int | None) -> None:
-    assert read(section, requested=asked) is None
+def test_one_replica_is_one_machine(section: Any, number: int | None) -> None:
+    assert read(section, requested=number) is None
 
 
 WRONG: list[tuple[Any, str]] = [

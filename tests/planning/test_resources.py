@@ -15,8 +15,8 @@ MESSAGES = golden.Messages(__name__)
 
 
 def gpus(sources: tuple[str, ...] = (), **said: Any) -> list[str]:
-    found = resources.request(resources.declared(said), sources=sources, known_gpus=ACCELERATORS).accelerators
-    return [f"{name}:{count}" for name, count in found.items()]
+    result = resources.request(resources.declared(said), sources=sources, known_gpus=ACCELERATORS).accelerators
+    return [f"{name}:{count}" for name, count in result.items()]
 
 
 SMALL = ["T4:1", "L4:1", "A10G:1", "A10:1"]
@@ -25,7 +25,7 @@ LARGE = ["A100:1", "L40S:1", "A6000:1", "A100-80GB:1"]
 
 
 @pytest.mark.parametrize(
-    ("vram", "wanted"),
+    ("vram", "expected"),
     [
         (1, SMALL),
         (15, SMALL),
@@ -46,8 +46,8 @@ LARGE = ["A100:1", "L40S:1", "A6000:1", "A100-80GB:1"]
         (192, ["MI300X:1"]),
     ],
 )
-def test_every_row_of_the_table(vram: float | None, wanted: list[str]) -> None:
-    assert gpus(resources={"gpu": 1, "vram_gb": vram}) == wanted
+def test_every_row_of_the_table(vram: float | None, expected: list[str]) -> None:
+    assert gpus(resources={"gpu": 1, "vram_gb": vram}) == expected
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_more_than_any_gpu_has_is_no_guess() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "wanted"),
+    ("document", "expected"),
     [
         ({"resources": {"gpu": 0}}, []),
         ({"resources": {"gpu": 8, "vram_gb": 80}}, ["A100-80GB:8", "H100:8"]),
@@ -95,12 +95,12 @@ def test_more_than_any_gpu_has_is_no_guess() -> None:
         ({}, []),
     ],
 )
-def test_every_way_to_declare_it(said: dict[str, Any], wanted: list[str]) -> None:
-    assert gpus(**said) == wanted
+def test_every_way_to_declare_it(document: dict[str, Any], expected: list[str]) -> None:
+    assert gpus(**document) == expected
 
 
 @pytest.mark.parametrize(
-    ("source", "wanted"),
+    ("source", "expected"),
     [
         ("Llama(model_path='m.gguf', flash_attn=True)  # llama_cpp", SMALL),
         ("llama-server -m model.gguf --flash-attn on", SMALL),
@@ -115,8 +115,8 @@ def test_every_way_to_declare_it(said: dict[str, Any], wanted: list[str]) -> Non
         ("from flash_attn import flash_attn_func  # beside llama.cpp", MODERN),
     ],
 )
-def test_a_word_alone_is_not_a_need(source: str, wanted: list[str]) -> None:
-    assert gpus((source,), resources={"gpu": 1, "vram_gb": 8}) == wanted
+def test_a_word_alone_is_not_a_need(source: str, expected: list[str]) -> None:
+    assert gpus((source,), resources={"gpu": 1, "vram_gb": 8}) == expected
 
 
 def test_a_list_is_an_order_and_a_set_is_not() -> None:
@@ -153,14 +153,14 @@ def test_a_hostile_file_gets_few_warnings() -> None:
     assert len(resources.declared(document).notes) == 20
 
 
-@pytest.mark.parametrize(("disk", "wanted"), [(None, 100), (2, 100), (40, 100), (41, 101), (250, 310)])
-def test_the_disk_has_room_for_the_image_too(disk: int | None, wanted: int) -> None:
-    assert resources.request(resources.declared({"resources": {"disk_gb": disk}})).disk_gb == wanted
+@pytest.mark.parametrize(("disk", "expected"), [(None, 100), (2, 100), (40, 100), (41, 101), (250, 310)])
+def test_the_disk_has_room_for_the_image_too(disk: int | None, expected: int) -> None:
+    assert resources.request(resources.declared({"resources": {"disk_gb": disk}})).disk_gb == expected
 
 
 def test_cpus_and_memory_are_what_it_declares() -> None:
-    found = resources.request(resources.declared({"resources": {"gpu": 0, "cpu_cores": 8, "ram_gb": "16"}}))
-    assert (found.cpus, found.memory_gib) == (8, 16)
+    result = resources.request(resources.declared({"resources": {"gpu": 0, "cpu_cores": 8, "ram_gb": "16"}}))
+    assert (result.cpus, result.memory_gib) == (8, 16)
     assert resources.request(resources.declared({"hardware": {"min_ram_gb": 32}})).memory_gib == 32
 
 

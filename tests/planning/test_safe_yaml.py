@@ -47,9 +47,9 @@ def bomb(levels: int, width: int) -> bytes:
     ],
 )
 def test_what_is_no_yaml_that_anybody_writes_is_refused(content: bytes, why: str) -> None:
-    with pytest.raises(Unreadable, match=why) as caught:
+    with pytest.raises(Unreadable, match=why) as error:
         safe_yaml.load_mapping(content)
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(error.value)
 
 
 def test_a_few_anchors_are_no_crime() -> None:

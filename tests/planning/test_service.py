@@ -91,8 +91,8 @@ def test_what_a_person_types_comes_first_then_the_service_section() -> None:
     files = ServerFiles(script=LLAMA, service=section)
     assert find_service(files).port == 9009
     assert find_service(files).probe == Probe(path="/live", initial_delay_seconds=90, timeout_seconds=5)
-    typed = find_service(files, port=7000, path="/ok")
-    assert (typed.port, typed.probe.path, typed.probe.initial_delay_seconds) == (7000, "/ok", 90)
+    arguments = find_service(files, port=7000, path="/ok")
+    assert (arguments.port, arguments.probe.path, arguments.probe.initial_delay_seconds) == (7000, "/ok", 90)
     assert (
         find_service(ServerFiles(script=LLAMA, service={"readiness_probe": "/live", "replicas": 1})).probe.path
         == "/live"

@@ -86,7 +86,7 @@ def test_what_is_left_to_be_given_must_be_given() -> None:
 
 
 @pytest.mark.parametrize(
-    ("accelerators", "wanted"),
+    ("accelerators", "expected"),
     [
         ("L4:2", {"L4": 2}),
         ("[L4:1, A10G]", {"L4": 1, "A10G": 1}),
@@ -98,8 +98,8 @@ def test_what_is_left_to_be_given_must_be_given() -> None:
         ("'{L4:1, A10G:1}'", {"L4": 1, "A10G": 1}),
     ],
 )
-def test_accelerators_come_as_text_list_and_mapping(accelerators: str, wanted: dict[str, float]) -> None:
-    assert read(f"run: x\nresources: {{accelerators: {accelerators}}}".encode()).machines.needs.accelerators == wanted
+def test_accelerators_come_as_text_list_and_mapping(accelerators: str, expected: dict[str, float]) -> None:
+    assert read(f"run: x\nresources: {{accelerators: {accelerators}}}".encode()).machines.needs.accelerators == expected
 
 
 def test_a_header_that_names_one_task_is_its_name() -> None:
@@ -125,9 +125,9 @@ def test_a_name_with_several_counts_makes_alternatives_with_the_tasks_place_and_
 
 
 def test_the_users_gpus_with_several_counts_replace_the_tasks() -> None:
-    asked = from_keywords({"task": "t.yaml", "gpu": "any:L4:1,L4:4", "cloud": "aws"}, environment={})
-    draft = read(b"run: x\nresources: {use_spot: true, cpus: 4}").draft(asked)
-    needs = build_plan.plan(asked, draft, gpu=asked.machine.gpu).machines.needs
+    request = from_keywords({"task": "t.yaml", "gpu": "any:L4:1,L4:4", "cloud": "aws"}, environment={})
+    draft = read(b"run: x\nresources: {use_spot: true, cpus: 4}").draft(request)
+    needs = build_plan.plan(request, draft, gpu=request.machine.gpu).machines.needs
     assert [(one.needs.accelerators, one.spot) for one in needs.alternatives] == [({"L4": 1}, True), ({"L4": 4}, True)]
     assert {(one.needs.cpus, str(one.location)) for one in needs.alternatives} == {(4, "aws")}
 
@@ -260,7 +260,7 @@ def test_a_task_that_runs_nothing_is_a_mistake() -> None:
 def test_what_skypilot_does_not_know_is_refused_with_the_near_word(lines: str, problems: list[str]) -> None:
     wrong = read(f"run: x\n{lines}".encode()).wrong
     for problem in problems:
-        assert any(re.search(problem, each) for each in wrong), wrong
+        assert any(re.search(problem, item) for item in wrong), wrong
 
 
 def test_all_mistakes_come_at_once_each_place_once() -> None:
@@ -269,19 +269,19 @@ def test_all_mistakes_come_at_once_each_place_once() -> None:
 
 
 def test_a_value_that_may_be_a_secret_is_not_repeated() -> None:
-    assert not any("hf_value" in each for each in read(b"run: x\nsecrets: [hf_value]\nenvs: [hf_value]").wrong)
+    assert not any("hf_value" in item for item in read(b"run: x\nsecrets: [hf_value]\nenvs: [hf_value]").wrong)
 
 
 def test_a_hostile_file_is_answered_soon_and_in_plain_letters() -> None:
     keys = "\n".join(f"key{number}: x" for number in range(1000))
     mounts = 'file_mounts: {"/d\\n::error::owned\\e[31m": 5}'
     codes = f"resources: {{job_recovery: {{recover_on_exit_codes: {[*range(256)] * 4}}}}}"
-    began = time.process_time()
+    start = time.process_time()
     wrong = [*read(f"run: x\n{keys}".encode()).wrong, *read(f"run: x\n{mounts}\n{codes}".encode()).wrong]
-    assert within(time.process_time() - began, 5)
+    assert within(time.process_time() - start, 5)
     assert 40 < len(wrong) < 50
-    assert all(each.isprintable() and len(each) <= 400 for each in wrong)
-    assert any("with an entry twice" in each for each in wrong)
+    assert all(item.isprintable() and len(item) <= 400 for item in wrong)
+    assert any("with an entry twice" in item for item in wrong)
 
 
 def test_the_alias_of_accelerators_is_read_and_not_passed_on() -> None:
@@ -345,9 +345,9 @@ def test_each_alternative_has_its_own_machine_place_and_use_of_spot() -> None:
 
 def test_the_users_words_replace_those_of_every_alternative() -> None:
     def planned(**inputs: str) -> list[tuple[Mapping[str, float], str, bool]]:
-        asked = from_keywords({"task": "t.yaml", **inputs}, environment={})
+        request = from_keywords({"task": "t.yaml", **inputs}, environment={})
         content = ALTERNATIVES.replace(b", disk_tier: best, autostop: 5", b"")
-        plan = build_plan.plan(asked, read(content).draft(asked), gpu=asked.machine.gpu)
+        plan = build_plan.plan(request, read(content).draft(request), gpu=request.machine.gpu)
         return [(one.needs.accelerators, str(one.location), one.spot) for one in plan.machines.needs.alternatives]
 
     assert planned(gpu="H100") == [({"H100": 1}, "aws/us-east-1", False), ({"H100": 1}, "gcp", True)]

@@ -9,10 +9,10 @@ MESSAGES = golden.Messages(__name__)
 
 
 def absolute(mounts: dict[str, object]) -> object:
-    found = task_paths.with_absolute_sources(
-        {"file_mounts": mounts}, locate=lambda typed: typed.removeprefix("./"), root="/repo"
+    result = task_paths.with_absolute_sources(
+        {"file_mounts": mounts}, locate=lambda arguments: arguments.removeprefix("./"), root="/repo"
     )
-    return found["file_mounts"]
+    return result["file_mounts"]
 
 
 def test_files_from_beside_us_get_absolute_paths() -> None:

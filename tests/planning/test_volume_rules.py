@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cvl_ci.commands.plan import mount_lines
-from cvl_ci.engine import task, volumes
+from cvl_ci.engine.task import task, volumes
 from cvl_ci.inputs import mounts
 from cvl_ci.inputs.parsers import Wrong
 from cvl_ci.model.location import Location
@@ -59,13 +59,13 @@ def test_a_plan_names_volumes_with_the_price_that_is_known(location: str, price:
     assert price in lines[-1]
     MESSAGES.check("a volume", lines[-1].replace(price, "PRICE"))
     assert len(lines) == 3
-    shown = mount_lines.as_json(plan(TEXT, own=OWN))
-    assert {(one["path"], one["source"], one["mode"]) for one in shown} == {
+    messages = mount_lines.as_json(plan(TEXT, own=OWN))
+    assert {(one["path"], one["source"], one["mode"]) for one in messages} == {
         ("/data", "volume://cache", "volume"),
         ("/more", "volume://other", "volume"),
         ("/deep", "volume://other", "volume"),
     }
-    assert all(one["monthly_usd"] is None for one in shown)
+    assert all(one["monthly_usd"] is None for one in messages)
 
 
 @pytest.mark.parametrize("cloud", ["aws", "gcp/us-central1", "sandbox", "lambda"])

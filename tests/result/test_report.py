@@ -42,8 +42,8 @@ def test_a_machine_that_is_kept_is_told_on_top_with_its_price_its_way_in_and_its
     assert "[!NOTE]" in head and "[!CAUTION]" not in head
     for told in ("2026-09-21T14:23:20Z", "$0.016 more at $0.096 an hour", "`ssh ubuntu@203.0.113.7`"):
         assert told in head
-    assert "down cvl-3f9a1c-digits --cloud aws`" in head
-    assert "may still be running" not in group_row(KEPT, leg="L4", run=Link(words="log", url="https://x.test"))
+    assert "`cvl-ci down cvl-3f9a1c-digits --cloud aws`" in head
+    assert "may still be running" not in group_row(KEPT, leg="L4", run=Link(text="log", url="https://x.test"))
 
 
 def test_a_machine_that_may_run_is_an_alarm_with_the_command_to_type() -> None:
@@ -129,7 +129,7 @@ def outside_code(report: str) -> str:
 
 # ---- the comment on a pull request --------------------------------------------------------------------------------
 
-RUN = Link(words="log of the run", url="https://github.com/cvl/ci/actions/runs/7")
+RUN = Link(text="log of the run", url="https://github.com/cvl/ci/actions/runs/7")
 MARK = marker("0a1b2c")
 TAIL = (
     "epoch 1 loss 0.5",
@@ -141,7 +141,7 @@ TAIL = (
 
 @pytest.mark.parametrize("name", EVERY)
 def test_comment_reads_as_in_its_golden_file(name: str) -> None:
-    artifacts = [Link(words="outputs", url="https://github.com/cvl/ci/actions/runs/7/artifacts/1")]
+    artifacts = [Link(text="outputs", url="https://github.com/cvl/ci/actions/runs/7/artifacts/1")]
     golden.check(f"comment_{name}.md", comment(EVERY[name], marker=MARK, run=RUN, tail=TAIL, artifacts=artifacts))
 
 

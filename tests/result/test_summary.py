@@ -74,7 +74,7 @@ KEYS = [
     "duration_seconds",
     "estimated_usd", "cost_usd", "hourly_usd", "on_demand_hourly_usd", "billed", "ledger", "gpu", "machine_states",
     "files", "metrics",
-    "samples", "beside", "released",
+    "samples", "comparison", "released",
 ]  # fmt: skip
 
 

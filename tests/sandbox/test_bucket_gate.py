@@ -10,11 +10,8 @@ import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectionClosedError, IncompleteReadError, ResponseStreamingError
-from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
-from werkzeug.serving import make_server
 
 from cvl_ci.sandbox.emulator.bucket_gate import BucketGate, CutOff, bucket_of
-from cvl_ci.sandbox.emulator.front import _close_connection, _until_cut
 from cvl_ci.sandbox.faults import BucketFault, Faults
 
 BODY = bytes(range(256)) * 400
@@ -24,6 +21,11 @@ class Storage:
     """An object storage with one bucket and one object, and a client that asks once."""
 
     def __init__(self) -> None:
+        from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+        from werkzeug.serving import make_server
+
+        from cvl_ci.sandbox.emulator.front import _close_connection, _until_cut
+
         self.faults = Faults()
         gate, moto = BucketGate(lambda: self.faults), DomainDispatcherApplication(create_backend_app)
 

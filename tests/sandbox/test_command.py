@@ -87,24 +87,24 @@ def test_every_fault_has_an_option() -> None:
 
 
 def test_faults_are_set_shown_and_cleared_even_before_it_is_up(tmp_path: Path) -> None:
-    where = {"CVL_CI_SANDBOX_DIR": str(tmp_path)}
-    assert says("faults", environment=where) == "no faults\n"
-    assert json.loads(says("faults", "--api-down", "503", environment=where)) == {"api_down": "503"}
-    assert json.loads(says("faults", environment=where)) == {"api_down": "503"}
-    assert says("faults", "--clear", environment=where) == "no faults\n"
+    place = {"CVL_CI_SANDBOX_DIR": str(tmp_path)}
+    assert says("faults", environment=place) == "no faults\n"
+    assert json.loads(says("faults", "--api-down", "503", environment=place)) == {"api_down": "503"}
+    assert json.loads(says("faults", environment=place)) == {"api_down": "503"}
+    assert says("faults", "--clear", environment=place) == "no faults\n"
 
 
 def test_a_fault_that_is_none_says_where_to_look(tmp_path: Path) -> None:
-    with pytest.raises(SandboxError, match="more than 1") as caught:
+    with pytest.raises(SandboxError, match="more than 1") as error:
         says("faults", "--throttle", "RunInstances=2", environment={"CVL_CI_SANDBOX_DIR": str(tmp_path)})
-    assert "faults --help" in caught.value.next_step
+    assert "faults --help" in error.value.next_step
 
 
 @pytest.mark.parametrize("words", [("env",), ("interrupt", "i-1"), ("kill", "i-1")])
 def test_what_needs_a_sandbox_says_how_to_bring_one_up(tmp_path: Path, words: tuple[str, ...]) -> None:
-    with pytest.raises(SandboxError, match="not up") as caught:
+    with pytest.raises(SandboxError, match="not up") as error:
         says(*words, environment={"CVL_CI_SANDBOX_DIR": str(tmp_path)})
-    assert caught.value.next_step == "Start it first: cvl-ci sandbox up"
+    assert error.value.next_step == "Start it first: cvl-ci sandbox up"
 
 
 @pytest.mark.parametrize(
@@ -124,5 +124,5 @@ def test_importing_the_room_loads_nothing_heavy() -> None:
         "import sys; before = set(sys.modules); import cvl_ci.sandbox.command;"
         "print(*({'moto', 'docker', 'boto3', 'botocore', 'sky', 'flask', 'requests', 'yaml'} & set(sys.modules)))"
     )
-    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert said.stdout.strip() == ""
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == ""

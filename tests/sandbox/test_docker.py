@@ -14,13 +14,13 @@ from tests.sandbox.docker_stand_in import docker_that
 
 
 def test_no_docker_at_all(tmp_path: Path) -> None:
-    with pytest.raises(SandboxError, match="no `docker` command") as caught:
+    with pytest.raises(SandboxError, match="no `docker` command") as error:
         Docker({"PATH": str(tmp_path)}).check()
-    assert "apt-get install docker.io" in caught.value.next_step
+    assert "apt-get install docker.io" in error.value.next_step
 
 
 @pytest.mark.parametrize(
-    ("said", "what", "next_step"),
+    ("text", "what", "next_step"),
     [
         (
             "permission denied while trying to connect to the Docker daemon socket at unix:///var/run/docker.sock",
@@ -34,30 +34,30 @@ def test_no_docker_at_all(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_docker_that_does_not_answer_us(tmp_path: Path, said: str, what: str, next_step: str) -> None:
+def test_a_docker_that_does_not_answer_us(tmp_path: Path, text: str, what: str, next_step: str) -> None:
     for docker in (
-        docker_that(tmp_path, f"echo '{said}' >&2; exit 1"),
-        docker_that(tmp_path, f"""echo '{{"ServerErrors": ["{said}"]}}'"""),
+        docker_that(tmp_path, f"echo '{text}' >&2; exit 1"),
+        docker_that(tmp_path, f"""echo '{{"ServerErrors": ["{text}"]}}'"""),
     ):
-        with pytest.raises(SandboxError, match=what) as caught:
+        with pytest.raises(SandboxError, match=what) as error:
             docker.check()
-        assert next_step in caught.value.next_step
+        assert next_step in error.value.next_step
 
 
 @pytest.mark.parametrize(
     "info", ['{"OperatingSystem": "Docker Desktop"}', '{"SecurityOptions": ["name=seccomp", "name=rootless"]}']
 )
 def test_a_docker_whose_containers_are_out_of_reach(tmp_path: Path, info: str) -> None:
-    with pytest.raises(SandboxError, match="cannot reach the containers") as caught:
+    with pytest.raises(SandboxError, match="cannot reach the containers") as error:
         docker_that(tmp_path, f"echo '{info}'").check()
-    assert "DOCKER_HOST" in caught.value.next_step
+    assert "DOCKER_HOST" in error.value.next_step
 
 
 def test_a_computer_that_is_no_linux(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
-    with pytest.raises(SandboxError, match="needs Linux, and this is darwin") as caught:
+    with pytest.raises(SandboxError, match="needs Linux, and this is darwin") as error:
         docker_that(tmp_path, "exit 1").check()
-    assert "ubuntu-latest" in caught.value.next_step
+    assert "ubuntu-latest" in error.value.next_step
 
 
 def test_an_engine_that_answers_is_enough(tmp_path: Path) -> None:
@@ -65,15 +65,15 @@ def test_an_engine_that_answers_is_enough(tmp_path: Path) -> None:
 
 
 def test_a_failure_keeps_dockers_last_word(tmp_path: Path) -> None:
-    with pytest.raises(DockerFailed, match="docker run failed: it is broken") as caught:
+    with pytest.raises(DockerFailed, match="docker run failed: it is broken") as error:
         docker_that(tmp_path, "echo first >&2; echo it is broken >&2; exit 125").run("run")
-    assert caught.value.output == "it is broken"
+    assert error.value.output == "it is broken"
 
 
 def test_dockers_last_word_is_not_its_advice(tmp_path: Path) -> None:
-    said = """printf "it is broken\\n\\nRun 'docker run --help' for more information\\n" >&2; exit 125"""
+    text = """printf "it is broken\\n\\nRun 'docker run --help' for more information\\n" >&2; exit 125"""
     with pytest.raises(DockerFailed, match="docker run failed: it is broken"):
-        docker_that(tmp_path, said).run("run")
+        docker_that(tmp_path, text).run("run")
 
 
 def test_a_command_that_hangs_is_given_up(tmp_path: Path) -> None:
@@ -94,13 +94,12 @@ def test_containers_and_volumes_of_one_sandbox_alone_are_removed(tmp_path: Path)
         tmp_path,
         f'echo "$@" >> {tmp_path}/said; case "$*" in "ps --all"*) echo one; echo two;; "volume ls"*) echo disk;; esac',
     )
-    heard: list[str] = []
-    assert docker.remove_all("0badcafe", heard.append) == ("one", "two")
-    assert heard == ["removing 2 containers: one, two"]
-    said = (tmp_path / "said").read_text().splitlines()
-    own = "--filter label=cvl-ci-sandbox=0badcafe"
-    assert said == [
-        f"ps --all {own} --format {{{{.Names}}}}",
+    messages: list[str] = []
+    assert docker.remove_all("0badcafe", messages.append) == ("one", "two")
+    assert messages == ["removing 2 containers: one, two"]
+    lines = (tmp_path / "said").read_text().splitlines()
+    assert lines == [
+        "ps --all --filter label=cvl-ci-sandbox=0badcafe --format {{.Names}}",
         "rm --force --volumes one two",
         f"volume ls --quiet {own}",
         "volume rm --force disk",
@@ -109,6 +108,5 @@ def test_containers_and_volumes_of_one_sandbox_alone_are_removed(tmp_path: Path)
 
 def test_of_one_sandbox_only_the_containers_of_one_kind_are_removed_when_that_is_said(tmp_path: Path) -> None:
     docker_that(tmp_path, f'echo "$@" >> {tmp_path}/said').remove_all("0badcafe", print, only="machine")
-    said = (tmp_path / "said").read_text().splitlines()
-    own = "--filter label=cvl-ci-sandbox=0badcafe"
-    assert said[0] == f"ps --all {own} --filter label=machine --format {{{{.Names}}}}"
+    lines = (tmp_path / "said").read_text().splitlines()
+    assert lines[0] == "ps --all --filter label=cvl-ci-sandbox=0badcafe --filter label=machine --format {{.Names}}"

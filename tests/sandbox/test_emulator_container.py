@@ -23,16 +23,17 @@ def test_it_is_of_our_image_and_mounts_and_knows_nothing_of_the_steps_secrets(tm
     name = emulator_container.start(
         docker, US, "0badcafe", directory=place, environment=environment, devices=["/dev/fuse"]
     )
-    said = (tmp_path / "said").read_text()
+    text = (tmp_path / "said").read_text()
     assert name == "cvl-ci-0badcafe-emulator"
-    assert "--network host --volumes-from us" in said
-    assert "--label cvl-ci-sandbox-emulator=0badcafe" in said
-    assert "--label cvl-ci-sandbox=0badcafe" in said
-    main = "cvl_ci.sandbox.emulator.main"
-    assert said.endswith(f"--entrypoint {sys.executable} sha256:1 -m {main} --in-front /github/home/s\n")
-    assert "--device /dev/fuse" in said
-    assert "hush" not in said
-    assert "--env HOME " in said, "by its name: its value stays off the command line"
+    assert "--network host --volumes-from us" in text
+    assert "--label cvl-ci-sandbox-emulator=0badcafe" in text
+    assert "--label cvl-ci-sandbox=0badcafe" in text
+    assert text.endswith(
+        f"--entrypoint {sys.executable} sha256:1 -m cvl_ci.sandbox.emulator.main --in-front /github/home/s\n"
+    )
+    assert "--device /dev/fuse" in text
+    assert "hush" not in text
+    assert "--env HOME " in text, "by its name: its value stays off the command line"
 
 
 def test_it_is_asked_first_and_removed_then_and_gone_by_itself_is_gone(tmp_path: Path) -> None:
@@ -55,16 +56,16 @@ def test_what_is_no_container_any_more_is_not_alive(tmp_path: Path) -> None:
 
 
 def test_the_host_is_looked_at_from_its_own_network(tmp_path: Path) -> None:
-    seen = '{"routes": ["10.0.0.0/8"], "ports": [7, 8, 9], "devices": ["/dev/fuse"]}'
-    docker = docker_that(tmp_path, f"echo \"$@\" >> {tmp_path}/said; echo '{seen}'")
+    result = '{"routes": ["10.0.0.0/8"], "ports": [7, 8, 9], "devices": ["/dev/fuse"]}'
+    docker = docker_that(tmp_path, f"echo \"$@\" >> {tmp_path}/said; echo '{result}'")
     taken = emulator_container.probe_host(docker, US, "0badcafe", preferred=(7,))
     assert taken == emulator_container.HostState(
         routes=(IPv4Network("10.0.0.0/8"),), ports=(7, 8, 9), devices=("/dev/fuse",)
     )
-    said = (tmp_path / "said").read_text()
-    assert said.startswith("run --rm ")
-    assert "--network host" in said
-    assert said.endswith("-m cvl_ci.sandbox.emulator.host_probe /host-devices 7\n")
+    text = (tmp_path / "said").read_text()
+    assert text.startswith("run --rm ")
+    assert "--network host" in text
+    assert text.endswith("-m cvl_ci.sandbox.emulator.host_probe /host-devices 7\n")
 
 
 def test_what_is_looked_for_on_the_host_is_free_and_there(tmp_path: Path) -> None:
@@ -74,13 +75,13 @@ def test_what_is_looked_for_on_the_host_is_free_and_there(tmp_path: Path) -> Non
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        said = subprocess.run([*program, str(tmp_path), port], capture_output=True, text=True, check=True).stdout
-    seen = json.loads(said)
-    assert seen["devices"] == ["/dev/fuse"]
-    assert len(seen["ports"]) == 3
-    assert int(port) not in seen["ports"]
-    assert all(IPv4Network(each) for each in seen["routes"])
-    again = [str(each) for each in seen["ports"]]
-    said = subprocess.run([*program, "/nowhere", *again], capture_output=True, text=True, check=True).stdout
-    assert json.loads(said)["ports"] == seen["ports"], "those of last time, if they are free"
-    assert json.loads(said)["devices"] == []
+        message = subprocess.run([*program, str(tmp_path), port], capture_output=True, text=True, check=True).stdout
+    document = json.loads(message)
+    assert document["devices"] == ["/dev/fuse"]
+    assert len(document["ports"]) == 3
+    assert int(port) not in document["ports"]
+    assert all(IPv4Network(item) for item in document["routes"])
+    again = [str(item) for item in document["ports"]]
+    message = subprocess.run([*program, "/nowhere", *again], capture_output=True, text=True, check=True).stdout
+    assert json.loads(message)["ports"] == document["ports"], "those of last time, if they are free"
+    assert json.loads(message)["devices"] == []

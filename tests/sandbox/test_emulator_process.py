@@ -62,9 +62,9 @@ def test_an_emulator_that_cannot_start_says_what_is_missing(tmp_path: Path) -> N
 
 
 def test_last_words_are_the_end_of_the_log(tmp_path: Path) -> None:
-    assert emulator_process.last_words(tmp_path) == "  (there is no log)"
+    assert emulator_process.log_tail(tmp_path) == "  (there is no log)"
     (tmp_path / sandbox_spec.LOG).write_text("first\nsecond\nthird\n")
-    assert emulator_process.last_words(tmp_path, lines=2) == "  second\n  third"
+    assert emulator_process.log_tail(tmp_path, lines=2) == "  second\n  third"
 
 
 def test_where_nothing_listens_there_is_no_answer() -> None:

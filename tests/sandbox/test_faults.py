@@ -33,7 +33,7 @@ def test_no_faults_are_false_and_any_fault_is_true() -> None:
 
 
 @pytest.mark.parametrize(
-    ("document", "said"),
+    ("document", "text"),
     [
         ({"no_capicity": []}, "no such fault: no_capicity"),
         ({"no_capacity": "us-east-1"}, "'us-east-1' is not a list"),
@@ -56,8 +56,8 @@ def test_no_faults_are_false_and_any_fault_is_true() -> None:
         ({"buckets": [{"kind": "cut", "object": "x"}]}, r"buckets: no such key: object \(known: "),
     ],
 )
-def test_what_is_no_fault_is_named(document: dict[str, object], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_what_is_no_fault_is_named(document: dict[str, object], text: str) -> None:
+    with pytest.raises(ValueError, match=text):
         Faults.from_json(document)
 
 

@@ -27,7 +27,7 @@ def test_equal_recipes_have_one_name_and_any_change_another() -> None:
         replace(MADE, authorities={"ca.crt": b"trusted"}),
         replace(MADE, arguments={"UV_VERSION": "2"}),
     ]
-    assert len({each.tag for each in [MADE, *changed]}) == 5
+    assert len({item.tag for item in [MADE, *changed]}) == 5
     assert replace(MADE).tag == MADE.tag
     assert MADE.tag.startswith("cvl-ci-sandbox:")
 
@@ -47,9 +47,9 @@ def test_it_is_made_for_the_skypilot_that_is_installed() -> None:
 
 def test_an_image_that_is_there_is_not_built(tmp_path: Path) -> None:
     docker = docker_that(tmp_path, 'case "$2" in ls) echo 0123;; inspect) echo 5;; *) exit 1;; esac')
-    heard: list[str] = []
-    assert image.ensure(docker, workshop=tmp_path, environment={}, say=heard.append) == image.recipe().tag
-    assert heard == []
+    messages: list[str] = []
+    assert image.ensure(docker, workshop=tmp_path, environment={}, say=messages.append) == image.recipe().tag
+    assert messages == []
 
 
 def test_every_long_step_is_one_of_the_dockerfiles() -> None:
@@ -63,19 +63,19 @@ def test_a_failed_build_shows_its_last_lines_and_where_all_are(tmp_path: Path) -
       "save "*) echo tar;;
       "build "*) echo "Step 1/9 : RUN apt-get update"; echo "E: no network"; exit 1;;
     esac"""
-    heard: list[str] = []
-    with pytest.raises(SandboxError, match="E: no network") as caught:
-        image.ensure(docker_that(tmp_path, script), workshop=tmp_path / "image", environment={}, say=heard.append)
-    assert str(tmp_path / "image/build.log") in caught.value.next_step
-    assert any(line.endswith("Debian's packages") for line in heard)
+    messages: list[str] = []
+    with pytest.raises(SandboxError, match="E: no network") as error:
+        image.ensure(docker_that(tmp_path, script), workshop=tmp_path / "image", environment={}, say=messages.append)
+    assert str(tmp_path / "image/build.log") in error.value.next_step
+    assert any(line.endswith("Debian's packages") for line in messages)
     assert not (tmp_path / "image/context").exists()
 
 
 def test_debian_is_pulled_where_that_can_be_done(tmp_path: Path) -> None:
     docker = docker_that(tmp_path, "exit 0")
-    heard: list[str] = []
-    assert debian.ensure(docker, workshop=tmp_path, environment={}, say=heard.append) == "debian:bookworm-slim"
-    assert heard == ["  pulling debian:bookworm-slim"]
+    messages: list[str] = []
+    assert debian.ensure(docker, workshop=tmp_path, environment={}, say=messages.append) == "debian:bookworm-slim"
+    assert messages == ["  pulling debian:bookworm-slim"]
 
 
 def cannot_pull(directory: Path) -> str:
@@ -88,9 +88,9 @@ def test_without_registry_and_debootstrap_it_names_what_to_install(
 ) -> None:
     monkeypatch.setattr(debian, "ADMINISTRATORS", "")
     docker = docker_that(tmp_path, cannot_pull(tmp_path))
-    with pytest.raises(SandboxError, match="debootstrap is not installed") as caught:
+    with pytest.raises(SandboxError, match="debootstrap is not installed") as error:
         debian.ensure(docker, workshop=tmp_path, environment={"PATH": str(tmp_path)}, say=lambda line: None)
-    assert "apt-get install debootstrap" in caught.value.next_step
+    assert "apt-get install debootstrap" in error.value.next_step
 
 
 def stand_in(directory: Path, name: str, script: str) -> None:
@@ -107,10 +107,10 @@ def test_where_it_cannot_be_pulled_debootstrap_makes_it(tmp_path: Path, monkeypa
     stand_in(tmp_path, "debootstrap", f'for last; do :; done; mkdir -p "$last"; echo "$@" > {tmp_path}/asked')
     docker = docker_that(tmp_path, cannot_pull(tmp_path))
     environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
-    heard: list[str] = []
-    assert debian.ensure(docker, workshop=tmp_path, environment=environment, say=heard.append) == debian.BUILT
+    messages: list[str] = []
+    assert debian.ensure(docker, workshop=tmp_path, environment=environment, say=messages.append) == debian.BUILT
     assert "--variant=minbase" in (tmp_path / "asked").read_text()
-    assert any("no such host" in line for line in heard)
+    assert any("no such host" in line for line in messages)
     assert not (tmp_path / "root").exists()
 
 
@@ -120,9 +120,9 @@ def test_a_user_who_may_not_become_root_is_told_so(tmp_path: Path, monkeypatch: 
     stand_in(tmp_path, "sudo", "exit 1")
     docker = docker_that(tmp_path, cannot_pull(tmp_path))
     environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
-    with pytest.raises(SandboxError, match="only root may build it") as caught:
+    with pytest.raises(SandboxError, match="only root may build it") as error:
         debian.ensure(docker, workshop=tmp_path, environment=environment, say=lambda line: None)
-    assert "once as root" in caught.value.next_step
+    assert "once as root" in error.value.next_step
 
 
 def test_a_debootstrap_that_fails_shows_its_last_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,6 +130,6 @@ def test_a_debootstrap_that_fails_shows_its_last_lines(tmp_path: Path, monkeypat
     stand_in(tmp_path, "debootstrap", "echo 'E: cannot reach the mirror'; exit 1")
     docker = docker_that(tmp_path, cannot_pull(tmp_path))
     environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
-    with pytest.raises(SandboxError, match="cannot reach the mirror") as caught:
+    with pytest.raises(SandboxError, match="cannot reach the mirror") as error:
         debian.ensure(docker, workshop=tmp_path, environment=environment, say=lambda line: None)
-    assert str(tmp_path / "debootstrap.log") in caught.value.next_step
+    assert str(tmp_path / "debootstrap.log") in error.value.next_step

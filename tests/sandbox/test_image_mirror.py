@@ -80,13 +80,13 @@ def closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def ask(mirror: ImageMirror, path: str, method: str = "GET") -> tuple[str, dict[str, str], bytes]:
-    answered: list[Any] = []
+    answer: list[Any] = []
 
     def start_response(*words: Any) -> None:
-        answered.extend(words)
+        answer.extend(words)
 
     body = b"".join(mirror({"REQUEST_METHOD": method, "PATH_INFO": path}, start_response))
-    return answered[0], dict(answered[1]), body
+    return answer[0], dict(answer[1]), body
 
 
 @pytest.mark.parametrize("linked", [False, True])

@@ -41,8 +41,8 @@ def test_a_container_joins_every_network_and_may_have_done_so_before(tmp_path: P
 
 
 def test_on_the_hosts_network_all_others_are_in_reach_already(tmp_path: Path, mounts: Path) -> None:
-    said = "container sharing network namespace with another container or host cannot be connected to any other network"
-    in_container.join(docker_that(tmp_path, f"echo '{said}' >&2; exit 1"), [EAST], mounts)
+    text = "container sharing network namespace with another container or host cannot be connected to any other network"
+    in_container.join(docker_that(tmp_path, f"echo '{text}' >&2; exit 1"), [EAST], mounts)
 
 
 def test_any_other_refusal_is_told(tmp_path: Path, mounts: Path) -> None:
@@ -58,9 +58,9 @@ def test_whoever_is_no_container_is_told_where_to_go(tmp_path: Path) -> None:
 
 def test_gateways_that_are_no_addresses_of_this_computer_end_it_with_a_way_out() -> None:
     far = Network(region="us-east-1", name="n", cidr="192.0.2.0/24", gateway="192.0.2.1")
-    with pytest.raises(SandboxError, match="cannot start here") as caught:
+    with pytest.raises(SandboxError, match="cannot start here") as error:
         in_container.require_local_gateways([far])
-    assert "sandbox up --dir DIR" in caught.value.next_step
+    assert "sandbox up --dir DIR" in error.value.next_step
     in_container.require_local_gateways(
         [Network(region="us-east-1", name="n", cidr="127.0.0.0/8", gateway="127.0.0.1")]
     )

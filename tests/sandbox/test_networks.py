@@ -29,14 +29,14 @@ def test_a_range_that_the_host_routes_is_never_offered() -> None:
     taken = [IPv4Network("10.0.0.0/8"), IPv4Network("172.16.0.0/12")]
     offered = list(networks.free_ranges("0badcafe", taken))
     assert offered
-    assert not any(each.overlaps(other) for each in offered for other in taken)
+    assert not any(item.overlaps(other) for item in offered for other in taken)
 
 
 def test_each_sandbox_begins_somewhere_else_and_always_there() -> None:
     first = {identity: next(networks.free_ranges(identity, [])) for identity in ("a", "b", "c")}
     assert len(set(first.values())) == 3
     assert first["a"] == next(networks.free_ranges("a", []))
-    assert all(each.prefixlen == 20 for each in islice(networks.free_ranges("a", []), 5))
+    assert all(item.prefixlen == 20 for item in islice(networks.free_ranges("a", []), 5))
 
 
 CREATE = """
@@ -52,16 +52,16 @@ def test_a_range_another_network_has_is_passed_over(tmp_path: Path) -> None:
         f"if [ ! -e {tmp_path}/once ]; then touch {tmp_path}/once; echo 'Pool overlaps with other one' >&2; exit 1; fi"
     )
     docker = docker_that(tmp_path, CREATE.format(create=once))
-    (made,) = networks.ensure(docker, "0badcafe", ["us-east-1"], [])
+    (result,) = networks.ensure(docker, "0badcafe", ["us-east-1"], [])
     _, second = islice(networks.free_ranges("0badcafe", []), 2)
-    assert (made.cidr, made.gateway) == (str(second), str(second[1]))
-    assert made.name == "sandbox-cvl-ci-0badcafe-us-east-1"
-    assert made.name > "github_network_", "or whoever joins it would go out through it"
+    assert (result.cidr, result.gateway) == (str(second), str(second[1]))
+    assert result.name == "sandbox-cvl-ci-0badcafe-us-east-1"
+    assert result.name > "github_network_", "or whoever joins it would go out through it"
 
 
 def test_when_no_range_is_free_it_says_what_to_do(tmp_path: Path) -> None:
     docker = docker_that(tmp_path, CREATE.format(create="true"))
     everything = [IPv4Network("0.0.0.0/0")]
-    with pytest.raises(SandboxError, match="no free range") as caught:
+    with pytest.raises(SandboxError, match="no free range") as error:
         networks.ensure(docker, "0badcafe", ["us-east-1"], everything)
-    assert "network prune" in caught.value.next_step
+    assert "network prune" in error.value.next_step

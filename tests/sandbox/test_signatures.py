@@ -36,24 +36,24 @@ def sent(service: str, call: str, *, key: AccessKey = KEYS.client, token: str | 
         aws_session_token=token,
         config=Config(s3={"addressing_style": "path"}),
     )
-    heard: list[Any] = []
+    messages: list[Any] = []
 
     class Sent(Exception):
         pass
 
     def stop(request: Any, **_: Any) -> None:
-        heard.append(request)
+        messages.append(request)
         raise Sent
 
     client.meta.events.register(f"before-send.{client.meta.service_model.service_id.hyphenize()}", stop)
     with pytest.raises(Sent):
         getattr(client, call)(**words)
-    (request,) = heard
+    (request,) = messages
     return environ(request.method, request.url, dict(request.headers.items()), request.body)
 
 
 def environ(method: str, url: str, headers: dict[str, Any], body: Any) -> Environ:
-    where = urlsplit(url)
+    place = urlsplit(url)
     content = body.read() if hasattr(body, "read") else body or b""
     content = content.encode() if isinstance(content, str) else content
     named = {
@@ -63,8 +63,8 @@ def environ(method: str, url: str, headers: dict[str, Any], body: Any) -> Enviro
     own: Environ = {name: named.pop(name) for name in ("CONTENT_TYPE", "CONTENT_LENGTH") if name in named}
     return {
         "REQUEST_METHOD": method,
-        "RAW_URI": f"{where.path}?{where.query}" if where.query else where.path,
-        "HTTP_HOST": where.netloc,
+        "RAW_URI": f"{place.path}?{place.query}" if place.query else place.path,
+        "HTTP_HOST": place.netloc,
         "wsgi.input": io.BytesIO(content),
         **own,
         "CONTENT_LENGTH": str(len(content)),
@@ -90,9 +90,9 @@ NAMES = [f"{service}:{call}" for service, call, _ in CALLS]
 @pytest.mark.parametrize(("service", "call", "words"), CALLS, ids=NAMES)
 def test_what_boto3_signs_is_answered_and_its_body_is_still_there(service: str, call: str, words: Any) -> None:
     for key in (KEYS.client, KEYS.witness):
-        asked = sent(service, call, key=key, **words)
-        assert refusal(asked, keyring()) is None
-        assert len(asked["wsgi.input"].read()) == int(asked["CONTENT_LENGTH"])
+        request = sent(service, call, key=key, **words)
+        assert refusal(request, keyring()) is None
+        assert len(request["wsgi.input"].read()) == int(request["CONTENT_LENGTH"])
 
 
 @pytest.mark.parametrize(("service", "call", "words"), CALLS, ids=NAMES)
@@ -139,8 +139,8 @@ def test_nothing_of_a_signed_request_can_be_changed() -> None:
 
 @pytest.mark.parametrize("authorization", UNSIGNED)
 def test_what_is_not_signed_is_refused_in_the_words_of_aws(authorization: str) -> None:
-    asked = environ("POST", "http://10.9.0.1:4711/", {"Authorization": authorization}, b"Action=RunInstances")
-    answer = refusal(asked, keyring())
+    request = environ("POST", "http://10.9.0.1:4711/", {"Authorization": authorization}, b"Action=RunInstances")
+    answer = refusal(request, keyring())
     assert answer is not None
     assert answer.status[:3] in {"401", "403"}
     kind, body = answer.body()
@@ -158,12 +158,12 @@ def test_a_link_that_is_signed_beforehand_opens_what_it_names() -> None:
 
 def test_a_machines_key_opens_with_its_token_and_until_its_end() -> None:
     ring = keyring()
-    mine, other = ring.of_machine("i-alive"), ring.of_machine("i-gone")
-    assert ring.of_machine("i-alive") == mine
-    assert mine.key.secret not in repr(mine)
-    assert mine.token not in repr(mine)
+    own, other = ring.of_machine("i-alive"), ring.of_machine("i-gone")
+    assert ring.of_machine("i-alive") == own
+    assert own.key.secret not in repr(own)
+    assert own.token not in repr(own)
     call: tuple[str, str] = ("ec2", "describe_tags")
-    assert refusal(sent(*call, key=mine.key, token=mine.token), ring) is None
-    assert refusal(sent(*call, key=mine.key, token=other.token), ring) is not None
-    assert refusal(sent(*call, key=mine.key), ring) is not None
+    assert refusal(sent(*call, key=own.key, token=own.token), ring) is None
+    assert refusal(sent(*call, key=own.key, token=other.token), ring) is not None
+    assert refusal(sent(*call, key=own.key), ring) is not None
     assert refusal(sent(*call, key=other.key, token=other.token), ring) is not None

@@ -47,13 +47,13 @@ def read(path: Path) -> list[dict[str, str]]:
 
 
 def test_the_endpoint_lies_with_the_keys_which_travel_to_the_machines(tmp_path: Path, plan: SandboxSpec) -> None:
-    given = sky_home.access(tmp_path, plan)
-    sky_home.write(given, plan.machine_types, ZONES)
-    credentials = given.home / ".aws/credentials"
+    access = sky_home.access(tmp_path, plan)
+    sky_home.write(access, plan.machine_types, ZONES)
+    credentials = access.home / ".aws/credentials"
     assert credentials.read_text().splitlines() == [
         "[default]",
-        f"aws_access_key_id = {given.access_key_id}",
-        f"aws_secret_access_key = {given.secret_access_key}",
+        f"aws_access_key_id = {access.access_key_id}",
+        f"aws_secret_access_key = {access.secret_access_key}",
         "endpoint_url = http://10.9.0.1:4711",
     ]
     assert stat.S_IMODE(credentials.stat().st_mode) == 0o600
@@ -68,15 +68,15 @@ def test_the_environment_names_a_home_and_no_keys(tmp_path: Path, plan: SandboxS
 
 
 def test_skypilot_is_told_to_look_at_aws_alone(tmp_path: Path, plan: SandboxSpec) -> None:
-    given = sky_home.access(tmp_path, plan)
-    sky_home.write(given, plan.machine_types, ZONES)
-    assert (given.home / ".sky/config.yaml").read_text() == "allowed_clouds: [aws]\n"
+    access = sky_home.access(tmp_path, plan)
+    sky_home.write(access, plan.machine_types, ZONES)
+    assert (access.home / ".sky/config.yaml").read_text() == "allowed_clouds: [aws]\n"
 
 
 def test_every_machine_type_is_sold_in_three_zones_at_most(tmp_path: Path, plan: SandboxSpec) -> None:
-    given = sky_home.access(tmp_path, plan)
-    sky_home.write(given, plan.machine_types, ZONES)
-    rows = read(given.home / ".sky/catalogs/v8/aws/vms.csv")
+    access = sky_home.access(tmp_path, plan)
+    sky_home.write(access, plan.machine_types, ZONES)
+    rows = read(access.home / ".sky/catalogs/v8/aws/vms.csv")
     assert [(row["InstanceType"], row["AvailabilityZone"]) for row in rows] == [
         ("m6i.large", "use1-az0"),
         ("m6i.large", "use1-az1"),
@@ -95,38 +95,38 @@ def test_every_machine_type_is_sold_in_three_zones_at_most(tmp_path: Path, plan:
 
 
 def test_no_checksum_lies_beside_the_price_list_or_skypilot_would_refresh_it(tmp_path: Path, plan: SandboxSpec) -> None:
-    given = sky_home.access(tmp_path, plan)
-    sky_home.write(given, plan.machine_types, ZONES)
-    assert {path.name for path in (given.home / ".sky/catalogs/v8").iterdir()} == {"aws", "common"}
+    access = sky_home.access(tmp_path, plan)
+    sky_home.write(access, plan.machine_types, ZONES)
+    assert {path.name for path in (access.home / ".sky/catalogs/v8").iterdir()} == {"aws", "common"}
 
 
 def test_every_image_skypilot_asks_for_by_name_is_in_every_region(tmp_path: Path, plan: SandboxSpec) -> None:
-    given = sky_home.access(tmp_path, plan)
-    sky_home.write(given, plan.machine_types, ZONES)
-    images = read(given.home / ".sky/catalogs/v8/aws/images.csv")
+    access = sky_home.access(tmp_path, plan)
+    sky_home.write(access, plan.machine_types, ZONES)
+    images = read(access.home / ".sky/catalogs/v8/aws/images.csv")
     for region in plan.regions:
         tags = {row["Tag"] for row in images if row["Region"] == region}
         assert {"skypilot:custom-cpu-ubuntu", "skypilot:custom-gpu-ubuntu-cuda13", "skypilot:custom-gpu-ubuntu"} <= tags
 
 
 def test_forgetting_leaves_what_is_not_skypilots(tmp_path: Path, plan: SandboxSpec) -> None:
-    given = sky_home.access(tmp_path, plan)
-    sky_home.write(given, plan.machine_types, ZONES)
-    (given.home / "notes").write_text("mine")
-    sky_home.forget_skypilot(given.home)
-    assert [path.name for path in given.home.iterdir()] == ["notes"]
+    access = sky_home.access(tmp_path, plan)
+    sky_home.write(access, plan.machine_types, ZONES)
+    (access.home / "notes").write_text("mine")
+    sky_home.forget_skypilot(access.home)
+    assert [path.name for path in access.home.iterdir()] == ["notes"]
 
 
 def test_forgetting_leaves_the_wheel_that_skypilot_built_of_itself(tmp_path: Path, plan: SandboxSpec) -> None:
-    given = sky_home.access(tmp_path, plan)
-    sky_home.write(given, plan.machine_types, ZONES)
-    wheel = given.home / sky_home.WHEELS / "0a1b" / "skypilot-0.14.1-py3-none-any.whl"
+    access = sky_home.access(tmp_path, plan)
+    sky_home.write(access, plan.machine_types, ZONES)
+    wheel = access.home / sky_home.WHEELS / "0a1b" / "skypilot-0.14.1-py3-none-any.whl"
     wheel.parent.mkdir(parents=True)
     wheel.write_text("zip")
-    (given.home / ".sky/state.db").write_text("machines")
-    (given.home / ".sky/generated").symlink_to(tmp_path)
-    sky_home.forget_skypilot(given.home)
-    assert [path.name for path in (given.home / ".sky").iterdir()] == ["wheels"]
+    (access.home / ".sky/state.db").write_text("machines")
+    (access.home / ".sky/generated").symlink_to(tmp_path)
+    sky_home.forget_skypilot(access.home)
+    assert [path.name for path in (access.home / ".sky").iterdir()] == ["wheels"]
     assert wheel.read_text() == "zip"
     assert tmp_path.exists(), "a link is not followed"
 
@@ -139,14 +139,14 @@ def test_two_sandboxes_have_different_keys(tmp_path: Path, plan: SandboxSpec) ->
 
 
 def test_keys_are_their_owners_alone_and_are_not_shown(tmp_path: Path, plan: SandboxSpec) -> None:
-    given = sky_home.access(tmp_path, plan)
-    sky_home.write(given, plan.machine_types, ZONES)
+    access = sky_home.access(tmp_path, plan)
+    sky_home.write(access, plan.machine_types, ZONES)
     assert (tmp_path / keys.FOLDER).stat().st_mode & 0o777 == 0o700
     assert (tmp_path / keys.FOLDER / keys.FILE).stat().st_mode & 0o777 == 0o600
-    assert (given.home / ".aws/credentials").stat().st_mode & 0o777 == 0o600
+    assert (access.home / ".aws/credentials").stat().st_mode & 0o777 == 0o600
     known = keys.load(tmp_path)
     assert known is not None
-    assert given.secret_access_key not in f"{given!r}{known!r}"
+    assert access.secret_access_key not in f"{access!r}{known!r}"
     assert known.control not in repr(known)
 
 

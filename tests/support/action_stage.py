@@ -16,8 +16,8 @@ from typing import Any, cast
 from cvl_ci import wiring
 from cvl_ci.action import main as action
 from cvl_ci.action import step
-from cvl_ci.engine.server_inventory import address
-from cvl_ci.engine.unpack import unpack
+from cvl_ci.engine.fetch.unpack import unpack
+from cvl_ci.engine.server.server_inventory import address
 from cvl_ci.errors import CapacityError
 from cvl_ci.local import clock
 from cvl_ci.model.launch import Launch
@@ -81,14 +81,14 @@ class FileCloud(FakeCloud):
         clouds = {location.cloud for location in locations}
         has_server, has_aws = REPLICATED in clouds, clouds != {REPLICATED}
         error = "no keys" if has_server and has_aws and not self.asks_aws else None
-        shown = [
+        lines = [
             replace(one, state="ready") if one.provider == REPLICATED else one
             for one in answer.read()[0]
             if (has_server if one.provider == REPLICATED else has_aws)
         ]
-        leftovers = tuple(one.id for one in shown if one.is_leftover)
-        asked = [replace(check, leftovers=leftovers, error=check.error or error) for check in answer.asked]
-        return InventoryResult(resources=shown, asked=asked)
+        leftovers = tuple(one.id for one in lines if one.is_leftover)
+        requests = [replace(check, leftovers=leftovers, error=check.error or error) for check in answer.asked]
+        return InventoryResult(resources=lines, asked=requests)
 
     def label(self, resources: Sequence[Resource], labels: Mapping[str, str]) -> None:
         super().label([one for one in resources if one.provider != REPLICATED], labels)

@@ -26,7 +26,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"result"}),
     frozenset({"planning"}),
     frozenset({"inputs"}),
-    frozenset({"model", "bounded", "backoff"}),
+    frozenset({"model", "bounded", "backoff", "saved_values"}),
     frozenset({"errors"}),
 )
 """From the top down. A package may import itself and packages of a lower layer, and none of its own or a higher one."""
@@ -49,6 +49,9 @@ LEASE_NAME_WRITERS = {"model/lease_name.py", "github/artifacts/name.py"}
 """The second writes the default name of an artifact, `cvl-JOB`, which is no lease's."""
 
 ACTION_VARIABLE = re.compile(r"(?<![A-Z_])INPUT_")
+
+SLEEPERS = {"backoff.py", "local/clock.py", "engine/worker/command_guard.py", "sandbox/emulator/bucket_gate.py"}
+"""The third is a program without the package, like those of engine/machine. The fourth slows a body down to a pace."""
 
 LONGEST_FILE, LONGEST_FUNCTION = 350, 60
 MOST_METHODS = 15
@@ -151,12 +154,29 @@ def imports_go_down(module: Module) -> list[str]:
     if layer is None:
         return [f"{module.path} is in no layer: give its package a place in LAYERS"]
     wrong = []
-    for found in module.imports:
-        package = found.name.split(".")[1] if found.name.startswith("cvl_ci.") else module.package
+    for item in module.imports:
+        package = item.name.split(".")[1] if item.name.startswith("cvl_ci.") else module.package
         other = _layer(package)
         if package != module.package and (other is None or other <= layer):
-            wrong.append(f"{module.path}:{found.line} {module.package} imports {package}")
+            wrong.append(f"{module.path}:{item.line} {module.package} imports {package}")
     return wrong
+
+
+ENGINE_FOLDERS = ("machine", "task", "fetch", "server", "worker")
+"""From the bottom up. The modules next to them may import all."""
+
+
+def engine_folders_import_downwards(module: Module) -> list[str]:
+    def rank(dotted: str) -> int:
+        folder = dotted.removeprefix("cvl_ci.engine.").partition(".")[0]
+        return ENGINE_FOLDERS.index(folder) if folder in ENGINE_FOLDERS else -1
+
+    own = rank(module.path.removeprefix("engine/").replace("/", ".")) if module.package == "engine" else -1
+    return [
+        f"{module.path}:{i.line} imports {i.name}"
+        for i in module.imports
+        if own >= 0 and i.name.startswith("cvl_ci.engine.") and rank(i.name) > own
+    ]
 
 
 _FOR_MACHINES = "engine/machine/"
@@ -195,9 +215,9 @@ def github_is_githubs(module: Module) -> list[str]:
 def the_hub_is_asked_in_one_package(module: Module) -> list[str]:
     """There too its client loads at its first use: it takes a third of a second."""
     return [
-        f"{module.path}:{found.line} imports {found.name}"
-        for found in module.imports
-        if found.top in HUB_LIBRARIES and (module.package != "hub" or not (found.lazy or found.typing))
+        f"{module.path}:{item.line} imports {item.name}"
+        for item in module.imports
+        if item.top in HUB_LIBRARIES and (module.package != "hub" or not (item.lazy or item.typing))
     ]
 
 
@@ -205,9 +225,9 @@ def the_sandbox_loads_its_emulator_late(module: Module) -> list[str]:
     if module.package != "sandbox" or module.own_program:
         return []
     return [
-        f"{module.path}:{found.line} loads {found.top} when it is imported"
-        for found in module.imports
-        if found.top in EMULATOR_LIBRARIES and not found.lazy and not found.typing
+        f"{module.path}:{item.line} loads {item.top} when it is imported"
+        for item in module.imports
+        if item.top in EMULATOR_LIBRARIES and not item.lazy and not item.typing
     ]
 
 
@@ -215,10 +235,10 @@ def cycles(every: Sequence[Module]) -> list[str]:
     """Each ring of modules that import each other, once."""
     names = {module.name for module in every}
     graph = _without_ends({module.name: sorted({*_targets(module, names)}) for module in every})
-    found: set[tuple[str, ...]] = set()
+    results: set[tuple[str, ...]] = set()
     for start in graph:
-        _walk(graph, start, [start], found)
-    return [" → ".join((*ring, ring[0])) for ring in sorted(found)]
+        _walk(graph, start, [start], results)
+    return [" → ".join((*ring, ring[0])) for ring in sorted(results)]
 
 
 def namesakes(every: Sequence[Module]) -> list[str]:
@@ -238,13 +258,13 @@ def unclear_aliases(every: Sequence[Module]) -> list[str]:
     aliases: set[tuple[str, str]] = set()
     for module in every:
         for node in module.nodes:
-            for found in node.names if isinstance(node, ast.Import | ast.ImportFrom) else ():
-                thing = f"{node.module}.{found.name}" if isinstance(node, ast.ImportFrom) else found.name
+            for item in node.names if isinstance(node, ast.Import | ast.ImportFrom) else ():
+                thing = f"{node.module}.{item.name}" if isinstance(node, ast.ImportFrom) else item.name
                 if thing.startswith("cvl_ci."):
-                    things_of.setdefault(found.asname or found.name, set()).add(thing)
-                    if found.asname not in {None, found.name}:
-                        aliases.add((found.asname or "", thing))
-                        names_of.setdefault(thing, set()).add(found.asname or "")
+                    things_of.setdefault(item.asname or item.name, set()).add(thing)
+                    if item.asname not in {None, item.name}:
+                        aliases.add((item.asname or "", thing))
+                        names_of.setdefault(thing, set()).add(item.asname or "")
     twofold = {name: things_of[name] for name, _ in aliases} | {thing: names_of[thing] for _, thing in aliases}
     return [f"{name}: {', '.join(sorted(others))}" for name, others in sorted(twofold.items()) if len(others) > 1]
 
@@ -300,9 +320,9 @@ def _copied_groups(every: Sequence[Module], groups: Collection[str]) -> list[str
 def _annotated_fields(every: Sequence[Module]) -> dict[str, dict[str, str]]:
     return {
         f"{module.path} {node.name}": {
-            each.target.id: ast.unparse(each.annotation).removesuffix(" | None")
-            for each in node.body
-            if isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name)
+            item.target.id: ast.unparse(item.annotation).removesuffix(" | None")
+            for item in node.body
+            if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)
         }
         for module in every
         for node in module.nodes
@@ -314,9 +334,9 @@ def _declared_options(module: Module) -> Iterator[tuple[str, str, ast.Call]]:
     """Yield the group, the name and the call of each `name: Type = option(...)`."""
     for node in module.nodes:
         if isinstance(node, ast.ClassDef):
-            for each in node.body:
-                if isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name) and _is_option(each.value):
-                    yield node.name, each.target.id, each.value
+            for item in node.body:
+                if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name) and _is_option(item.value):
+                    yield node.name, item.target.id, item.value
 
 
 def _is_option(value: ast.expr | None) -> TypeGuard[ast.Call]:
@@ -347,9 +367,9 @@ def signals_are_handled_at_the_entry_points(module: Module) -> list[str]:
         if re.fullmatch(r"signal\.(?!SIG[A-Z0-9]+$|Signals$).+", name)
     ]
     named = [
-        f"{module.path}:{found.line} imports {found.name}"
-        for found in module.imports
-        if re.fullmatch(r"signal\.(?!SIG[A-Z0-9]+$|Signals$).+", found.name)
+        f"{module.path}:{item.line} imports {item.name}"
+        for item in module.imports
+        if re.fullmatch(r"signal\.(?!SIG[A-Z0-9]+$|Signals$).+", item.name)
     ]
     return handled + named
 
@@ -372,9 +392,9 @@ def the_lease_alone_takes_down(module: Module) -> list[str]:
         for alias in node.names
     }
     return [
-        f"{module.path}:{call.lineno} calls {called}"
+        f"{module.path}:{call.lineno} calls {calls}"
         for call in module.nodes
-        if isinstance(call, ast.Call) and (called := _takes_down(call.func, verbs))
+        if isinstance(call, ast.Call) and (calls := _takes_down(call.func, verbs))
     ]
 
 
@@ -481,7 +501,23 @@ def values_fit_a_glance(module: Module) -> list[str]:
         f"{module.path}:{node.lineno} {node.name} has {count} fields"
         for node in module.nodes
         if isinstance(node, ast.ClassDef) and any(_is_dataclass(decorator) for decorator in node.decorator_list)
-        if (count := sum(isinstance(each, ast.AnnAssign) for each in node.body)) > MOST_FIELDS
+        if (count := sum(isinstance(item, ast.AnnAssign) for item in node.body)) > MOST_FIELDS
+    ]
+
+
+def the_clock_alone_sleeps(module: Module) -> list[str]:
+    """A pause is that of a Backoff, a Pace or the Clock port: elsewhere no test could wait without the wall's clock."""
+    if module.path in SLEEPERS or module.path.startswith("engine/machine/"):
+        return []
+    return [
+        f"{module.path}:{node.lineno} sleeps: {ast.unparse(node)}"
+        for node in module.nodes
+        if (isinstance(node, ast.Attribute) and ast.unparse(node) in {"time.sleep", "asyncio.sleep"})
+        or (
+            isinstance(node, ast.ImportFrom)
+            and node.module in {"time", "asyncio"}
+            and any(name.name == "sleep" for name in node.names)
+        )
     ]
 
 
@@ -506,7 +542,7 @@ def _layer(package: str) -> int | None:
 
 
 def _foreign(module: Module, forbidden: set[str]) -> list[str]:
-    return [f"{module.path}:{found.line} imports {found.name}" for found in module.imports if found.top in forbidden]
+    return [f"{module.path}:{item.line} imports {item.name}" for item in module.imports if item.top in forbidden]
 
 
 def _imports(body: Sequence[ast.AST], *, lazy: bool, typing: bool) -> Iterator[Import]:
@@ -526,10 +562,10 @@ def _imports(body: Sequence[ast.AST], *, lazy: bool, typing: bool) -> Iterator[I
 
 def _targets(module: Module, names: set[str]) -> Iterator[str]:
     """Modules of ours that it loads: `from cvl_ci.engine import task` loads cvl_ci.engine.task."""
-    for found in module.imports:
-        parent = found.name.rpartition(".")[0]
-        for name in (found.name, parent):
-            if name in names and name != module.name and not found.typing:
+    for item in module.imports:
+        parent = item.name.rpartition(".")[0]
+        for name in (item.name, parent):
+            if name in names and name != module.name and not item.typing:
                 yield name
                 break
 
@@ -537,8 +573,8 @@ def _targets(module: Module, names: set[str]) -> Iterator[str]:
 def _without_ends(graph: Mapping[str, Sequence[str]]) -> Mapping[str, Sequence[str]]:
     """Drop modules that import no other: they are in no ring. Repeat this, or the walk takes every way."""
     kept = {name: [target for target in targets if graph.get(target)] for name, targets in graph.items()}
-    left = {name: targets for name, targets in kept.items() if targets}
-    return left if left == graph else _without_ends(left)
+    remaining = {name: targets for name, targets in kept.items() if targets}
+    return remaining if remaining == graph else _without_ends(remaining)
 
 
 def _walk(graph: Mapping[str, Sequence[str]], start: str, path: list[str], found: set[tuple[str, ...]]) -> None:

@@ -10,7 +10,7 @@ import sys
 
 
 def share() -> None:
-    """Let all sessions of this process read with one loader, where botocore is loaded."""
+    """Let all sessions of this process read with one loader, as soon as a test has loaded botocore."""
     session = sys.modules.get("botocore.session")
-    if session is not None:
+    if session is not None and not hasattr(session.create_loader, "cache_clear"):
         session.create_loader = functools.cache(session.create_loader)  # type: ignore[attr-defined]

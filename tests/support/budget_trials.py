@@ -120,7 +120,7 @@ def trial(seed: int, folder: Path) -> Trial:
         ),
         limits=Limits(max_runtime_minutes=2000, max_cost_usd=max_cost, keep_minutes=keep_minutes),
     )
-    tools = running.RunPorts(
+    ports = running.RunPorts(
         clouds=FakeClouds(engine),
         records=FakeRecords(folder),
         staging=FakeStaging(folder),
@@ -141,7 +141,7 @@ def trial(seed: int, folder: Path) -> Trial:
     (folder / f"{owner.name}.fence").unlink(missing_ok=True)
     end, is_kept, attempts = 0.0, False, 0
     try:
-        outcome = running.run(plan, owner=owner, outputs=folder / "out", tools=tools)
+        outcome = running.run(plan, owner=owner, outputs=folder / "out", ports=ports)
         kept = outcome.release.kept if outcome.release else None
         end, is_kept = (kept.until if kept else clock.now()), kept is not None
         attempts = len(outcome.machines.attempts)

@@ -29,14 +29,14 @@ def pair(
 ) -> Pair:
     """Return a certificate that signs itself. `days`: from now until its end."""
     key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"] if kind == "ec" else ["-newkey", kind]
-    more = [f"subjectAltName={names}"] if names else []
-    more += [f"extendedKeyUsage={key_usage}"] if key_usage else []
+    extra = [f"subjectAltName={names}"] if names else []
+    extra += [f"extendedKeyUsage={key_usage}"] if key_usage else []
     with tempfile.TemporaryDirectory() as folder:
         cert_file, key_file = Path(folder) / "cert.pem", Path(folder) / "key.pem"
         words = [
             *("openssl", "req", "-x509", "-nodes", "-subj", f"/CN={NAME}", "-days", str(days)),
             *("-keyout", str(key_file), "-out", str(cert_file), *key),
-            *(word for one in more for word in ("-addext", one)),
+            *(word for one in extra for word in ("-addext", one)),
         ]
         subprocess.run(words, check=True, capture_output=True)
         return Pair(cert=cert_file.read_text(), key=key_file.read_text())

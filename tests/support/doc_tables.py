@@ -13,7 +13,8 @@ from pathlib import Path
 from cvl_ci import bounded
 from cvl_ci.clouds import http, programs
 from cvl_ci.commands.run import stages, transitions
-from cvl_ci.engine import job_end, member_paths, tarball, transfer, unpack, unpack_process, worker_unpack
+from cvl_ci.engine import job_end
+from cvl_ci.engine.fetch import member_paths, tarball, transfer, unpack, unpack_process, worker_unpack
 from cvl_ci.inputs.action_outputs import ACTION_OUTPUTS, MATRIX_OUTPUTS, ActionOutput
 from cvl_ci.inputs.credential_inputs import CREDENTIAL_INPUTS
 from cvl_ci.inputs.deploy_inputs import NOT_OF_A_SERVICE
@@ -43,12 +44,12 @@ def tables() -> Mapping[str, str]:
 
 def names(page: str) -> list[str]:
     """Return the names of the tables in a page, in order."""
-    return [found[1] for found in _TABLE.finditer(page)]
+    return [item[1] for item in _TABLE.finditer(page)]
 
 
 def renewed(page: str, made: Mapping[str, str]) -> str:
     """Return the page with each table replaced by the one of its name."""
-    return _TABLE.sub(lambda found: found[1] + found[2] + made[found[1]], page)
+    return _TABLE.sub(lambda result: result[1] + result[2] + made[result[1]], page)
 
 
 def _markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -66,7 +66,7 @@ class House:
         self.reporter, self.records, self.folder = FakeReporter(), FakeRecords(folder), folder
 
     def run(self, plan: RunPlan) -> Outcome:
-        tools = running.RunPorts(
+        ports = running.RunPorts(
             clouds=FakeClouds(self.engine, through=self.through),
             records=self.records,
             staging=FakeStaging(self.folder),
@@ -74,7 +74,7 @@ class House:
             prices=FakePrices(),
             clock=self.clock,
         )
-        return running.run(plan, owner=OWNER, outputs=self.folder / "out", tools=tools)
+        return running.run(plan, owner=OWNER, outputs=self.folder / "out", ports=ports)
 
     def post(self) -> Outcome:
         """Release and tell after main was killed, as post does: from what main saved."""
@@ -201,8 +201,8 @@ def table() -> str:
         cells, metered = [], 0.0
         for server in (None, SERVERS["answers"], SERVERS["answers, with keys"], SERVERS["tells nothing"]):
             with tempfile.TemporaryDirectory() as folder:
-                outcome, told, metered, _ = told_and_metered(case, Path(folder), server=server)
-            cells.append(_compared(outcome, told, metered))
+                outcome, text, metered, _ = told_and_metered(case, Path(folder), server=server)
+            cells.append(_compared(outcome, text, metered))
         rows.append(f"| {name} | ${metered:.3f} | {' | '.join(cells)} |")
     return "\n".join(rows)
 

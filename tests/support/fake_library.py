@@ -70,19 +70,19 @@ def on_fakes(
     end: Callable[[RunPlan], int] = lambda plan: 0,
 ) -> Seen:
     """Replace the clouds of the library for one test."""
-    seen = Seen()
-    seen.clouds.append(FakeCloud(seen.clock))
+    result = Seen()
+    result.clouds.append(FakeCloud(result.clock))
 
     def opened(environ: Mapping[str, str], **_: object) -> FakeOpenClouds:
-        return FakeOpenClouds(seen, at=at, end=end)
+        return FakeOpenClouds(result, at=at, end=end)
 
     for module in ("one_run", "collecting"):
         monkeypatch.setattr(f"cvl_ci.wiring.{module}.OpenClouds", opened)
     for module in ("one_run", "queue_runs", "collecting"):
-        monkeypatch.setattr(f"cvl_ci.wiring.{module}.SystemClock", lambda: seen.clock)
+        monkeypatch.setattr(f"cvl_ci.wiring.{module}.SystemClock", lambda: result.clock)
     for module in ("one_run", "queue"):
         monkeypatch.setattr(f"cvl_ci.wiring.{module}.require_credentials", lambda environ, clouds: None)
-    return seen
+    return result
 
 
 def checkout(folder: Path) -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cvl_ci.commands.queue.machines import MachineJobs, QueuedTurn
 from cvl_ci.commands.queue.manifest import QueueManifest
-from cvl_ci.commands.queue.queue_ports import QueuePorts, TurnEnded
+from cvl_ci.commands.queue.queue_ports import EndedLease, QueuePorts, TurnEnded
 from cvl_ci.errors import CapacityError, CvlError
 from cvl_ci.model.launch import Launch
 from cvl_ci.model.ledger import Cost
@@ -43,6 +43,8 @@ class FakeRuns:
     parallel: int = 0
     most_parallel: int = 0
     is_dead: bool = False
+    former_usd: float | None = 0.0
+    """The cost of each lease of an earlier queue."""
     stopped: threading.Event = field(default_factory=threading.Event)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -119,10 +121,10 @@ class FakeRuns:
     def stop(self) -> None:
         self.stopped.set()
 
-    def end(self, leases: list[str]) -> Mapping[str, Release]:
+    def end(self, leases: list[str]) -> Mapping[str, EndedLease]:
         self.ended += leases
         self.machines -= set(leases)
-        return dict.fromkeys(leases, GONE)
+        return {name: EndedLease(release=GONE, usd=self.former_usd, is_bound=True) for name in leases}
 
     def _outcome(self, job: str, attempt: int, plan: RunPlan, end: object) -> Outcome:
         if isinstance(end, BaseException):

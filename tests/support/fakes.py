@@ -27,6 +27,7 @@ from cvl_ci.model.release import ProviderCheck
 from cvl_ci.model.resource_request import ResourceRequest, Spot
 from cvl_ci.model.staged_files import CommitCopy, StagedFile
 from cvl_ci.ports import (
+    AttemptFailed,
     Attempting,
     Began,
     BucketContents,
@@ -201,11 +202,11 @@ class FakeCloud:
         if self.silent:
             return InventoryResult(
                 asked=tuple(
-                    ProviderCheck(provider="aws", region=each, kinds=("instances",), error="no answer")
-                    for each in regions
+                    ProviderCheck(provider="aws", region=item, kinds=("instances",), error="no answer")
+                    for item in regions
                 )
             )
-        seen = []
+        results = []
         for name in self.running():
             if self.hidden[name] > 0:
                 self.hidden[name] -= 1
@@ -213,23 +214,23 @@ class FakeCloud:
                 None,
                 self.machines[name].labels.get("cvl-ci-lease"),
             ):
-                seen.append(self.machines[name])
-        asked = tuple(
+                results.append(self.machines[name])
+        requests = tuple(
             ProviderCheck(
                 provider="aws",
                 region=region,
                 kinds=("instances",),
-                leftovers=tuple(each.id for each in seen if each.region == region and each.is_leftover),
+                leftovers=tuple(item.id for item in results if item.region == region and item.is_leftover),
             )
             for region in regions
         )
-        return InventoryResult(resources=tuple(seen), asked=asked)
+        return InventoryResult(resources=tuple(results), asked=requests)
 
     def label(self, resources: Sequence[Resource], labels: Mapping[str, str]) -> None:
         if self.refuse_labels:
             raise EngineError("UnauthorizedOperation")
-        for each in resources:
-            self.machines[each.id] = replace(self.machines[each.id], labels={**each.labels, **labels})
+        for item in resources:
+            self.machines[item.id] = replace(self.machines[item.id], labels={**item.labels, **labels})
 
     def remove(self, resources: Sequence[Resource]) -> None:
         if self.cut_off:
@@ -281,6 +282,9 @@ class FakeEngine:
 
     def launch(self, request: LaunchRequest, *, watch: Watch) -> Launch:
         self.at("launch")
+        for refusal in self.refusals:
+            watch(Attempting(attempt=replace(refusal, error=None)))
+            watch(AttemptFailed(attempt=refusal))
         attempt = Attempt(
             cloud="aws", region="us-east-1", zone="us-east-1a", instance_type="m6i.large", spot=False, hourly_usd=0.1
         )
@@ -436,7 +440,7 @@ class FakeEngine:
         self.downs.append(cluster)
         if self.down_fails:
             raise EngineError("SkyPilot's database is corrupted.")
-        self.cloud.remove([each for each in self.cloud.machines.values() if each.labels["cvl-ci-lease"] == cluster])
+        self.cloud.remove([item for item in self.cloud.machines.values() if item.labels["cvl-ci-lease"] == cluster])
 
     def close(self) -> None:
         self.at("close")
@@ -471,7 +475,7 @@ class FakeClouds:
 
 @dataclass
 class FakeResults:
-    """A bucket with the end of one job, once there is one. tests/engine/test_detached_results.py has the real one."""
+    """A bucket with the end of one job, once there is one. engine/fetch/test_detached_results.py has the real one."""
 
     stored: DetachedEnd | None = None
     silent: bool = False
@@ -501,6 +505,7 @@ class FakeResults:
 class FakeRecords:
     directory: Path
     kept: dict[str, LeaseRecord] = field(default_factory=dict)
+    prices: dict[str, Spending] = field(default_factory=dict)
 
     def write(self, record: LeaseRecord) -> None:
         self.kept[record.name] = record
@@ -516,6 +521,12 @@ class FakeRecords:
 
     def revoke(self, name: str) -> None:
         self.fence(name).touch()
+
+    def note_spending(self, name: str, spending: Spending) -> None:
+        self.prices[name] = spending
+
+    def spending(self, name: str) -> Spending | None:
+        return self.prices.get(name)
 
 
 @dataclass
@@ -605,11 +616,13 @@ class FakeArtifacts:
             return NotUploaded(name=name, reason=self.kept)
         self.held[name] = (root, paths)
         self.retention.append(retention_days)
-        found = [path for each in paths for path in ([root / each] if (root / each).is_file() else root.rglob("*"))]
-        self.contents[name] = {path.relative_to(root).as_posix(): path.read_text() for path in found if path.is_file()}
+        results = [path for item in paths for path in ([root / item] if (root / item).is_file() else root.rglob("*"))]
+        self.contents[name] = {
+            path.relative_to(root).as_posix(): path.read_text() for path in results if path.is_file()
+        }
         number = len(self.held)
         url = f"https://github.com/cvl/ci/actions/runs/7/artifacts/{number}"
-        return Uploaded(name=name, id=number, url=url, bytes=9, sha256="", files=len(found), left_out=self.left_out)
+        return Uploaded(name=name, id=number, url=url, bytes=9, sha256="", files=len(results), left_out=self.left_out)
 
 
 @dataclass
@@ -628,11 +641,11 @@ class FakePage:
 
     def comment(self, outcome: Outcome, artifacts: Sequence[Link]) -> None:
         self._at("comment")
-        self.comments.append([link.words for link in artifacts])
+        self.comments.append([link.text for link in artifacts])
 
     def point_to(self, artifacts: Sequence[Link]) -> None:
         self._at("page")
-        self.pointers.append([link.words for link in artifacts])
+        self.pointers.append([link.text for link in artifacts])
 
     def _at(self, step: str) -> None:
         self.at(step)

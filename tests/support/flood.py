@@ -50,10 +50,10 @@ def main(count: int) -> dict[str, float]:
             grown += resident() - before
         reporter.close()
         kept = sum(1 for _ in (folder / "job.log").open("rb"))
-        shown = (folder / "shown").stat().st_size
+        size = (folder / "shown").stat().st_size
     return {
         "lines": kept - 10_000,
-        "shown_bytes": shown,
+        "shown_bytes": size,
         "grown_bytes": grown,
         "lines_per_second": count / took,
         "copied_lines_per_second": count / copied,
@@ -85,9 +85,9 @@ def write(copy: TextIO, count: int) -> None:
 
 def timed(work: Callable[[], object]) -> float:
     """Of the processor: what else the machine does takes nothing from it."""
-    began = time.process_time()
+    start = time.process_time()
     work()
-    return time.process_time() - began
+    return time.process_time() - start
 
 
 def resident() -> int:

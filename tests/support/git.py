@@ -18,6 +18,6 @@ def git(root: Path, *words: str) -> str:
     identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
     environment = {**os.environ, "GIT_COMMITTER_DATE": f"{next(_SECONDS)} +0000"}
     command = [GIT, *identity, "-C", str(root), *words]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return result.stdout.strip()

@@ -32,8 +32,8 @@ class Keyboard:
         """Return each line that the terminal shows, until every process has left the terminal. Close the terminal."""
         rest = b""
         while chunk := self._chunk():
-            *ended, rest = LINE_END.split(rest + chunk)
-            yield from (line.decode(errors="replace") + "\n" for line in ended)
+            *end, rest = LINE_END.split(rest + chunk)
+            yield from (line.decode(errors="replace") + "\n" for line in end)
         yield rest.decode(errors="replace")
         os.close(self.master)
 

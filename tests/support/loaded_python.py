@@ -54,10 +54,13 @@ os._exit(code)
 @functools.cache
 def program() -> Path:
     """Return the path of this Python. It serves until the tests of this process end."""
+    from tests.support import shared  # the server of this file has neither the package nor its folder
+
     folder = Path(tempfile.mkdtemp(prefix="cvl-loaded-"))
     python, place = folder / "python3", folder / "place"
     python.write_text(_CLIENT.format(python=sys.executable, place=place))
     python.chmod(0o755)
+    (folder / "modules").write_text(shared.once("loaded-modules", _modules))
     words = [sys.executable, "-I", __file__, str(place)]
     server = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert server.stdin is not None and server.stdout is not None
@@ -83,7 +86,7 @@ def _stop(server: subprocess.Popen[bytes], folder: Path) -> None:
 def serve(place: str) -> None:
     """Fork a program for each caller, until stdin ends."""
     gc.disable()  # what is loaded stays
-    for name in _libraries():
+    for name in Path(place).with_name("modules").read_text().split():
         try:
             importlib.import_module(name)
         except ImportError:  # a module that only another one can make
@@ -111,12 +114,12 @@ def serve(place: str) -> None:
         os.waitpid(one, 0)
 
 
-def _libraries() -> list[str]:
-    """Return the modules that these programs load. Another process loads them to learn the names."""
+def _modules() -> str:
+    """Return the names of the modules that these programs load. Another process loads them to learn the names."""
     code = "import sys, boto3, boto3.s3.transfer\nfrom huggingface_hub import snapshot_download\nprint(*sys.modules)"
     words = [sys.executable, "-I", "-c", code]
     loaded = subprocess.run(words, stdout=subprocess.PIPE, check=True, text=True).stdout.split()
-    return [name for name in loaded if name.split(".")[0] not in FRESH]
+    return " ".join(name for name in loaded if name.split(".")[0] not in FRESH)
 
 
 def _make_a_client() -> None:

@@ -84,21 +84,21 @@ def draw(page: str, picture: Path, *, width: int, tallest: int, folder: Path) ->
         f'<iframe src="page.html" style="border: 0; width: {width}px; height: 100px"></iframe>',
         encoding="utf-8",
     )
-    found = re.search(
+    result = re.search(
         r"<title>height (\d+)", _chromium(folder, probe.as_uri(), "--allow-file-access-from-files", "--dump-dom")
     )
-    assert found is not None, "the page told no height"
-    _chromium(folder, address, f"--window-size={width},{min(int(found[1]), tallest)}", f"--screenshot={picture}")
+    assert result is not None, "the page told no height"
+    _chromium(folder, address, f"--window-size={width},{min(int(result[1]), tallest)}", f"--screenshot={picture}")
 
 
 def _chromium(folder: Path, address: str, *switches: str) -> str:
     browser = next(path for name in BROWSERS if (path := shutil.which(name)))
     common = ["--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--virtual-time-budget=3000",
               "--blink-settings=preferredColorScheme=1", f"--user-data-dir={folder / 'profile'}"]  # fmt: skip
-    done = subprocess.run(
+    result = subprocess.run(
         [browser, *common, *switches, address], capture_output=True, text=True, check=True, timeout=200
     )
-    return done.stdout
+    return result.stdout
 
 
 def runs(folder: Path) -> tuple[str, str]:
@@ -133,8 +133,8 @@ def _repository(root: Path) -> Path:
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    wanted = ("PATH", "LANG", "DOCKER_HOST", "SSL_CERT_FILE")
-    own = {name: os.environ[name] for name in wanted if name in os.environ}
+    expected = ("PATH", "LANG", "DOCKER_HOST", "SSL_CERT_FILE")
+    own = {name: os.environ[name] for name in expected if name in os.environ}
     return {**own, "HOME": str(folder / "home"), "CVL_CI_SANDBOX_DIR": str(folder / "sandbox"), "NO_COLOR": "1"}
 
 
@@ -148,7 +148,7 @@ def _comment(repository: Path, environment: Mapping[str, str]) -> str:
     (files / "event.json").write_text(json.dumps(event()), encoding="utf-8")
     api = Api()
     with serving(api, "127.0.0.1") as url:
-        given = {
+        values = {
             **environment,
             **{name: str(path) for name, path in paths.items()},
             "GITHUB_API_URL": url,
@@ -169,7 +169,7 @@ def _comment(repository: Path, environment: Mapping[str, str]) -> str:
         }
         program = [sys.executable, "-I", "-m", "cvl_ci.action.main"]
         for entry in ("/entrypoint", "/post-entrypoint"):
-            subprocess.run([*program, entry], cwd=repository, env=given, check=True)
+            subprocess.run([*program, entry], cwd=repository, env=values, check=True)
     [body] = api.bodies()
     return str(body)
 

@@ -24,9 +24,9 @@ def children_seconds() -> float:
 
 def interpreter_seconds() -> float:
     """By the clock: an interpreter that starts and does nothing. Who takes many of these has waited for something."""
-    began = time.monotonic()
+    start = time.monotonic()
     subprocess.run([sys.executable, "-I", "-c", "pass"], check=True)
-    return time.monotonic() - began
+    return time.monotonic() - start
 
 
 @contextlib.contextmanager

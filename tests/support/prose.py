@@ -77,13 +77,13 @@ def cells(markdown: str) -> Iterator[str]:
 
 def complaints(text: Iterable[str], *, patterns: Mapping[str, re.Pattern[str]] = PATTERNS) -> list[str]:
     """Return one line for each pattern that a sentence breaks, and one for its length."""
-    found = []
+    results = []
     for sentence in text:
-        found += [f"{name}: {sentence}" for name, pattern in patterns.items() if pattern.search(sentence)]
+        results += [f"{name}: {sentence}" for name, pattern in patterns.items() if pattern.search(sentence)]
         words = len(re.findall(r"[\w'’./$%-]+", sentence.replace("CODE", "")))
         if words > MOST_WORDS:
-            found.append(f"{words} words (rule 6): {sentence}")
-    return found
+            results.append(f"{words} words (rule 6): {sentence}")
+    return results
 
 
 def docstrings(source: str) -> Iterator[str]:
@@ -188,6 +188,7 @@ def bindings(tree: ast.Module) -> Iterator[str]:
 
 
 def modules(root: Path) -> Iterator[str]:
-    """Yield the source of every Python file below a folder."""
+    """Yield the source of every Python file below a folder, but not of installed packages."""
     for path in sorted(root.rglob("*.py")):
-        yield path.read_text(encoding="utf-8")
+        if "node_modules" not in path.parts:
+            yield path.read_text(encoding="utf-8")

@@ -48,14 +48,15 @@ from types import SimpleNamespace
 from sky import backends, clouds
 from sky.skylet import constants, skylet
 from sky.utils import command_runner
-from cvl_ci.engine import private_channels, skylet_channel
+from cvl_ci.engine.worker import private_channels, skylet_channel
 
 with socket.socket() as probe:
     probe.bind(("127.0.0.1", 0))
     constants.SKYLET_GRPC_PORT = probe.getsockname()[1]
 server = skylet.start_grpc_server(constants.SKYLET_GRPC_PORT)
 private_channels.keep_sockets_in(Path(os.environ["SOCKETS"]))
-skylet_channel.READY_SECONDS, skylet_channel.TAKEN_SECONDS = 2.0, 0.0
+skylet_channel.READY_SECONDS = 2.0
+skylet_channel.TAKEN = skylet_channel.Pace(every_seconds=1.0, within_seconds=0.0)
 skylet_channel.provide()
 skylet_channel.provide()
 
@@ -89,15 +90,17 @@ print("ANSWER" + json.dumps(answers))
 """
 
 
-def install_ssh(home: Path) -> None:
-    """Put the `ssh` into `bin` of the folder."""
+def home_with_ssh() -> Path:
+    """Return the home of client and daemon, empty but for the `ssh` in its `bin`."""
+    home = sky_process.empty_home()
     (home / "bin").mkdir()
     (home / "bin" / "ssh").write_text(SSH)
     (home / "bin" / "ssh").chmod(0o755)
+    return home
 
 
 def answers_of(place: Path, steps: str, *, sockets: Path) -> dict[str, Any]:
-    """Return what `tried` noted. `place`: the home of client and daemon; `steps`: the rest of PROGRAM."""
+    """Return what `tried` noted. `place`: of home_with_ssh; `steps`: the rest of PROGRAM."""
     environment = {
         "HOME": str(place),
         "PATH": f"{place / 'bin'}:{os.environ['PATH']}",
@@ -105,7 +108,7 @@ def answers_of(place: Path, steps: str, *, sockets: Path) -> dict[str, Any]:
         "CALLS": str(place / "calls"),
         "SKYPILOT_DISABLE_USAGE_COLLECTION": "1",
     }
-    done = sky_process.run(PROGRAM % steps, env=environment)
-    [line] = [line for line in done.stdout.splitlines() if line.startswith("ANSWER")] or [done.stderr[-3000:]]
+    result = sky_process.run(PROGRAM % steps, env=environment, loaded=True)
+    [line] = [line for line in result.stdout.splitlines() if line.startswith("ANSWER")] or [result.stderr[-3000:]]
     answers: dict[str, Any] = json.loads(line.removeprefix("ANSWER"))
     return answers

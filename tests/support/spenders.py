@@ -131,7 +131,7 @@ class Spender(FakeEngine):
     def _attempt(self, one: Try, *, is_named: bool = False) -> Attempt:
         is_bound = self.unpriced and not is_named
         place = "" if is_bound else one.region
-        price = max(each.hourly_usd for each in self.tries) if is_bound else one.hourly_usd
+        price = max(item.hourly_usd for item in self.tries) if is_bound else one.hourly_usd
         return Attempt(
             cloud="aws",
             region=place,

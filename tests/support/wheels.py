@@ -16,7 +16,7 @@ DAY = 86_400
 
 
 def seed(home: Path, *, store: Path) -> None:
-    """Copy the wheel into a home, dated a day ahead as cvl_ci/engine/skypilot_wheel.py dates it. `store`: shared."""
+    """Copy the wheel into a home, dated a day ahead as engine/worker/skypilot_wheel.py dates it. `store`: shared."""
     shared = store / f"wheels-{version('skypilot')}"
     shared.mkdir(exist_ok=True)
     with (shared / "lock").open("w") as lock:

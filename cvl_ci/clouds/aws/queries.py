@@ -92,7 +92,7 @@ def security_groups(client: EC2Client, lease: str | None) -> Iterator[Raw]:
 
 
 def shared_group(user_id: str) -> str:
-    """Return the name of the security group that all runs of a repository share (engine/shared_group.py).
+    """Return the name of the security group that all runs of a repository share (engine/worker/shared_group.py).
 
     `user_id`: the owner's. EC2 takes names of at most 255 characters that do not begin with `sg-` (EC2 API Reference,
     CreateSecurityGroup).

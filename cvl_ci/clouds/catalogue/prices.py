@@ -57,7 +57,7 @@ class CataloguePrices:
         return self.date_of(self.clouds())
 
     def date_of(self, clouds: Collection[str]) -> str:
-        return sources.in_words(self._sources_of(clouds))
+        return sources.describe(self._sources_of(clouds))
 
     def age_warning(self, clouds: Collection[str]) -> str:
         """Return why the prices of these clouds may be out of date, or an empty text."""

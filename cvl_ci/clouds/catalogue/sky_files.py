@@ -34,7 +34,7 @@ class Query:
     instance_type: str | None = None
 
     @property
-    def words(self) -> Sequence[str]:
+    def keywords(self) -> Sequence[str]:
         """Return the words of which a line must have one; none for machines without GPU."""
         return (self.instance_type,) if self.instance_type else tuple(sorted(self.accelerators))
 
@@ -47,7 +47,7 @@ def rows(directory: Path, cloud: str, query: Query) -> Iterable[MachineRow]:
     """Return one row a type and region, with the cheapest spot price of its zones, as SkyPilot would choose."""
     if cloud == "gcp":
         return _gcp_rows(path(directory, cloud), query)
-    return _merged(row for row in _read(path(directory, cloud), cloud, query.words) if _is_match(row, query, cloud))
+    return _merged(row for row in _read(path(directory, cloud), cloud, query.keywords) if _is_match(row, query, cloud))
 
 
 def machine_types(directory: Path, cloud: str) -> Iterator[str]:
@@ -64,7 +64,7 @@ def _gcp_rows(file: Path, query: Query) -> Iterable[MachineRow]:
         named = gcp_machines.gpu_of(query.instance_type)
         accelerators = {named} if named else accelerators
     if not accelerators:
-        return _merged(row for row in _read(file, "gcp", query.words) if _is_match(row, query, "gcp"))
+        return _merged(row for row in _read(file, "gcp", query.keywords) if _is_match(row, query, "gcp"))
     hosts_of = tuple(host for name in accelerators for host in gcp_machines.hosts_of(name))
     read = list(_read(file, "gcp", (*accelerators, *hosts_of)))
     hosts = _merged(row for row in read if row.name.startswith(hosts_of) and not row.accelerator)
@@ -84,13 +84,13 @@ def _is_match(row: MachineRow, query: Query, cloud: str) -> bool:
     return not row.accelerator and (family is None or bool(family.match(row.name)))
 
 
-def _read(file: Path, cloud: str, words: Sequence[str]) -> Iterator[MachineRow]:
+def _read(file: Path, cloud: str, keywords: Sequence[str]) -> Iterator[MachineRow]:
     """Yield each line as a row. A line with a number that cannot be read is left out."""
     with file.open(encoding="utf-8", errors="replace", newline="") as lines:
         header = next(csv.reader(lines), [])
         if not {"InstanceType", "Price", "Region"} <= set(header):
             return
-        for cells in csv.reader(line for line in lines if not words or any(word in line for word in words)):
+        for cells in csv.reader(line for line in lines if not keywords or any(word in line for word in keywords)):
             row = _parsed(dict(zip(header, cells, strict=False)), cloud)
             if row is not None:
                 yield row

@@ -64,7 +64,7 @@ class Source:
         return f"of {self.day}" if self.until is None else f"between {self.day} and {self.until}"
 
     @property
-    def words(self) -> str:
+    def text(self) -> str:
         return f"{self.cloud} {self.commit[:7]}" if self.commit else self.cloud
 
 
@@ -122,12 +122,12 @@ def record(folder: Path) -> Mapping[str, Mapping[str, str]]:
     }
 
 
-def in_words(sources: Iterable[Source]) -> str:
+def describe(sources: Iterable[Source]) -> str:
     """Return `SkyPilot's catalogue of 2026-09-21 (aws 1a2b3c4, gcp); of an unknown day (runpod)`."""
-    words_of: dict[str, list[str]] = {}
+    names_of_days: dict[str, list[str]] = {}
     for one in sorted(sources, key=lambda one: (one.day is None, one.until is not None, one.day or date.min)):
-        words_of.setdefault(one.days, []).append(one.words)
-    parts = [f"{days} ({', '.join(words)})" for days, words in words_of.items()]
+        names_of_days.setdefault(one.days, []).append(one.text)
+    parts = [f"{days} ({', '.join(names)})" for days, names in names_of_days.items()]
     return f"SkyPilot's catalogue {'; '.join(parts)}" if parts else ""
 
 
@@ -153,8 +153,8 @@ def _age(dated: Sequence[tuple[Source, int]], sources: Sequence[Source]) -> str:
     return f"up to {max((days for one, days in dated if one in sources), default=0)} days old"
 
 
-def _of_clouds(sources: Sequence[Source], words: str) -> str:
-    return f"{_list(one.cloud for one in sources)} {words}" if sources else ""
+def _of_clouds(sources: Sequence[Source], text: str) -> str:
+    return f"{_list(one.cloud for one in sources)} {text}" if sources else ""
 
 
 def _list(clouds: Iterable[str]) -> str:

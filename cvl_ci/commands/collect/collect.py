@@ -59,7 +59,7 @@ class Collected:
 
 
 def collect(
-    names: Sequence[str], *, everything: bool, user_id: str, folder_of: Callable[[str], Path], tools: CollectPorts
+    names: Sequence[str], *, everything: bool, user_id: str, folder_of: Callable[[str], Path], ports: CollectPorts
 ) -> Collected:
     """Collect these runs, or all that wait. Raise RequestError for a name that is not of a detached run.
 
@@ -67,14 +67,14 @@ def collect(
     """
     outcomes: dict[str, Outcome] = {}
     running: list[StillRunning] = []
-    for record in _chosen(names, everything=everything, tools=tools):
+    for record in _chosen(names, everything=everything, ports=ports):
         if record.detached is None:
             continue
         state = _Collection(record=record, detached=record.detached, into=folder_of(record.name))
         try:
-            result = _collect(state, user_id=user_id, tools=tools)
+            result = _collect(state, user_id=user_id, ports=ports)
         except Exception as error:  # noqa: BLE001  a fault at one run must not stop the others
-            result = _after_fault(state, explain_while_running(error), tools=tools)
+            result = _after_fault(state, explain_while_running(error), ports=ports)
         if isinstance(result, Outcome):
             outcomes[record.name] = result
         else:
@@ -82,8 +82,8 @@ def collect(
     return Collected(outcomes=outcomes, running=tuple(running))
 
 
-def _chosen(names: Sequence[str], *, everything: bool, tools: CollectPorts) -> list[LeaseRecord]:
-    detached = {record.name: record for record in tools.records.all() if record.detached is not None}
+def _chosen(names: Sequence[str], *, everything: bool, ports: CollectPorts) -> list[LeaseRecord]:
+    detached = {record.name: record for record in ports.records.all() if record.detached is not None}
     mistakes = [
         InputProblem(
             field="NAME", value=name, problem="is not a detached run on record here", near=similar(name, detached)
@@ -109,31 +109,31 @@ class _Collection:
     outcome: Outcome | None = None
 
 
-def _collect(state: _Collection, *, user_id: str, tools: CollectPorts) -> Outcome | StillRunning:
+def _collect(state: _Collection, *, user_id: str, ports: CollectPorts) -> Outcome | StillRunning:
     record, detached = state.record, state.detached
-    with tools.clouds.open(record.locations, user_id=user_id, watch=_unwatched) as cloud:
+    with ports.clouds.open(record.locations, user_id=user_id, watch=_unwatched) as cloud:
         if cloud.results is None:
             raise EngineError("This cloud has no place for results.")
-        lease = lease_on(cloud, record, records=tools.records, clock=tools.clock, say=tools.reporter.warning)
-        end = _end(state, cloud.results, now=tools.clock.now())
+        lease = lease_on(cloud, record, records=ports.records, clock=ports.clock, say=ports.reporter.warning)
+        end = _end(state, cloud.results, now=ports.clock.now())
         if end is None and not record.is_cancelled:
             count = lease.count_machines()
             if count is None:
                 raise EngineError("The provider does not answer about its machine.")
-            if count and not _is_overdue(record, now=tools.clock.now()):
-                return ending.still_running(record, detached, now=tools.clock.now(), doubt=state.silence)
+            if count and not _is_overdue(record, now=ports.clock.now()):
+                return ending.still_running(record, detached, now=ports.clock.now(), doubt=state.silence)
             # The machine may have stored it between the two questions.
-            end = _end(state, cloud.results, now=tools.clock.now())
+            end = _end(state, cloud.results, now=ports.clock.now())
         _refuse_others(record, cloud)
         state.release = release = lease.release(maybe_created=True)
-        fetched = cloud.results.fetch(detached, end, into=state.into, line=tools.reporter.show_job_line)
+        fetched = cloud.results.fetch(detached, end, into=state.into, line=ports.reporter.show_job_line)
         controller = _controller(record, cloud)
-        state.outcome = outcome = _outcome(state, end, release, fetched, controller=controller, tools=tools)
-        tools.reporter.show_outcome(outcome)
-    tools.publish(record, outcome, state.into)
+        state.outcome = outcome = _outcome(state, end, release, fetched, controller=controller, ports=ports)
+        ports.reporter.show_outcome(outcome)
+    ports.publish(record, outcome, state.into)
     if release.gone:
-        latest = tools.records.read(record.name) or lease.record
-        tools.records.write(replace(latest, detached=replace(detached, is_collected=True)))
+        latest = ports.records.read(record.name) or lease.record
+        ports.records.write(replace(latest, detached=replace(detached, is_collected=True)))
     return outcome
 
 
@@ -153,15 +153,15 @@ def _end(state: _Collection, results: Results, *, now: float) -> DetachedEnd | N
         return None
 
 
-def _after_fault(state: _Collection, why: str, *, tools: CollectPorts) -> Outcome | StillRunning:
+def _after_fault(state: _Collection, why: str, *, ports: CollectPorts) -> Outcome | StillRunning:
     """Return the outcome of a run that was over before the fault. Otherwise, nothing certain is known of the run."""
     if state.outcome is not None:
-        tools.reporter.warning(
+        ports.reporter.warning(
             f"{state.record.name} is over, but not all of its collection succeeded. {why} "
             f"Its end stands. Collect it again: cvl-ci collect {state.record.name}"
         )
         return state.outcome
-    now, was_released = tools.clock.now(), state.release is not None
+    now, was_released = ports.clock.now(), state.release is not None
     return ending.still_running(state.record, state.detached, now=now, doubt=why, was_released=was_released)
 
 
@@ -200,7 +200,7 @@ def _outcome(
     fetched: Fetched,
     *,
     controller: ControllerRecoveries | None,
-    tools: CollectPorts,
+    ports: CollectPorts,
 ) -> Outcome:
     facts = ending.Facts(
         detached=state.detached,
@@ -209,8 +209,8 @@ def _outcome(
         fetched=fetched,
         controller=controller,
         silence=state.silence,
-        now=tools.clock.now(),
-        price_source=tools.prices.date,
+        now=ports.clock.now(),
+        price_source=ports.prices.date,
     )
     return ending.outcome(state.record, facts, outputs=state.into)
 

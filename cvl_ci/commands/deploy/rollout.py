@@ -53,19 +53,19 @@ class Rollout:
     unproved: tuple[str, ...] = ()
 
 
-def roll_out(owner: Owner, *, commit: str, locations: Sequence[Location], tools: RolloutPorts) -> Rollout:
+def roll_out(owner: Owner, *, commit: str, locations: Sequence[Location], ports: RolloutPorts) -> Rollout:
     """Start a service of the owner's environment, and end the older ones. Raise CvlError before it is started.
 
     An older service that answers stays until the new one answers, so that a failure leaves it as it was. Of two that
     answer at the same time, that of the later run stays. `commit`: of this rollout. A preview is not rolled out if its
     pull request is closed, or has a newer commit.
     """
-    state = _state(owner, tools)
+    state = _state(owner, ports)
     if state is not None and state.closed_at is not None:
         return Rollout(skipped=f"The pull request of {owner.environment} is closed.")
     if state is not None and commit and state.head_sha != commit:
         return Rollout(skipped=f"The pull request of {owner.environment} has a newer commit: {state.head_sha[:12]}.")
-    occupants = environment.find(owner, locations=locations, clouds=tools.down.clouds)
+    occupants = environment.find(owner, locations=locations, clouds=ports.down.clouds)
     if occupants.out_of_reach:
         raise EngineError(
             _out_of_reach(occupants.out_of_reach, owner),
@@ -75,25 +75,25 @@ def roll_out(owner: Owner, *, commit: str, locations: Sequence[Location], tools:
     decision = environment.decide(occupants.leases, owner)
     if decision.newer is not None:
         return Rollout(skipped=f"A later run has {owner.environment} already: its lease is {decision.newer.lease}.")
-    unproved = _unproved(end(decision.end_first, owner, locations=locations, tools=tools.down))
+    unproved = _unproved(end(decision.end_first, owner, locations=locations, ports=ports.down))
     if unproved:
         raise NotProvedGone(
             f"These leases of {owner.environment} did not end: {', '.join(unproved)}.",
             money="Their machines may still run, and are billed. No new service was started.",
             next_step=f"End them with proof: cvl-ci down {' '.join(unproved)}",
         )
-    outcome = tools.run(owner)
+    outcome = ports.run(owner)
     if outcome.release is None or outcome.release.kept is None:
         return Rollout(outcome=outcome)
-    decision = _settled(decision, owner, locations=locations, tools=tools.down)
-    state = _state(owner, tools)
+    decision = _settled(decision, owner, locations=locations, ports=ports.down)
+    state = _state(owner, ports)
     is_closed = state is not None and state.closed_at is not None
     names = tuple(dict.fromkeys((owner.name, *decision.end_after))) if is_closed else decision.end_after
-    tools.keeps(names, is_closed)
+    ports.keeps(names, is_closed)
     if names and not is_closed and decision.newer is None:
-        tools.announce(outcome, names)
-        tools.down.clock.sleep(tools.drain_seconds)
-    unproved = _end_replaced(names, owner, locations=locations, tools=tools.down)
+        ports.announce(outcome, names)
+        ports.down.clock.sleep(ports.drain_seconds)
+    unproved = _end_replaced(names, owner, locations=locations, ports=ports.down)
     if is_closed:
         reason = f"The pull request of {owner.environment} was closed meanwhile, so its service was taken down."
         return Rollout(skipped=reason, is_closed=True, unproved=unproved)
@@ -103,12 +103,12 @@ def roll_out(owner: Owner, *, commit: str, locations: Sequence[Location], tools:
     return Rollout(outcome=outcome, unproved=unproved)
 
 
-def _settled(first: Decision, owner: Owner, *, locations: Sequence[Location], tools: DownPorts) -> Decision:
+def _settled(first: Decision, owner: Owner, *, locations: Sequence[Location], ports: DownPorts) -> Decision:
     """Decide again: without a concurrency group, another run may have started a service at the same time."""
     try:
-        occupants = environment.find(owner, locations=locations, clouds=tools.clouds)
+        occupants = environment.find(owner, locations=locations, clouds=ports.clouds)
     except CvlError as error:
-        tools.reporter.warning(
+        ports.reporter.warning(
             f"{error.what}\nThe new service stays. If another run started one at the same time, both are billed.\n"
             "See them with `cvl-ci status`, and end one with `cvl-ci down NAME`."
         )
@@ -116,43 +116,43 @@ def _settled(first: Decision, owner: Owner, *, locations: Sequence[Location], to
     return environment.settle(occupants.leases, owner)
 
 
-def _state(owner: Owner, tools: RolloutPorts) -> PullRequestState | None:
+def _state(owner: Owner, ports: RolloutPorts) -> PullRequestState | None:
     """Return the state of the pull request of a preview. None: it is not a preview, or GitHub does not answer."""
     number = pull_request_of(owner.environment)
-    return tools.pulls.state(number) if number is not None and tools.pulls is not None else None
+    return ports.pulls.state(number) if number is not None and ports.pulls is not None else None
 
 
 def _end_replaced(
-    names: Sequence[str], owner: Owner, *, locations: Sequence[Location], tools: DownPorts
+    names: Sequence[str], owner: Owner, *, locations: Sequence[Location], ports: DownPorts
 ) -> tuple[str, ...]:
     """End the older services, and return those without proof. An error is a missing proof: the new service stays."""
     try:
-        return _unproved(end(names, owner, locations=locations, tools=tools))
+        return _unproved(end(names, owner, locations=locations, ports=ports))
     except CvlError as error:
-        tools.reporter.warning(explain_while_running(error))
+        ports.reporter.warning(explain_while_running(error))
         return tuple(names)
 
 
 def end(
-    names: Sequence[str], owner: Owner, *, locations: Sequence[Location], tools: DownPorts
+    names: Sequence[str], owner: Owner, *, locations: Sequence[Location], ports: DownPorts
 ) -> Mapping[str, Release]:
     """End leases of the owner's repository, and return lease → proof."""
     if not names:
         return {}
-    return taking_down.down(names, everything=False, locations=locations, user_id=owner.user_id, tools=tools).releases
+    return taking_down.down(names, everything=False, locations=locations, user_id=owner.user_id, ports=ports).releases
 
 
 def take_down(
-    owner: Owner, *, locations: Sequence[Location], tools: DownPorts, note: Callable[[Sequence[str]], None]
+    owner: Owner, *, locations: Sequence[Location], ports: DownPorts, note: Callable[[Sequence[str]], None]
 ) -> Release:
     """End all services of the owner's environment, and return one proof. No service is a success too.
 
     `note`: called with their leases before any of them ends. Raise EngineError unless each provider answers, and
     NotProvedGone, after the end of the others, for a service of a server that was not asked.
     """
-    occupants = environment.find(owner, locations=locations, clouds=tools.clouds)
+    occupants = environment.find(owner, locations=locations, clouds=ports.clouds)
     note(occupants.names)
-    by_lease = end(occupants.names, owner, locations=locations, tools=tools)
+    by_lease = end(occupants.names, owner, locations=locations, ports=ports)
     releases = list(by_lease.values())
     if occupants.out_of_reach:
         unproved = _unproved(by_lease)
@@ -164,7 +164,7 @@ def take_down(
         )
     return Release(
         gone=all(release.gone for release in releases),
-        at=tools.clock.now(),
+        at=ports.clock.now(),
         asked=tuple(check for release in releases for check in release.asked) or occupants.checks,
         unproved=tuple(dict.fromkeys(text for release in releases for text in release.unproved)),
     )

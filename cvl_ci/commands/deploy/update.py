@@ -73,27 +73,27 @@ def _took_token(answer: ServiceAnswer) -> bool:
     return answer.is_from_proxy or 0 < answer.status < 500
 
 
-def update(plan: RunPlan, record: LeaseRecord, *, owner: Owner, outputs: Path, tools: RunPorts) -> Updated:
+def update(plan: RunPlan, record: LeaseRecord, *, owner: Owner, outputs: Path, ports: RunPorts) -> Updated:
     """Give the service its next version, and wait until that answers. Raise CvlError before anything changes."""
     steps.refuse_unseen(plan)
-    state = steps.begin(plan, owner=owner, outputs=outputs, tools=tools)
-    deadline = tools.clock.now() + state.quote.deadline_minutes * 60
+    state = steps.begin(plan, owner=owner, outputs=outputs, ports=ports)
+    deadline = ports.clock.now() + state.quote.deadline_minutes * 60
     # The replicas of the new version have its deadline as labels from their birth, the old ones keep theirs.
     moments = {LABEL_DEADLINE: str(int(deadline)), LABEL_KEPT: str(int(deadline))}
     until = max(deadline, record.deadline)
     with (
-        tools.clouds.open(record.locations, user_id=owner.user_id, watch=state.watch) as cloud,
-        tools.staging.staged(plan.files.staged, commits=plan.files.commits) as staged,
+        ports.clouds.open(record.locations, user_id=owner.user_id, watch=state.watch) as cloud,
+        ports.staging.staged(plan.files.staged, commits=plan.files.commits) as staged,
     ):
         state.cloud = cloud
-        tools.records.write(replace(record, deadline=until, labels={**record.labels, **moments}))
+        ports.records.write(replace(record, deadline=until, labels={**record.labels, **moments}))
         request = LaunchRequest(
             plan=plan,
             cluster=record.name,
             labels={**_labels_of_machines(record), **moments},
             staged=staged,
             deadline=deadline,
-            fence=_own_fence(tools.records, record.name),
+            fence=_own_fence(ports.records, record.name),
             likely=state.quote.offers[0] if state.quote.offers else None,
             offers=state.quote.offers,
             is_update=True,

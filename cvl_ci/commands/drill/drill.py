@@ -83,14 +83,14 @@ def refusal(kill: str, *, location: Location, server: str) -> str:
     return ""
 
 
-def drill(requests: Sequence[DrillRequest], *, location: Location, user_id: str, tools: DrillPorts) -> list[Receipt]:
+def drill(requests: Sequence[DrillRequest], *, location: Location, user_id: str, ports: DrillPorts) -> list[Receipt]:
     """Run the drills one after the other, on one opened cloud: a sandbox must outlive the run that is killed."""
     receipts = []
-    with tools.clouds.open([location], user_id=user_id, watch=_silent) as cloud:
+    with ports.clouds.open([location], user_id=user_id, watch=_silent) as cloud:
         for number, request in enumerate(requests, 1):
-            tools.say(f"drill {number} of {len(requests)}: {request.kill} while {request.phase.value}")
+            ports.say(f"drill {number} of {len(requests)}: {request.kill} while {request.phase.value}")
             try:
-                receipts.append(_Drill(request, location=location, cloud=cloud, tools=tools).run_drill())
+                receipts.append(_Drill(request, location=location, cloud=cloud, ports=ports).run_drill())
             except CvlError as error:
                 if error.money == NOTHING_STARTED:  # a machine that stays raises NotProvedGone instead
                     error.money = "cvl-ci has taken down all that the drill had started."
@@ -101,11 +101,11 @@ def drill(requests: Sequence[DrillRequest], *, location: Location, user_id: str,
 class _Drill:
     """One drill."""
 
-    def __init__(self, request: DrillRequest, *, location: Location, cloud: Cloud, tools: DrillPorts) -> None:
+    def __init__(self, request: DrillRequest, *, location: Location, cloud: Cloud, ports: DrillPorts) -> None:
         self._wanted, self._location, self._cloud = request, location, cloud
         self._asked_location = Location(cloud=cloud.through) if cloud.through else location
-        self._clock, self._launcher, self._say = tools.clock, tools.launcher, tools.say
-        self._latest = tools.clock.now() + _longest_minutes(request) * 60
+        self._clock, self._launcher, self._say = ports.clock, ports.launcher, ports.say
+        self._latest = ports.clock.now() + _longest_minutes(request) * 60
         """The moment by which the machine must have ended itself."""
         self._run = self._launcher.start(_options(request, location), task=_task(request))
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from cvl_ci.commands.models.shelf import Shelf
+from cvl_ci.commands.models.model_store import ModelStore
 from cvl_ci.errors import CvlError, StorageError
 from cvl_ci.model.model_plan import ModelName
 from cvl_ci.model.snapshot import Manifest, folder
@@ -28,7 +28,7 @@ MOST_WAITING_SECONDS = 3600.0
 class Ensuring:
     """`upload` stores a model. `owner` names this leg in the lock. `tell` receives lines for a person."""
 
-    shelf: Shelf
+    model_store: ModelStore
     clock: Clock
     owner: str
     upload: Callable[[ModelName], Manifest]
@@ -45,7 +45,7 @@ class Ensuring:
     def _ensured(self, name: ModelName) -> bool:
         start, is_told = self.clock.now(), False
         while True:
-            manifest = self.shelf.find(name.repo, name.revision)
+            manifest = self.model_store.find(name.repo, name.revision)
             if manifest is not None and manifest.is_enough:
                 return True
             with self._lock(name, start) as state:
@@ -62,7 +62,7 @@ class Ensuring:
 
     def _uploaded(self, name: ModelName) -> bool:
         # The holder before may have finished between the look and the lock.
-        manifest = self.shelf.find(name.repo, name.revision)
+        manifest = self.model_store.find(name.repo, name.revision)
         if manifest is None or not manifest.is_enough:
             self.upload(name)
         return True
@@ -70,8 +70,8 @@ class Ensuring:
     @contextmanager
     def _lock(self, name: ModelName, start: float) -> Iterator[_LockState]:
         """Take the lock if it is free, expired, or of a leg that failed before this one began."""
-        key = self.shelf.address.below("locks", f"{folder(name.repo)}@{name.revision.replace('/', '--')}.json")
-        stored = self.shelf.store.get(key)
+        key = self.model_store.address.below("locks", f"{folder(name.repo)}@{name.revision.replace('/', '--')}.json")
+        stored = self.model_store.store.get(key)
         other = _read(stored[0]) if stored else None
         if other and other.until > self.clock.now():
             yield _LockState()
@@ -79,7 +79,7 @@ class Ensuring:
         if other and other.failure and other.failed_at >= start:
             yield _LockState(failure=other.failure)
             return
-        holder = _Holder(self.shelf, key=key, owner=self.owner, clock=self.clock)
+        holder = _Holder(self.model_store, key=key, owner=self.owner, clock=self.clock)
         if not holder.acquire(stored[1] if stored else ""):
             yield _LockState()
             return
@@ -103,8 +103,8 @@ class _Lock:
 class _Holder:
     """A lock that this process holds. Its end leaves the reason of a failure there, for the legs that wait."""
 
-    def __init__(self, shelf: Shelf, *, key: str, owner: str, clock: Clock) -> None:
-        self._shelf, self._key, self._owner, self._clock = shelf, key, owner, clock
+    def __init__(self, model_store: ModelStore, *, key: str, owner: str, clock: Clock) -> None:
+        self._model_store, self._key, self._owner, self._clock = model_store, key, owner, clock
         self._over = threading.Event()
         self._renewing = threading.Thread(target=self._renew, name="model lock", daemon=True)
 
@@ -122,7 +122,7 @@ class _Holder:
             if failure:
                 self._write(until=0.0, replaces=None, failure=failure)
             else:
-                self._shelf.store.delete([self._key])
+                self._model_store.store.delete([self._key])
         except CvlError:
             return  # it expires by itself
 
@@ -135,7 +135,7 @@ class _Holder:
 
     def _write(self, *, until: float, replaces: str | None, failure: str = "") -> bool:
         document = {"owner": self._owner, "until": until, "failure": failure, "failed_at": self._clock.now()}
-        return self._shelf.store.put(self._key, json.dumps(document).encode(), labels={}, replaces=replaces)
+        return self._model_store.store.put(self._key, json.dumps(document).encode(), labels={}, replaces=replaces)
 
 
 def _read(content: bytes) -> _Lock | None:
@@ -145,5 +145,5 @@ def _read(content: bytes) -> _Lock | None:
         return _Lock(
             until=float(document["until"]), failure=str(document["failure"]), failed_at=float(document["failed_at"])
         )
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None

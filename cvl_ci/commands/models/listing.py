@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from cvl_ci.commands.models.content import Content
-from cvl_ci.commands.models.shelf import Shelf
+from cvl_ci.commands.models.model_store import ModelStore
 from cvl_ci.errors import CvlError, InputProblem, RequestError, StorageError
 from cvl_ci.inputs.suggest import nearly_same
 from cvl_ci.model.snapshot import COMMIT, Manifest, ModelFile, repo_of
@@ -59,12 +59,12 @@ class _SnapshotObjects:
     refs: list[str] = field(default_factory=list)
 
 
-def stored_models(shelf: Shelf) -> Stored:
+def stored_models(model_store: ModelStore) -> Stored:
     """Return everything below the prefix. Raises StorageError when the bucket gives no valid answer."""
     snapshots: dict[tuple[str, str], _SnapshotObjects] = {}
     refs: list[tuple[str, str]] = []
-    for stored in shelf.store.objects(shelf.start()):
-        parts = stored.key.removeprefix(shelf.start()).split("/")
+    for stored in model_store.store.objects(model_store.start()):
+        parts = stored.key.removeprefix(model_store.start()).split("/")
         repo = repo_of(parts[0])
         if not repo or len(parts) < 3:
             continue
@@ -76,41 +76,41 @@ def stored_models(shelf: Shelf) -> Stored:
             one.has_manifest = one.has_manifest or parts[1] == "manifests"
             one.bytes += stored.size
     for repo, name in refs:
-        if at := snapshots.get((repo, shelf.ref(repo, name))):
+        if at := snapshots.get((repo, model_store.ref(repo, name))):
             at.refs.append(name)
-    uploads = list(shelf.store.uploads(shelf.start()))
+    uploads = list(model_store.store.uploads(model_store.start()))
     return Stored(
         models=tuple(
             StoredModel(
                 repo=repo,
                 commit=commit,
-                manifest=shelf.manifest(repo, commit) if one.has_manifest else None,
+                manifest=model_store.manifest(repo, commit) if one.has_manifest else None,
                 bytes=one.bytes,
                 refs=tuple(one.refs),
             )
             for (repo, commit), one in sorted(snapshots.items())
         ),
         unfinished_uploads=len(uploads),
-        unfinished_bytes=sum(part.size for upload in uploads for part in shelf.store.parts(upload)),
+        unfinished_bytes=sum(part.size for upload in uploads for part in model_store.store.parts(upload)),
     )
 
 
-def verified(shelf: Shelf, repo: str, revision: str, *, hub: ModelSource | None = None) -> VerifiedModel:
+def verified(model_store: ModelStore, repo: str, revision: str, *, hub: ModelSource | None = None) -> VerifiedModel:
     """Read every file of a model back and compare it with the manifest, and the manifest with the hub's own metadata.
 
     A writer of the bucket can replace files and manifest together, and only the hub shows that. Raises
     RequestError for an unknown model.
     """
-    manifest = shelf.find(repo, revision)
+    manifest = model_store.find(repo, revision)
     if manifest is None:
-        raise unknown_model(shelf, repo, revision)
+        raise unknown_model(model_store, repo, revision)
     of_hub, not_asked = _of_hub(manifest, hub)
     return VerifiedModel(
         repo=repo,
         commit=manifest.commit,
         files=len(manifest.files),
         bytes=manifest.bytes,
-        problems=tuple(_problems(shelf, manifest, of_hub)),
+        problems=tuple(_problems(model_store, manifest, of_hub)),
         not_asked=not_asked,
     )
 
@@ -126,9 +126,9 @@ def _of_hub(manifest: Manifest, hub: ModelSource | None) -> tuple[dict[str, Mode
     return {file.path: file for file in snapshot.files}, ""
 
 
-def _problems(shelf: Shelf, manifest: Manifest, of_hub: Mapping[str, ModelFile]) -> Iterator[str]:
-    start = shelf.start(manifest.repo, "snapshots", manifest.commit)
-    sizes = {one.key.removeprefix(start): one.size for one in shelf.store.objects(start)}
+def _problems(model_store: ModelStore, manifest: Manifest, of_hub: Mapping[str, ModelFile]) -> Iterator[str]:
+    start = model_store.start(manifest.repo, "snapshots", manifest.commit)
+    sizes = {one.key.removeprefix(start): one.size for one in model_store.store.objects(start)}
     for path, file in manifest.files.items():
         announced = of_hub.get(path, file)
         if of_hub and path not in of_hub:
@@ -138,7 +138,7 @@ def _problems(shelf: Shelf, manifest: Manifest, of_hub: Mapping[str, ModelFile])
         elif sizes[path] != file.size:
             yield f"{path} has {sizes[path]} bytes instead of {file.size}"
         else:
-            with shelf.store.stream(start + path) as pieces:
+            with model_store.store.stream(start + path) as pieces:
                 content = Content(file).add_all(pieces)
             if not content.is_right:
                 yield f"{path} has the SHA-256 {content.sha256[:16]}… instead of {file.sha256[:16]}…"
@@ -146,49 +146,54 @@ def _problems(shelf: Shelf, manifest: Manifest, of_hub: Mapping[str, ModelFile])
                 yield f"{path} has other bytes than the hub announces, and the manifest too: somebody replaced both"
 
 
-def removed(shelf: Shelf, repo: str, revision: str) -> int:
+def removed(model_store: ModelStore, repo: str, revision: str) -> int:
     """Remove a model, all its commits without a revision, and return the bytes.
 
     The manifests go first, so that no reader sees half a model. Raises StorageError if an object remains.
     """
-    commit = revision if COMMIT.fullmatch(revision) else shelf.ref(repo, revision) if revision else ""
+    commit = revision if COMMIT.fullmatch(revision) else model_store.ref(repo, revision) if revision else ""
     if revision and not commit:
-        raise unknown_model(shelf, repo, revision)
-    keys = _keys_of(shelf, repo, commit)
-    uploads = [one for one in shelf.store.uploads(shelf.start(repo)) if not commit or f"/{commit}/" in one.key]
+        raise unknown_model(model_store, repo, revision)
+    keys = _keys_of(model_store, repo, commit)
+    uploads = [
+        one for one in model_store.store.uploads(model_store.start(repo)) if not commit or f"/{commit}/" in one.key
+    ]
     if not keys and not uploads:
-        raise unknown_model(shelf, repo, revision)
-    shelf.store.delete(
-        [key for key in keys if key.startswith((shelf.start(repo, "manifests"), shelf.start(repo, "refs")))]
+        raise unknown_model(model_store, repo, revision)
+    model_store.store.delete(
+        [key for key in keys if key.startswith((model_store.start(repo, "manifests"), model_store.start(repo, "refs")))]
     )
-    shelf.store.delete(keys)
+    model_store.store.delete(keys)
     for upload in uploads:
-        shelf.store.abort(upload)
-    if remaining := _keys_of(shelf, repo, commit):
+        model_store.store.abort(upload)
+    if remaining := _keys_of(model_store, repo, commit):
         raise StorageError(
             f"The bucket still shows {len(remaining)} objects of {repo}, such as {next(iter(remaining))}."
         )
     return sum(keys.values())
 
 
-def _keys_of(shelf: Shelf, repo: str, commit: str) -> Mapping[str, int]:
-    keys = {one.key: one.size for one in shelf.store.objects(shelf.start(repo))}
-    refs = shelf.start(repo, "refs")
+def _keys_of(model_store: ModelStore, repo: str, commit: str) -> Mapping[str, int]:
+    keys = {one.key: one.size for one in model_store.store.objects(model_store.start(repo))}
+    refs = model_store.start(repo, "refs")
     return {
         key: size
         for key, size in keys.items()
         if not commit
         or f"/{commit}/" in key
         or key.endswith(f"/{commit}.json")
-        or (key.startswith(refs) and shelf.ref(repo, key.removeprefix(refs)) == commit)
+        or (key.startswith(refs) and model_store.ref(repo, key.removeprefix(refs)) == commit)
     }
 
 
-def unknown_model(shelf: Shelf, repo: str, revision: str) -> CvlError:
+def unknown_model(model_store: ModelStore, repo: str, revision: str) -> CvlError:
     """Return the error for a model that the bucket does not hold, with similar names."""
-    all_names = sorted({model.repo for model in stored_models(shelf).models})
+    all_names = sorted({model.repo for model in stored_models(model_store).models})
     at = f" at {revision}" if revision and repo in all_names else ""
     mistake = InputProblem(
-        field="REPO", value=repo, problem=f"is not a model of {shelf.address}{at}", near=nearly_same(repo, all_names)
+        field="REPO",
+        value=repo,
+        problem=f"is not a model of {model_store.address}{at}",
+        near=nearly_same(repo, all_names),
     )
-    return RequestError([mistake], next_step=f"cvl-ci models list --in {shelf.address} shows the models.")
+    return RequestError([mistake], next_step=f"cvl-ci models list --in {model_store.address} shows the models.")

@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Executor, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 
+from cvl_ci.commands.models.model_store import ModelStore
 from cvl_ci.commands.models.progress import TransferProgress
 from cvl_ci.commands.models.reading import Reading, UploadStopped
 from cvl_ci.commands.models.sending import Sending
-from cvl_ci.commands.models.shelf import Shelf
 from cvl_ci.errors import InputProblem, RequestError
 from cvl_ci.inputs.suggest import similar
 from cvl_ci.model.snapshot import Manifest, ModelFile, Snapshot
@@ -37,7 +37,7 @@ class UploadPorts:
     """`tell` receives lines of progress, and `pause` replaces the waiting for a busy source."""
 
     source: ModelSource
-    shelf: Shelf
+    model_store: ModelStore
     clock: Clock
     tell: Callable[[str], None]
     pause: Callable[[float], object] | None = None
@@ -53,45 +53,45 @@ class UploadedModel:
     moved_files: int
 
 
-def upload(request: UploadRequest, tools: UploadPorts) -> UploadedModel:
+def upload(request: UploadRequest, ports: UploadPorts) -> UploadedModel:
     """Store the selected files of a model. Raises CvlError; the next upload then continues."""
     stopped = threading.Event()
     reading = Reading(
-        source=tools.source,
-        clock=tools.clock,
+        source=ports.source,
+        clock=ports.clock,
         stopped=stopped,
-        pause=tools.pause or stopped.wait,
-        warn=tools.tell,
+        pause=ports.pause or stopped.wait,
+        warn=ports.tell,
     )
     snapshot = reading.snapshot(request.repo, request.revision)
     selected = _selected(snapshot, request.files)
-    stored, missing = _missing(tools.shelf, snapshot, selected)
+    stored, missing = _missing(ports.model_store, snapshot, selected)
     total = sum(file.size for file in missing)
-    progress = TransferProgress(total, clock=tools.clock, tell=tools.tell)
+    progress = TransferProgress(total, clock=ports.clock, tell=ports.tell)
     complete = dict(stored)
     if missing:
-        tools.tell(f"{request.repo} at {snapshot.commit[:12]}: {len(missing)} files of {size(total)} to store.")
-        if problem := tools.shelf.store.end_unfinished_uploads(tools.shelf.start()):
-            tools.tell(f"No rule of the bucket ends unfinished uploads by itself: {problem}")
-        complete |= _sent(snapshot, missing, reading=reading, shelf=tools.shelf, progress=progress)
-    manifest = tools.shelf.record(
+        ports.tell(f"{request.repo} at {snapshot.commit[:12]}: {len(missing)} files of {size(total)} to store.")
+        if problem := ports.model_store.store.end_unfinished_uploads(ports.model_store.start()):
+            ports.tell(f"No rule of the bucket ends unfinished uploads by itself: {problem}")
+        complete |= _sent(snapshot, missing, reading=reading, model_store=ports.model_store, progress=progress)
+    manifest = ports.model_store.record(
         Manifest(
             repo=snapshot.repo,
             commit=snapshot.commit,
             files=complete,
             is_chosen=bool(request.files),
             has_all=snapshot.has_all and len(complete) == len(snapshot.files),
-            uploaded_at=moment(tools.clock.now()),
+            uploaded_at=moment(ports.clock.now()),
             of_hub=snapshot.of_hub,
         ),
         ref=snapshot.ref,
     )
     if missing:
-        _end_uploads(tools.shelf, snapshot, missing)
+        _end_uploads(ports.model_store, snapshot, missing)
     return UploadedModel(
         manifest=manifest,
-        location=f"{tools.shelf.address.scheme}://{tools.shelf.address.bucket}/"
-        + tools.shelf.key(snapshot.repo, "snapshots", snapshot.commit),
+        location=f"{ports.model_store.address.scheme}://{ports.model_store.address.bucket}/"
+        + ports.model_store.key(snapshot.repo, "snapshots", snapshot.commit),
         moved_bytes=progress.moved,
         moved_files=len(missing),
     )
@@ -119,14 +119,14 @@ def _selected(snapshot: Snapshot, patterns: Sequence[str]) -> list[ModelFile]:
 
 
 def _missing(
-    shelf: Shelf, snapshot: Snapshot, selected: Sequence[ModelFile]
+    model_store: ModelStore, snapshot: Snapshot, selected: Sequence[ModelFile]
 ) -> tuple[dict[str, ModelFile], list[ModelFile]]:
     """return the selected files that manifest and bucket have, and those that they lack."""
-    manifest = shelf.manifest(snapshot.repo, snapshot.commit)
+    manifest = model_store.manifest(snapshot.repo, snapshot.commit)
     if manifest is None:
         return {}, list(selected)
-    start = shelf.start(snapshot.repo, "snapshots", snapshot.commit)
-    sizes = {one.key.removeprefix(start): one.size for one in shelf.store.objects(start)}
+    start = model_store.start(snapshot.repo, "snapshots", snapshot.commit)
+    sizes = {one.key.removeprefix(start): one.size for one in model_store.store.objects(start)}
     stored = {
         file.path: manifest.files[file.path]
         for file in selected
@@ -136,20 +136,27 @@ def _missing(
 
 
 def _sent(
-    snapshot: Snapshot, files: Sequence[ModelFile], *, reading: Reading, shelf: Shelf, progress: TransferProgress
+    snapshot: Snapshot,
+    files: Sequence[ModelFile],
+    *,
+    reading: Reading,
+    model_store: ModelStore,
+    progress: TransferProgress,
 ) -> dict[str, ModelFile]:
     """Send files, the largest first. The first error stops all of them and is raised."""
     room = threading.Semaphore(PARTS_IN_ROOM)
     with ThreadPoolExecutor(PARTS_AT_ONCE) as senders, ThreadPoolExecutor(FILES_AT_ONCE) as readers:
-        sending = Sending(reading=reading, store=shelf.store, senders=senders, room=room, moved=progress.add)
-        return _all_sent(snapshot, files, sending=sending, shelf=shelf, readers=readers)
+        sending = Sending(reading=reading, store=model_store.store, senders=senders, room=room, moved=progress.add)
+        return _all_sent(snapshot, files, sending=sending, model_store=model_store, readers=readers)
 
 
 def _all_sent(
-    snapshot: Snapshot, files: Sequence[ModelFile], *, sending: Sending, shelf: Shelf, readers: Executor
+    snapshot: Snapshot, files: Sequence[ModelFile], *, sending: Sending, model_store: ModelStore, readers: Executor
 ) -> dict[str, ModelFile]:
     futures = {
-        readers.submit(sending.send, snapshot, file, shelf.file_key(snapshot.repo, snapshot.commit, file.path)): file
+        readers.submit(
+            sending.send, snapshot, file, model_store.file_key(snapshot.repo, snapshot.commit, file.path)
+        ): file
         for file in sorted(files, key=lambda file: -file.size)
     }
     try:
@@ -164,9 +171,9 @@ def _all_sent(
             future.cancel()
 
 
-def _end_uploads(shelf: Shelf, snapshot: Snapshot, files: Sequence[ModelFile]) -> None:
+def _end_uploads(model_store: ModelStore, snapshot: Snapshot, files: Sequence[ModelFile]) -> None:
     """End unfinished uploads of files that are now stored: another one of the same key, cut before its record."""
-    keys = {shelf.file_key(snapshot.repo, snapshot.commit, file.path) for file in files}
-    for unfinished in shelf.store.uploads(shelf.start(snapshot.repo, "snapshots", snapshot.commit)):
+    keys = {model_store.file_key(snapshot.repo, snapshot.commit, file.path) for file in files}
+    for unfinished in model_store.store.uploads(model_store.start(snapshot.repo, "snapshots", snapshot.commit)):
         if unfinished.key in keys:
-            shelf.store.abort(unfinished)
+            model_store.store.abort(unfinished)

@@ -31,13 +31,13 @@ from cvl_ci.model.staged_files import StagedFile
 from cvl_ci.planning import (
     alternatives,
     build_plan,
-    checkpoint_words,
-    detach_words,
+    checkpoint_rules,
+    detach_rules,
     example,
     lookup,
     presets,
     resources,
-    reuse_words,
+    reuse_rules,
     safe_yaml,
     shell,
     task_file,
@@ -84,12 +84,12 @@ def _one_side(
     if draft is not None:
         plan = build_plan.plan(inputs, draft, gpu=gpu)
         mistakes += build_plan.impossible(inputs, plan)
-        mistakes += detach_words.mistakes(inputs, plan, through_server=through_server)
-        mistakes += checkpoint_words.mistakes_through_server(inputs) if through_server else []
+        mistakes += detach_rules.mistakes(inputs, plan, through_server=through_server)
+        mistakes += checkpoint_rules.mistakes_through_server(inputs) if through_server else []
         if has_mounts:
             plan, wrong = with_mounts(plan, inputs, checkout, through_server=through_server)
             mistakes += wrong
-        mistakes += reuse_words.mistakes(inputs, plan, through_server=through_server)
+        mistakes += reuse_rules.mistakes(inputs, plan, through_server=through_server)
         mistakes += machine_types.mistakes(inputs, plan, prices)
         if not mistakes:
             plan = _with_the_types_gpus(_only_offered(plan, prices), prices)

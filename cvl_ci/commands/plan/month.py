@@ -27,7 +27,7 @@ def checked(plan: RunPlan, quote: Quote) -> tuple[str, ...]:
     if quote.max_usd > month.remaining_usd + 1e-9:
         raise BudgetError(
             f"This run may cost {dollars(quote.max_usd)}, and monthly_budget leaves {dollars(month.remaining_usd)}: "
-            f"{in_words(month)}.",
+            f"{describe(month)}.",
             next_step=f"{_smaller(month)}raise monthly_budget in cvl-ci.yml, or wait until {next_month(month.month)}.",
         )
     return warnings(month)
@@ -44,7 +44,7 @@ def require_known(plan: RunPlan) -> None:
         )
 
 
-def in_words(month: MonthBudget) -> str:
+def describe(month: MonthBudget) -> str:
     """Return `$312.40 of $500.00 in 2026-11 is spent, by 41 runs in cvl-ci-history`."""
     limit = f"{dollars(month.limit_usd)} in {month.month}"
     if month.spent_usd is None:

@@ -147,12 +147,12 @@ def _unpriced(plan: RunPlan, prices: Prices) -> Quote:
     spot = " as spot" if plan.machines.spot is Spot.ALWAYS else ""
     location = "" if plan.machines.needs.alternatives else f"{spot} on {places}"
     problem = f"No price is known for {machine(plan.machines.needs)}{location}"
-    if there_is := what_there_is(plan, prices):
-        problem += f" ({there_is})"
+    if alternatives := alternatives_text(plan, prices):
+        problem += f" ({alternatives})"
     if _is_impossible(plan, prices):
         mistake = InputProblem(field="gpu", value=machine(plan.machines.needs), problem=f"does not exist{location}")
-        if there_is:
-            mistake = replace(mistake, problem=f"{mistake.problem} ({there_is})")
+        if alternatives:
+            mistake = replace(mistake, problem=f"{mistake.problem} ({alternatives})")
         raise RequestError([mistake])
     doubtful_types = machine_types.doubts(plan, prices)
     if plan.limits.max_cost_usd is not None:
@@ -189,7 +189,7 @@ def catalogue_hourly_usd(instance_type: str, *, location: Location, is_spot: boo
     return None
 
 
-def what_there_is(plan: RunPlan, prices: Prices) -> str:
+def alternatives_text(plan: RunPlan, prices: Prices) -> str:
     """Return which machines with these GPUs have a price.
 
     It lists other counts at the run's places, and the same count elsewhere.

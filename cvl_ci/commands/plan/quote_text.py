@@ -18,6 +18,8 @@ from cvl_ci.ports import Prices
 from cvl_ci.result.units import dollars, duration, size
 
 SHOWN_OFFERS = 8
+HOURLY_FIGURES = ("hourly_usd", "disk_and_address_hourly_usd", "total_hourly_usd", "dearest_hourly_usd")
+"""The figures of an hour in JSON. The first three are of the first offer. The last is the sum of the dearest one."""
 
 
 def as_json(plan: RunPlan, quote: Quote) -> str:
@@ -34,7 +36,7 @@ def as_json(plan: RunPlan, quote: Quote) -> str:
             "not_sent": plan.files.not_sent,
             "mounts": mount_lines.as_json(plan),
             "offers": [_offer(offer) for offer in quote.offers],
-            "hourly_usd": None if quote.hourly_usd is None else round(quote.hourly_usd, 6),
+            **_hourly(plan, quote),
             "first_usd": _rounded(quote.first_usd),
             "dearest_usd": _rounded(quote.dearest_usd),
             "max_cost_usd": plan.limits.max_cost_usd,
@@ -47,6 +49,16 @@ def as_json(plan: RunPlan, quote: Quote) -> str:
         indent=2,
         ensure_ascii=False,
     )
+
+
+def _hourly(plan: RunPlan, quote: Quote) -> dict[str, float | None]:
+    """Return the price of an hour for all nodes: of the machines alone, of their disks and addresses, and the sums."""
+    if not quote.offers or quote.hourly_usd is None:
+        return dict.fromkeys(HOURLY_FIGURES)
+    first, dearest = quote.offers[0], bounds.most_expensive(plan, quote.offers)
+    total_usd = bounds.hourly_usd(plan, first)
+    sums = (quote.hourly_usd, total_usd - quote.hourly_usd, total_usd, bounds.most_hourly_usd(plan, dearest))
+    return {name: round(usd, 6) for name, usd in zip(HOURLY_FIGURES, sums, strict=True)}
 
 
 def _rounded(usd: float | None) -> float | None:
@@ -116,7 +128,7 @@ def _facts(plan: RunPlan) -> str:
         ("image", plan.work.image or ""),
         ("needs", machine(plan.machines.needs)),
         ("nodes", str(plan.machines.num_nodes) if plan.machines.num_nodes > 1 else ""),
-        ("turns", _trials_line(plan)),
+        ("trials", _trials_line(plan)),
         ("where", "" if has_own_locations else places_text),
         ("files", f"{count} file{'' if count == 1 else 's'}, {size(total)}"),
         ("not sent", plan.files.not_sent),
@@ -224,7 +236,7 @@ def _cost(plan: RunPlan, quote: Quote, prices: Prices) -> str:
         f"  First offer: {first_text}{billed}.",
         f"  Dearest that it may reach: {dearest_text}{billed}.",
         *([f"  max_cost: {_capped(plan, quote)}."] if plan.limits.max_cost_usd is not None else []),
-        *([f"  monthly_budget: {month.in_words(plan.limits.month)}."] if plan.limits.month else []),
+        *([f"  monthly_budget: {month.describe(plan.limits.month)}."] if plan.limits.month else []),
         f"  In {time} with boot and release, disk and address{keep_text}.",
         *_other_price(plan, quote, prices),
         f"  Prices: {quote.catalogue_date}.",

@@ -34,6 +34,9 @@ class QueueEstimate:
         warnings = dict.fromkeys(text for one in self.machines.values() for text in one.quote.warnings)
         return (*jobs, *self._total(), *warnings)
 
+    def __str__(self) -> str:
+        return "\n".join(self.lines)
+
     def _total(self) -> list[str]:
         count, budget = len(self.machines), self.queue.budget
         on = f"{len(self.queue.jobs)} jobs on {count} machine{'' if count == 1 else 's'}"

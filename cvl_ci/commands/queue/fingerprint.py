@@ -29,7 +29,7 @@ def fingerprint(plan: RunPlan, *, before: Sequence[str] = ()) -> str:
         "env": sorted(plan.variables.env.items()),
         "secrets": sorted(plan.variables.secrets),
         "outputs": plan.files.outputs,
-        "turns": [plan.trials.repeat, plan.trials.base.commit if plan.trials.base else None],
+        "trials": [plan.trials.repeat, plan.trials.base.commit if plan.trials.base else None],
         "mounts": sorted(map(_storage, plan.files.mounts)),
         "models": repr(plan.models),
         "files": [[file.path, _digest(file)] for file in sorted(plan.files.staged, key=lambda file: file.path)],

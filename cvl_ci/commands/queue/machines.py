@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from cvl_ci.commands.plan.named_files import with_warning
-from cvl_ci.commands.plan.quote import machine as machine_in_words
+from cvl_ci.commands.plan.quote import machine as machine_text
 from cvl_ci.errors import CvlError, InputProblem, NotProvedGone
 from cvl_ci.model.limits import RELEASE_MINUTES, Limits
 from cvl_ci.model.outcome import Outcome
@@ -269,7 +269,7 @@ def _differences(plan: RunPlan, other: RunPlan) -> Iterator[tuple[str, str, str]
     if plan.work.image != other.work.image:
         yield "image", plan.work.image or "none", other.work.image or "none"
     if one.needs != another.needs:
-        yield "resources", machine_in_words(one.needs), machine_in_words(another.needs)
+        yield "resources", machine_text(one.needs), machine_text(another.needs)
 
 
 def _places(plan: RunPlan) -> str:

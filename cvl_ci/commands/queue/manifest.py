@@ -11,16 +11,15 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from cvl_ci import saved_values
 from cvl_ci.errors import CvlError
-from cvl_ci.model.queue import JobRecord, JobState
+from cvl_ci.model.queue import JobRecord
 from cvl_ci.result.no_follow import opened_to_write, refuse_links
 
 FILE_NAME = "queue.json"
 LOCK_NAME = ".queue.lock"
 SCHEMA = 1
 LARGEST_BYTES = 64 << 20
-
-_TEXT_FIELDS = ("reason", "fingerprint", "lease", "folder")
 
 
 class QueueManifest:
@@ -62,7 +61,7 @@ class QueueManifest:
             return _records(self._path)
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise CvlError(
                 f"{self._path} cannot be read as the record of a queue: {error}",
                 next_step="Remove the file to run every job again, or name another folder.",
@@ -92,12 +91,8 @@ def _entry(record: JobRecord) -> dict[str, Any]:
 
 
 def _record(entry: Mapping[str, Any]) -> JobRecord:
-    """Return a record. Raises ValueError, KeyError or TypeError for a value of another kind."""
-    values = {field.name: entry[field.name] for field in fields(JobRecord)}
-    for name in _TEXT_FIELDS:
-        if not isinstance(values[name], str):
-            raise TypeError(f"{name} is not text")
-    digests = {str(path): str(digest) for path, digest in values["digests"].items()}
-    if any(path.startswith("/") or ".." in path.split("/") for path in digests):
+    """Return a record. Raises ValueError, KeyError or TypeError for another entry, or one without all fields."""
+    record = saved_values.read(JobRecord, {field.name: entry[field.name] for field in fields(JobRecord)})
+    if any(path.startswith("/") or ".." in path.split("/") for path in record.digests):
         raise ValueError("a path leads out of its folder")
-    return JobRecord(**{**values, "state": JobState(values["state"]), "digests": digests})
+    return record

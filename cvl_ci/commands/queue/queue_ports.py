@@ -18,6 +18,18 @@ from cvl_ci.model.release import Release
 TurnEnded = Callable[[QueuedTurn, Outcome], None]
 
 
+@dataclass(frozen=True, kw_only=True)
+class EndedLease:
+    """A lease of an earlier queue after its end, with the proof.
+
+    `usd`: the cost of its machines; None: unknown. `is_bound`: they cost at most so much.
+    """
+
+    release: Release
+    usd: float | None = None
+    is_bound: bool = False
+
+
 class JobRuns(Protocol):
     """The runs of jobs, each under a lease of its own, or in turn on a machine under the lease of its first job."""
 
@@ -39,14 +51,15 @@ class JobRuns(Protocol):
     def stop(self) -> None:
         """Stop all runs, each with the proof that its machine is gone. The runs end by themselves."""
 
-    def end(self, leases: list[str]) -> Mapping[str, Release]:
+    def end(self, leases: list[str]) -> Mapping[str, EndedLease]:
         """End leases of an earlier queue with proof. Raises CvlError."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class QueuePorts:
-    """Ports that a queue needs. `changed` hears of each new state, with the reason."""
+    """Ports that a queue needs. `changed` hears of each new state, with the reason; `tell` gets notes."""
 
     runs: JobRuns
     manifest: QueueManifest
     changed: Callable[[str, JobRecord], None]
+    tell: Callable[[str], None] = lambda _: None

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cvl_ci.commands.queue import fingerprint as fingerprints
+from cvl_ci.commands.queue import former_leases
 from cvl_ci.commands.queue import machines as queue_machines
 from cvl_ci.commands.queue.job_end import record_of_end
 from cvl_ci.commands.queue.machines import MachineJobs, QueuedTurn, QueueMachines, SharedMachine
@@ -51,7 +52,6 @@ class QueueRun:
 
         Any other error of this thread ends them too. Raises NotProvedGone if a proof is missing then.
         """
-        self._end_leases_of_a_killed_queue()
         try:
             return self._carry_out()
         except BaseException as error:
@@ -139,20 +139,6 @@ class QueueRun:
                 self._finish(name, self.ends[name])
                 self.ends.pop(name)
         return False
-
-    def _end_leases_of_a_killed_queue(self) -> None:
-        """End the leases of jobs that were under way, and those without a proof. Raises NotProvedGone."""
-        leases = {
-            name: one.lease
-            for name, one in self.earlier.items()
-            if one.lease and (one.state is JobState.RUNNING or not one.is_gone)
-        }
-        if leases:
-            self.ports.runs.end(list(dict.fromkeys(leases.values())))
-        self.earlier = {
-            name: _with_proof(one) if name in leases else one  # the provider has just shown it
-            for name, one in self.earlier.items()
-        }
 
     def _takes_earlier_result(self, name: str) -> bool:
         """Finish a ready job without a run: its result is there, or its files cannot be read."""
@@ -333,16 +319,10 @@ def run(
 ) -> Mapping[str, JobRecord]:
     """Run a queue whose plans are made. Return each job's record. Raises CvlError where another queue runs."""
     with ports.manifest.hold():
-        earlier = ports.manifest.read()
-        schedule = Schedule(queued, prices=prices)
+        earlier, former = former_leases.end(ports.manifest.read(), queued, prices=prices, ports=ports)
+        schedule = Schedule(queued, prices=prices, former=former)
         machines = QueueMachines(queued)
         execution = QueueRun(
             queue=queued, plans=plans, schedule=schedule, ports=ports, machines=machines, earlier=earlier
         )
         return execution.carry_out()
-
-
-def _with_proof(record: JobRecord) -> JobRecord:
-    """Return the record of an earlier job after the proof that its lease ended."""
-    state = JobState.CANCELLED if record.state is JobState.RUNNING else record.state
-    return replace(record, state=state, is_gone=True)

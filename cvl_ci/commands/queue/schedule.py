@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from cvl_ci.errors import BudgetError
 from cvl_ci.model.queue import GOOD, OVER, JobRecord, JobState, Queue, QueueJob, RetryCause
 from cvl_ci.result.units import dollars
 
 
+@dataclass(frozen=True, kw_only=True)
+class FormerCost:
+    """The dollars of machines that a killed queue left running.
+
+    `by_job`: of the jobs that were under way on them. `unassigned_usd`: they count against the budget alone.
+    """
+
+    by_job: Mapping[str, float] = field(default_factory=dict)
+    unassigned_usd: float = 0.0
+
+
 class Schedule:
     """The states of a queue's jobs. `prices`: the most that each job can cost, in US dollars; None: unknown."""
 
-    def __init__(self, queue: Queue, *, prices: Mapping[str, float | None]) -> None:
+    def __init__(self, queue: Queue, *, prices: Mapping[str, float | None], former: FormerCost | None = None) -> None:
+        former = former or FormerCost()
         self._queue = queue
         self._jobs = {job.id: job for job in queue.jobs}
         self._prices = prices
-        self._records = {job.id: JobRecord() for job in queue.jobs}
+        self._records = {job.id: JobRecord(usd=former.by_job.get(job.id, 0.0)) for job in queue.jobs}
+        self._unassigned_usd = former.unassigned_usd
         self._machines: dict[str, float] = {}
         """The shared machines that exist, with the dollars that each may cost."""
         self._settled: set[tuple[str, int]] = set()
@@ -38,8 +51,8 @@ class Schedule:
 
     @property
     def cost(self) -> float:
-        """Return the cost of this queue's own runs. A job of an earlier queue cost nothing now."""
-        return sum(record.usd for record in self._records.values() if not record.is_reused)
+        """Return the cost of this queue's runs, and of machines that it ended. A reused job cost nothing now."""
+        return self._unassigned_usd + sum(one.usd for one in self._records.values() if not one.is_reused)
 
     def ready(self) -> tuple[str, ...]:
         """Skip the jobs that can no longer run, and return those whose needs are over, in the order of the file."""

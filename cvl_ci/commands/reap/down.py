@@ -49,36 +49,36 @@ class Downed:
 
 
 def down(
-    names: Sequence[str], *, everything: bool, locations: Sequence[Location], user_id: str, tools: DownPorts
+    names: Sequence[str], *, everything: bool, locations: Sequence[Location], user_id: str, ports: DownPorts
 ) -> Downed:
     """End these leases. `locations`: where to look for leases without a record on this computer."""
-    by_name = {record.name: record for record in tools.records.all()}
+    by_name = {record.name: record for record in ports.records.all()}
     _refuse_unknown(names, by_name, locations)
-    to_end = [_known_or_new(name, by_name, locations, tools.clock) for name in names]
+    to_end = [_known_or_new(name, by_name, locations, ports.clock) for name in names]
     silent, unlabelled = tuple[str, ...](), tuple[Resource, ...]()
     if everything:
         open_records = {name: record for name, record in by_name.items() if record.released_at is None}
         to_end += open_records.values()
-        resources, silent = _all_resources(locations, user_id, tools)
-        to_end += _unknown(resources, open_records, tools.clock)
+        resources, silent = _all_resources(locations, user_id, ports)
+        to_end += _unknown(resources, open_records, ports.clock)
         unlabelled = tuple(one for _, one in resources if one.is_leftover and not one.labels.get(LABEL_LEASE))
-    records = {record.name: _cancelled(record, tools) for record in to_end}
+    records = {record.name: _cancelled(record, ports) for record in to_end}
     return Downed(
-        releases=end_all(records, user_id=user_id, tools=tools, hurried=False),
+        releases=end_all(records, user_id=user_id, ports=ports, hurried=False),
         silent=silent,
         unlabelled=unlabelled,
     )
 
 
-def _cancelled(record: LeaseRecord, tools: DownPorts) -> LeaseRecord:
+def _cancelled(record: LeaseRecord, ports: DownPorts) -> LeaseRecord:
     """Return the record of a detached run with the cause of its end, which a later collection tells."""
     if record.detached is None or record.detached.is_collected or record.released_at is not None:
         return record
     marked = replace(record, is_cancelled=True)
     try:
-        tools.records.write(marked)
+        ports.records.write(marked)
     except CvlError as error:  # a record must not stop the end of a machine
-        tools.reporter.warning(error.what)
+        ports.reporter.warning(error.what)
     return marked
 
 
@@ -117,14 +117,14 @@ def unrecorded(name: str, locations: Sequence[Location], clock: Clock) -> LeaseR
     )
 
 
-def end_all(records: Mapping[str, LeaseRecord], *, user_id: str, tools: DownPorts, hurried: bool) -> dict[str, Release]:
+def end_all(records: Mapping[str, LeaseRecord], *, user_id: str, ports: DownPorts, hurried: bool) -> dict[str, Release]:
     """End these leases at the same time, and return lease → proof, in the order of `records`.
 
     An error at one of several leases is a missing proof of that one, and drops no other. A single lease raises its
     error. The threads end with this process, so that an interrupt stops them too.
     """
     if len(records) == 1:
-        return {name: _end(record, user_id, tools, hurried=hurried) for name, record in records.items()}
+        return {name: _end(record, user_id, ports, hurried=hurried) for name, record in records.items()}
     # Leases of a sandbox end in turn. The first of them stops a sandbox that has no other user.
     on_sandbox = [record for record in records.values() if SANDBOX in _clouds(record)]
     on_clouds = [[record] for record in records.values() if SANDBOX not in _clouds(record)]
@@ -138,18 +138,18 @@ def end_all(records: Mapping[str, LeaseRecord], *, user_id: str, tools: DownPort
             except IndexError:
                 return
             for record in batch:
-                releases[record.name] = _end_or_unproved(record, user_id, tools, hurried=hurried)
+                releases[record.name] = _end_or_unproved(record, user_id, ports, hurried=hurried)
 
     threads = [threading.Thread(target=work, daemon=True) for _ in range(min(AT_ONCE, len(waiting)))]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    return {name: releases.get(name) or _unproved(record, tools.clock) for name, record in records.items()}
+    return {name: releases.get(name) or _unproved(record, ports.clock) for name, record in records.items()}
 
 
 def _all_resources(
-    locations: Sequence[Location], user_id: str, tools: DownPorts
+    locations: Sequence[Location], user_id: str, ports: DownPorts
 ) -> tuple[list[tuple[Location, Resource]], tuple[str, ...]]:
     """Return the resources of all owners, and the silent clouds.
 
@@ -159,7 +159,7 @@ def _all_resources(
     unheard: list[str] = []
     for location in locations:
         try:
-            with tools.clouds.open([location], user_id=user_id, watch=_unwatched) as cloud:
+            with ports.clouds.open([location], user_id=user_id, watch=_unwatched) as cloud:
                 resources, silent = cloud.inventory.find(lease=None, locations=[location]).read()
         except CvlError as error:
             unheard.append(f"{location}: {error.what}")
@@ -194,12 +194,12 @@ def _unknown(
     return list(leases.values())
 
 
-def _end_or_unproved(record: LeaseRecord, user_id: str, tools: DownPorts, *, hurried: bool) -> Release:
+def _end_or_unproved(record: LeaseRecord, user_id: str, ports: DownPorts, *, hurried: bool) -> Release:
     try:
-        return _end(record, user_id, tools, hurried=hurried)
+        return _end(record, user_id, ports, hurried=hurried)
     except Exception as error:  # noqa: BLE001  any fault at one lease must not stop the end of the others
-        _report(tools.reporter.warning, f"{record.name} is not proved gone: {explain_while_running(error)}")
-        return _unproved(record, tools.clock)
+        _report(ports.reporter.warning, f"{record.name} is not proved gone: {explain_while_running(error)}")
+        return _unproved(record, ports.clock)
 
 
 def _unproved(record: LeaseRecord, clock: Clock) -> Release:
@@ -211,12 +211,12 @@ def _clouds(record: LeaseRecord) -> tuple[str, ...]:
     return tuple(dict.fromkeys(text.partition("/")[0] for text in texts))
 
 
-def _end(record: LeaseRecord, user_id: str, tools: DownPorts, *, hurried: bool) -> Release:
-    _report(tools.reporter.notice, f"taking down {record.name}")
+def _end(record: LeaseRecord, user_id: str, ports: DownPorts, *, hurried: bool) -> Release:
+    _report(ports.reporter.notice, f"taking down {record.name}")
     locations = record.locations or tuple(Location.parse(text) for text in record.regions)
-    with tools.clouds.open(locations, user_id=user_id, watch=_unwatched) as cloud:
-        say = partial(_report, tools.reporter.warning)
-        lease = lease_on(cloud, record, records=tools.records, clock=tools.clock, say=say)
+    with ports.clouds.open(locations, user_id=user_id, watch=_unwatched) as cloud:
+        say = partial(_report, ports.reporter.warning)
+        lease = lease_on(cloud, record, records=ports.records, clock=ports.clock, say=say)
         return lease.release(maybe_created=True, hurried=hurried)
 
 

@@ -117,7 +117,7 @@ class Reaped:
         return not (self.remaining or self.silent)
 
 
-def read_words(
+def read_request(
     cloud: str, *, grace: str, regions: Callable[[str], Sequence[str]], dashes: str = ""
 ) -> tuple[tuple[Location, ...], float]:
     """Return the places and the grace in seconds, from the user's words.
@@ -152,36 +152,36 @@ def reap(
     grace: float,
     dry_run: bool,
     user_id: str,
-    tools: ReapPorts,
+    ports: ReapPorts,
 ) -> Reaped:
-    """Reap. `owner` None: of all owners. `repository`: the one whose runs `tools.runs` knows.
+    """Reap. `owner` None: of all owners. `repository`: the one whose runs `ports.runs` knows.
 
     `named`: the user typed the owner, so it must match if any lease exists.
     """
-    with tools.clouds.open(locations, user_id=user_id, watch=_silent) as cloud:
-        inventory, now = cloud.inventory, tools.clock.now()
+    with ports.clouds.open(locations, user_id=user_id, watch=_silent) as cloud:
+        inventory, now = cloud.inventory, ports.clock.now()
         answer = inventory.find(lease=None, locations=locations)
         resources, silent = answer.read()
         alive = [resource for resource in resources if resource.is_leftover]
         labelled = [resource for resource in alive if LABEL_LEASE in resource.labels]
         own = _of(labelled, owner, named=named)
-        suspects = [_suspect(lease, repository, now, tools, grace=grace) for lease in _by_lease(own).values()]
+        suspects = [_suspect(lease, repository, now, ports, grace=grace) for lease in _by_lease(own).values()]
         over = [suspect for suspect in suspects if suspect is not None]
         due = tuple(suspect for suspect in over if suspect.is_due(now))
         checks, leftovers = answer.asked, tuple[Resource, ...]()
         if due and not dry_run:
             to_remove = [resource for suspect in due for resource in suspect.resources]
             after = sweep(
-                to_remove, inventory=inventory, locations=locations, clock=tools.clock, say=tools.reporter.warning
+                to_remove, inventory=inventory, locations=locations, clock=ports.clock, say=ports.reporter.warning
             )
             leftovers, still_silent = after.read()
             # A cloud that was silent at the first check was not judged by it, even if it answers later.
             checks = (*after.asked, *(one for one in answer.asked if one.error is not None))
             silent = (*silent, *still_silent)
-            due = tuple(_at_its_end(one, leftovers, begun=now, tools=tools) for one in due)
+            due = tuple(_at_its_end(one, leftovers, begun=now, ports=ports) for one in due)
     return Reaped(
         at=now,
-        asked_at=tools.clock.now(),
+        asked_at=ports.clock.now(),
         dry_run=dry_run,
         due=due,
         marked=tuple(suspect for suspect in over if not suspect.is_due(now)),
@@ -215,7 +215,7 @@ def _by_lease(resources: Sequence[Resource]) -> Mapping[str, list[Resource]]:
 
 
 def _suspect(
-    resources: Sequence[Resource], repository: str, now: float, tools: ReapPorts, *, grace: float
+    resources: Sequence[Resource], repository: str, now: float, ports: ReapPorts, *, grace: float
 ) -> Suspect | None:
     """Return the suspect, or None.
 
@@ -227,13 +227,13 @@ def _suspect(
     over_at, why = None, ""
     if deadline is not None and deadline <= now:
         over_at, why = deadline, "is past its deadline"
-    elif (closed_at := _closed_at(labels, repository, tools)) is not None:
+    elif (closed_at := _closed_at(labels, repository, ports)) is not None:
         over_at, grace = closed_at, min(grace, CLOSED_SECONDS)
         why = f"is the preview {labels[LABEL_ENVIRONMENT]}, whose pull request is closed"
     elif kept_until is not None and kept_until > now:
         pass  # its run is over, and a person may still be looking at it
-    elif tools.runs and run.isdecimal() and labels.get(LABEL_OWNER) == owner_label(repository):
-        over_at, why = tools.runs.ended_at(run, attempt), f"is of run {run}, attempt {attempt}, which is completed"
+    elif ports.runs and run.isdecimal() and labels.get(LABEL_OWNER) == owner_label(repository):
+        over_at, why = ports.runs.ended_at(run, attempt), f"is of run {run}, attempt {attempt}, which is completed"
     if over_at is None:
         return None
     return Suspect(
@@ -243,21 +243,21 @@ def _suspect(
         why=why,
         over_at=over_at,
         resources=tuple(resources),
-        ledger=cost_so_far(resources, now, tools.prices),
+        ledger=cost_so_far(resources, now, ports.prices),
         grace=grace,
     )
 
 
-def _closed_at(labels: Mapping[str, str], repository: str, tools: ReapPorts) -> float | None:
+def _closed_at(labels: Mapping[str, str], repository: str, ports: ReapPorts) -> float | None:
     """Return when the pull request of a preview was closed. None: it is open, or GitHub does not say."""
     number = pull_request_of(labels.get(LABEL_ENVIRONMENT, ""))
-    if number is None or tools.pulls is None or labels.get(LABEL_OWNER) != owner_label(repository):
+    if number is None or ports.pulls is None or labels.get(LABEL_OWNER) != owner_label(repository):
         return None
-    state = tools.pulls.state(number)
+    state = ports.pulls.state(number)
     return state.closed_at if state is not None else None
 
 
-def _at_its_end(suspect: Suspect, leftovers: Sequence[Resource], *, begun: float, tools: ReapPorts) -> Suspect:
+def _at_its_end(suspect: Suspect, leftovers: Sequence[Resource], *, begun: float, ports: ReapPorts) -> Suspect:
     """Return the suspect with its cost until its end; while a part of it is left, until now.
 
     The sweep requests all removals at its beginning, and some providers bill until that request.
@@ -265,8 +265,8 @@ def _at_its_end(suspect: Suspect, leftovers: Sequence[Resource], *, begun: float
     ids = {resource.id for resource in leftovers}
     by_request = all(rules_of(one.provider).until is BilledUntil.REQUEST for one in suspect.resources)
     is_gone = not any(one.id in ids for one in suspect.resources)
-    until = begun if is_gone and by_request else tools.clock.now()
-    return replace(suspect, ledger=cost_so_far(suspect.resources, until, tools.prices))
+    until = begun if is_gone and by_request else ports.clock.now()
+    return replace(suspect, ledger=cost_so_far(suspect.resources, until, ports.prices))
 
 
 def _latest(resources: Sequence[Resource], label: str) -> float | None:

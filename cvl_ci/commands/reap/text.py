@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from cvl_ci.commands.reap.reap import Reaped, Suspect
-from cvl_ci.errors import CvlError, LeakFound, NotProvedGone
+from cvl_ci.errors import CvlError, LeftoversFound, NotProvedGone
 from cvl_ci.model.release import Release
 from cvl_ci.ports import Resource
 from cvl_ci.result import ledger, text
@@ -61,7 +61,7 @@ def verdict(reaped: Reaped) -> CvlError | None:
         return None
     what = "would be removed" if reaped.dry_run else "had outlived their runs and are removed"
     count = sum(len(suspect.resources) for suspect in reaped.due)
-    return LeakFound(
+    return LeftoversFound(
         f"{_count(len(reaped.due), 'lease')} with {_count(count, 'resource')} {what}.",
         money=so_far + (" They are still billed." if reaped.dry_run else " They are billed no more."),
         next_step=f"Their runs did not take them down in time: check the post step of {_runs(reaped)}.",
@@ -81,7 +81,7 @@ def ending(reaped: Reaped) -> str:
     """Return one word for a workflow's `if:`."""
     if not reaped.proved:
         return "not_proved_gone"
-    return ("leak_found" if reaped.dry_run else "leak_removed") if reaped.due else "nothing_left"
+    return ("leftovers_found" if reaped.dry_run else "leftovers_removed") if reaped.due else "nothing_left"
 
 
 def cost(reaped: Reaped) -> float | None:

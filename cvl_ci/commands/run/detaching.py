@@ -42,7 +42,7 @@ def hand_over(state: RunState, lease: Lease) -> Release | None:
     is_running = is_accepted and facts.job is None
     if place is None or launch is None or not is_running or facts.failure is not None or facts.cancelled:
         return None
-    clock = state.tools.clock
+    clock = state.ports.clock
     machines = state.plan.machines
     lease.record = replace(
         lease.record,
@@ -83,7 +83,7 @@ def _leave_to_server(state: RunState, lease: Lease, *, place: BucketAddress) -> 
 
 
 def _keep_machine(state: RunState, lease: Lease, launch: Launch, *, place: BucketAddress) -> Release | None:
-    facts, clock = state.facts, state.tools.clock
+    facts, clock = state.facts, state.ports.clock
     end = launch.end_before(lease.record.deadline)
     return keep_alive.keep(
         lease,

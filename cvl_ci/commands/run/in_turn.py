@@ -75,15 +75,15 @@ class _Served:
     is_unpacked: bool = False
 
 
-def run_in_turn(first: Turn, turns: Turns, *, owner: Owner, limits: Limits, tools: RunPorts) -> MachineEnd:
+def run_in_turn(first: Turn, turns: Turns, *, owner: Owner, limits: Limits, ports: RunPorts) -> MachineEnd:
     """Run the first job and then each of `turns`. `limits`: those of the machine, for all its jobs together.
 
     It raises CvlError only before any cost is possible. KeyboardInterrupt ends the machine and the job under way.
     """
     steps.refuse_unseen(first.plan)
     month.require_known(first.plan)
-    quoted = quoting.quote(replace(first.plan, limits=limits), tools.prices)
-    return _SharedMachine(owner=owner, limits=limits, quote=quoted, tools=tools, turns=turns).carry_out(first)
+    quoted = quoting.quote(replace(first.plan, limits=limits), ports.prices)
+    return _SharedMachine(owner=owner, limits=limits, quote=quoted, ports=ports, turns=turns).carry_out(first)
 
 
 @dataclass(kw_only=True)
@@ -93,7 +93,7 @@ class _SharedMachine:
     owner: Owner
     limits: Limits
     quote: Quote
-    tools: RunPorts
+    ports: RunPorts
     turns: Turns
     served: list[_Served] = field(default_factory=list)
 
@@ -107,7 +107,7 @@ class _SharedMachine:
             state.enter(Phase.SANDBOX)
         with (
             steps.failures_kept(state),
-            self.tools.clouds.open(plan.machines.locations, user_id=self.owner.user_id, watch=self._watch) as cloud,
+            self.ports.clouds.open(plan.machines.locations, user_id=self.owner.user_id, watch=self._watch) as cloud,
         ):
             state.cloud = cloud
             try:
@@ -138,7 +138,7 @@ class _SharedMachine:
 
     def _go_on(self, cloud: Cloud, lease: Lease) -> None:
         """Run further jobs as long as the machine is fit for one, and one comes before the machine's deadline."""
-        clock, launch = self.tools.clock, self.served[0].state.launches.current
+        clock, launch = self.ports.clock, self.served[0].state.launches.current
         deadline = launch.end_before(lease.record.deadline) if launch else lease.record.deadline
         last = deadline - RELEASE_MINUTES * 60
         while is_fit_for_another(self.served[-1].state):
@@ -172,13 +172,13 @@ class _SharedMachine:
         return True
 
     def _begin(self, turn: Turn, *, before: RunState | None = None) -> RunState:
-        clock = self.tools.clock
+        clock = self.ports.clock
         state = RunState(
             plan=turn.plan,
             quote=self.quote,
             owner=self.owner,
             outputs=turn.outputs,
-            tools=replace(self.tools, reporter=turn.reporter),
+            ports=replace(self.ports, reporter=turn.reporter),
             timeline=Timeline(clock=clock, started=clock.monotonic()),
             sharing=MachineSharing(limits=self.limits, is_further=before is not None),
         )
@@ -196,9 +196,9 @@ class _SharedMachine:
         state.enter(Phase.STAGING)
         steps.bring_models(state)
         if (cloud := state.cloud) is not None:
-            mount_sources.require(state.plan, cloud.contents, state.tools.reporter.progress, hub=cloud.hub)
-        steps.tell_files(state.plan, state.tools)
-        with self.tools.staging.staged(state.plan.files.staged, commits=state.plan.files.commits) as staged:
+            mount_sources.require(state.plan, cloud.contents, state.ports.reporter.progress, hub=cloud.hub)
+        steps.tell_files(state.plan, state.ports)
+        with self.ports.staging.staged(state.plan.files.staged, commits=state.plan.files.commits) as staged:
             yield staged
 
     def _watch(self, event: Event) -> None:
@@ -208,7 +208,7 @@ class _SharedMachine:
         """Divide the cost among the jobs, and give each outcome the proof."""
         last, first = self.served[-1], self.served[0]
         if last.result is None:
-            last.state.facts.release, last.ended_at = release, self.tools.clock.now()
+            last.state.facts.release, last.ended_at = release, self.ports.clock.now()
             last.state.enter(None)
         shares = spending.shares(
             [served.state for served in self.served], [served.ended_at for served in self.served], release

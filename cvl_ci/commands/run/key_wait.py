@@ -19,7 +19,7 @@ LOOK_SECONDS = 1.0
 @contextmanager
 def key_held(state: RunState) -> Iterator[None]:
     """Hold the machine's key during a run. While another run has it, wait, or go on without the key, as asked."""
-    reuse, locks = state.plan.machines.reuse, state.tools.locks
+    reuse, locks = state.plan.machines.reuse, state.ports.locks
     if reuse is None:
         yield
         return
@@ -33,7 +33,7 @@ def key_held(state: RunState) -> Iterator[None]:
 
 
 def _wait_for_lock(state: RunState, reuse: ReusePlan) -> KeyLock | None:
-    locks, wait = state.tools.locks, Wait(state, reuse)
+    locks, wait = state.ports.locks, Wait(state, reuse)
     name = lock_name(state.owner.user_id, reuse.key)
     while locks is not None:
         if (lock := locks.acquire(name)) is not None:
@@ -57,17 +57,17 @@ class Wait:
 
         Raises CapacityError where the machine stays in use.
         """
-        state, reuse, clock = self._state, self._reuse, self._state.tools.clock
+        state, reuse, clock = self._state, self._reuse, self._state.ports.clock
         words = f"reuse {reuse.key}: another run uses the machine"
         if reuse.if_busy is IfBusy.NEW:
-            state.tools.reporter.show(f"{words}, so this run has one of its own")
+            state.ports.reporter.show(f"{words}, so this run has one of its own")
             limits = replace(state.plan.limits, keep_minutes=0.0, keeps_after_success=False)
             alone = replace(state.plan.machines, reuse=None)
             state.plan = replace(state.plan, machines=alone, limits=limits)
             state.launches.release_key()
             return False
         if self._began is None:
-            state.tools.reporter.show(f"{words}; this run waits for it, and costs nothing")
+            state.ports.reporter.show(f"{words}; this run waits for it, and costs nothing")
             self._began, self._phase = clock.monotonic(), state.timeline.phase
             state.enter(Phase.WAITING)
         if clock.monotonic() - self._began > reuse.max_age_minutes * 60:

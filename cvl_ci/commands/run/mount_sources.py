@@ -26,7 +26,7 @@ AT_ONCE = 10
 CACHE = "hf_cache"
 """The input that names the bucket of models. A machine would pass over a bucket that does not exist."""
 TOKEN = "HF_TOKEN"  # noqa: S105  a name
-"""The job's own secret, with which the machines read the hub: engine/store_keys.py."""
+"""The job's own secret, with which the machines read the hub: engine/worker/store_keys.py."""
 
 Ask = Callable[[BucketAddress], StoredBytes | None]
 Answer = StoredBytes | InputProblem | str | None

@@ -99,7 +99,7 @@ def outcome(state: RunState) -> Outcome:
             use=_use(state),
         ),
         timing=Timing(
-            phases=dict(state.timeline.phases), duration_seconds=state.tools.clock.monotonic() - state.timeline.started
+            phases=dict(state.timeline.phases), duration_seconds=state.ports.clock.monotonic() - state.timeline.started
         ),
         cost=spending.cost(state),
         files=FileResult(

@@ -55,7 +55,7 @@ def can_replace(state: RunState, *, deadline: float) -> bool:
 
 def _is_worth_a_launch(state: RunState, launch: Launch, *, deadline: float) -> bool:
     """Return whether time and money of the run are left for the job on machines like these."""
-    now, reserve = state.tools.clock.now(), RELEASE_MINUTES * 60
+    now, reserve = state.ports.clock.now(), RELEASE_MINUTES * 60
     usd = spending.spent_before(state) + _cost(state, launch, until=now)
     paid = spending.paid_seconds(state.plan, launch, spent_usd=usd)
     return min(_seconds_of_job(state), deadline - now - reserve, paid - reserve) >= SHORTEST_SECONDS
@@ -69,7 +69,7 @@ def unfinished_launch(state: RunState) -> Launch | None:
     last = state.launches.attempts[-1] if state.launches.attempts else None
     if last is None or last.error is not None or last.is_bound:
         return None
-    if state.tools.clock.now() - last.requested_at < SETTLE_SECONDS:
+    if state.ports.clock.now() - last.requested_at < SETTLE_SECONDS:
         return None
     return Launch(
         cluster=state.owner.name if state.lease is None else state.lease.name,
@@ -107,7 +107,7 @@ def asked_provider(state: RunState, lease: Lease, launch: Launch | None) -> Lost
     if count is None or count >= launch.num_nodes:
         return None
     why = f"the provider shows {count} of its {launch.num_nodes} nodes"
-    if state.tools.clock.now() >= lease.record.deadline:
+    if state.ports.clock.now() >= lease.record.deadline:
         return Lost(kind=LossKind.ENDED_ITSELF, why=why)
     return Lost(kind=LossKind.PREEMPTED if launch.spot else LossKind.NODE_LOST, why=why)
 
@@ -133,7 +133,7 @@ def _note(state: RunState, lost: Lost) -> None:
     launches, launch = state.launches, state.launches.current
     if launch is None:
         raise ValueError("there is no machine")
-    now, before = state.tools.clock.now(), sum(recovery.ran_seconds for recovery in launches.recoveries)
+    now, before = state.ports.clock.now(), sum(recovery.ran_seconds for recovery in launches.recoveries)
     launches.recoveries.append(
         Recovery(
             number=launches.number,

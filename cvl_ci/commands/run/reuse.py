@@ -26,7 +26,7 @@ from cvl_ci.model.plan import RunPlan
 from cvl_ci.model.release import Release
 from cvl_ci.model.reuse import MachineUse, ReusePlan, UseMark, UseState
 from cvl_ci.model.secret import Secret
-from cvl_ci.planning.reuse_words import needed_seconds
+from cvl_ci.planning.reuse_rules import needed_seconds
 from cvl_ci.ports import Cloud, LaunchRequest, LeaseRecord
 from cvl_ci.result.units import dollars, duration
 
@@ -69,7 +69,7 @@ def labels(state: RunState) -> dict[str, str]:
     reuse = state.plan.machines.reuse
     if reuse is None:
         return {}
-    use = UseMark(state=UseState.BUSY, number=1, since=state.tools.clock.now())
+    use = UseMark(state=UseState.BUSY, number=1, since=state.ports.clock.now())
     own = {LABEL_REUSE: reuse.key, LABEL_REUSER: state.owner.user_id}
     if reuse.secret is not None:
         own[LABEL_SHARED] = SHARED
@@ -91,7 +91,7 @@ def enter(state: RunState, cloud: Cloud, *, lease_of: Callable[[LeaseRecord], Le
         waiting = ((one, _problem(state, reuse, one.record)) for one in map(lease_of, _records_of_key(state, reuse)))
         entered = _enter_first(state, cloud, reuse, waiting)
     if entered is None:
-        use = MachineUse(key=reuse.key, entered_at=state.tools.clock.now())
+        use = MachineUse(key=reuse.key, entered_at=state.ports.clock.now())
         is_alone = state.plan.machines.reuse is None
         new = MachineSharing(limits=state.plan.limits, is_further=False, use=use)
         state.sharing = None if is_alone else new
@@ -160,7 +160,7 @@ def _take_machines(
     own, is_busy = list[tuple[Lease, str]](), False
     for lease in leases:
         use, problem = UseMark.parse(lease.record.labels.get(LABEL_USE, "")), _problem(state, reuse, lease.record)
-        is_over = lease.record.deadline + ENTRY_SECONDS <= state.tools.clock.now()
+        is_over = lease.record.deadline + ENTRY_SECONDS <= state.ports.clock.now()
         is_own = use is None or is_over
         if use is not None and use.state is UseState.IDLE:
             try:
@@ -180,7 +180,7 @@ def _records_of_key(state: RunState, reuse: ReusePlan) -> list[LeaseRecord]:
     """Return the open leases of the key in this repository, the newest first."""
     own = [
         record
-        for record in state.tools.records.all()
+        for record in state.ports.records.all()
         if record.released_at is None
         and record.labels.get(LABEL_REUSE) == reuse.key
         and record.labels.get(LABEL_REUSER) == state.owner.user_id
@@ -190,7 +190,7 @@ def _records_of_key(state: RunState, reuse: ReusePlan) -> list[LeaseRecord]:
 
 def _problem(state: RunState, reuse: ReusePlan, record: LeaseRecord) -> str:
     """Return why a machine cannot take this run; empty: it can, as far as its record tells."""
-    now = state.tools.clock.now()
+    now = state.ports.clock.now()
     use = UseMark.parse(record.labels.get(LABEL_USE, ""))
     if use is None or use.state is not UseState.IDLE:
         return "the run that used it last did not end in order"
@@ -205,7 +205,7 @@ def _problem(state: RunState, reuse: ReusePlan, record: LeaseRecord) -> str:
 
 def _enter(state: RunState, cloud: Cloud, lease: Lease, reuse: ReusePlan) -> None:
     """Renew the machine's end for this run, mark it as used, and take it over. Raises CvlError."""
-    now, record = state.tools.clock.now(), lease.record
+    now, record = state.ports.clock.now(), lease.record
     idle = UseMark.parse(record.labels.get(LABEL_USE, ""))
     if idle is None:
         raise EngineError("Its record does not tell who used it.")
@@ -224,7 +224,7 @@ def _enter(state: RunState, cloud: Cloud, lease: Lease, reuse: ReusePlan) -> Non
             labels=lease.record.labels,
             staged=state.outputs,
             deadline=until,
-            fence=state.tools.records.fence(lease.name),
+            fence=state.ports.records.fence(lease.name),
             offers=state.quote.offers,
         )
     )
@@ -235,7 +235,7 @@ def _enter(state: RunState, cloud: Cloud, lease: Lease, reuse: ReusePlan) -> Non
     state.note_launch(launch)
     wait = duration(use.idle_seconds)
     cost = f" ({dollars(use.idle_usd)})" if use.idle_usd is not None and cloud.billed else ""
-    state.tools.reporter.show(
+    state.ports.reporter.show(
         f"reuse {reuse.key}: use {use.number} of machine {lease.name}, which waited {wait}{cost}. "
         "The run before counted that wait."
     )
@@ -246,7 +246,7 @@ def _end(state: RunState, lease: Lease, reuse: ReusePlan, problem: str, *, last_
 
     `last_use`: of the run before. Note the dollars that no run counts, as far as they are known.
     """
-    state.tools.reporter.show(f"reuse {reuse.key}: machine {lease.name} is not used again: {problem}")
+    state.ports.reporter.show(f"reuse {reuse.key}: machine {lease.name} is not used again: {problem}")
     release = lease.release(maybe_created=True)
     if not release.gone:
         raise NotProvedGone(
@@ -254,7 +254,7 @@ def _end(state: RunState, lease: Lease, reuse: ReusePlan, problem: str, *, last_
             money="It may still run, and is billed. This run requested no machine.",
             next_step=f"End it with proof: cvl-ci down {lease.name}",
         )
-    state.tools.reporter.show(f"reuse {reuse.key}: the provider shows that machine {lease.name} is gone")
+    state.ports.reporter.show(f"reuse {reuse.key}: the provider shows that machine {lease.name} is gone")
     if last_use is not None and last_use.state is UseState.IDLE:  # the run before counted its longest wait
         return
     since = last_use.since if last_use else lease.record.taken_at
@@ -266,7 +266,7 @@ def _end(state: RunState, lease: Lease, reuse: ReusePlan, problem: str, *, last_
     )
     state.facts.warnings.append(
         f"The run that last used machine {lease.name} was killed, so it told no cost of the last "
-        f"{duration(state.tools.clock.now() - since)}: {amount}"
+        f"{duration(state.ports.clock.now() - since)}: {amount}"
     )
     if usd is not None:
         before = state.facts.uncounted.uncounted_usd or 0.0 if state.facts.uncounted else 0.0
@@ -291,7 +291,7 @@ def _offered(state: RunState, lease: Lease) -> Release | None:
         return None
     if not is_fit_for_another(state):
         return None
-    clock, use, say = state.tools.clock, sharing.use, state.facts.warnings.append
+    clock, use, say = state.ports.clock, sharing.use, state.facts.warnings.append
     rest = (lease.record.taken_at + reuse.max_age_minutes * 60 - clock.now()) / 60
     if rest < 1:
         say(f"The machine of reuse {reuse.key} has reached max_age, so cvl-ci takes it down.")

@@ -19,7 +19,7 @@ from cvl_ci.result.no_follow import refuse_links
 __all__ = ["RunPorts", "run"]
 
 
-def run(plan: RunPlan, *, owner: Owner, outputs: Path, tools: RunPorts) -> Outcome:
+def run(plan: RunPlan, *, owner: Owner, outputs: Path, ports: RunPorts) -> Outcome:
     """Carry out one plan.
 
     It raises CvlError only before any cost is possible. Afterwards it returns an Outcome.
@@ -27,13 +27,13 @@ def run(plan: RunPlan, *, owner: Owner, outputs: Path, tools: RunPorts) -> Outco
     steps.refuse_unseen(plan)
     month.require_known(plan)
     refuse_links(outputs, *(outputs.with_name(f"{outputs.name}.{kind}") for kind in ("log", "json")))
-    state = steps.begin(plan, owner=owner, outputs=outputs, tools=tools)
+    state = steps.begin(plan, owner=owner, outputs=outputs, ports=ports)
     if plan.machines.is_on_sandbox:
         state.enter(Phase.SANDBOX)
     with (
         steps.failures_kept(state),
         key_wait.key_held(state),
-        tools.clouds.open(plan.machines.locations, user_id=owner.user_id, watch=state.watch) as cloud,
+        ports.clouds.open(plan.machines.locations, user_id=owner.user_id, watch=state.watch) as cloud,
     ):
         state.cloud = cloud
         try:
@@ -41,12 +41,12 @@ def run(plan: RunPlan, *, owner: Owner, outputs: Path, tools: RunPorts) -> Outco
                 cloud.machines.warm()
                 state.enter(Phase.STAGING)
                 steps.bring_models(state)
-                mount_sources.require(plan, cloud.contents, tools.reporter.progress, hub=cloud.hub)
+                mount_sources.require(plan, cloud.contents, ports.reporter.progress, hub=cloud.hub)
                 steps.check_place(state, cloud)
-                mount_sources.require_results(plan.detach.of_run(owner.name), cloud.storage, tools.reporter.warning)
-                steps.tell_files(plan, tools)
+                mount_sources.require_results(plan.detach.of_run(owner.name), cloud.storage, ports.reporter.warning)
+                steps.tell_files(plan, ports)
                 with (
-                    tools.staging.staged(plan.files.staged, commits=plan.files.commits) as staged,
+                    ports.staging.staged(plan.files.staged, commits=plan.files.commits) as staged,
                     steps.under_lease(state, cloud) as lease,
                 ):
                     is_entered = state.sharing is not None and state.sharing.is_entered
@@ -70,7 +70,7 @@ def _reported(state: RunState) -> Outcome:
     """Return the outcome after its report. A service or a job without a user ends before it."""
     steps.end_unwanted_machine(state)
     state.enter(None)
-    result, reporter = outcome(state), state.tools.reporter
+    result, reporter = outcome(state), state.ports.reporter
     try:
         reporter.show_outcome(result)
     except Exception as error:  # noqa: BLE001  the end of the run does not depend on the report about it

@@ -75,14 +75,14 @@ def is_ready(answer: ServiceAnswer) -> bool:
 
 def wait_and_smoke(state: RunState, cloud: Cloud, *, deadline: float) -> None:
     """Stream the server's lines until it answers or ends; then send the smoke requests. Raise EngineError."""
-    service, services, launch = state.plan.service, state.tools.services, state.launches.current
+    service, services, launch = state.plan.service, state.ports.services, state.launches.current
     if service is None or services is None or launch is None:
         raise EngineError("There is no service to wait for.")
-    clock, probe = state.tools.clock, service.probe
+    clock, probe = state.ports.clock, service.probe
     address = cloud.machines.address()
-    to = _request(address, service, token=state.tools.token)
+    to = _request(address, service, token=state.ports.token)
     waits = f"waiting until {to.url}{probe.path} answers, for {duration(probe.initial_delay_seconds)}"
-    state.tools.reporter.show(f"{waits} (at {address})" if service.domain else waits)
+    state.ports.reporter.show(f"{waits} (at {address})" if service.domain else waits)
     ready = Readiness(service, to=to, services=services, clock=clock)
     end = min(clock.now() + probe.initial_delay_seconds, spending.end_of_money(state, launch, deadline))
     until = min(end, deadline - RELEASE_MINUTES * 60)
@@ -104,7 +104,7 @@ def wait_and_smoke(state: RunState, cloud: Cloud, *, deadline: float) -> None:
     if service.smokes:
         smoke = smoke_requests(service, to=to, services=services, clock=clock)
         state.service = replace(state.service, smoke=smoke)
-        state.tools.reporter.show(smoke_line(smoke))
+        state.ports.reporter.show(smoke_line(smoke))
 
 
 def _request(address: str, service: ServicePlan, *, token: str) -> ServiceRequest:
@@ -219,7 +219,7 @@ def keep_service(state: RunState, lease: Lease) -> Release | None:
         plan=state.plan,
         launch=launch,
         spent_usd=spending.spent_before(state),
-        clock=state.tools.clock,
+        clock=state.ports.clock,
         say=facts.warnings.append,
         minutes=service.ttl_minutes,
         labels=_labels(result.address, service),

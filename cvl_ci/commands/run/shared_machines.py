@@ -92,7 +92,7 @@ def acquire(state: RunState, cloud: Cloud, lease: Lease, *, number: int) -> bool
         labels=record.labels,
         staged=state.outputs,
         deadline=record.deadline,
-        fence=state.tools.records.fence(lease.name),
+        fence=state.ports.records.fence(lease.name),
         offers=state.quote.offers,
     )
     shared, is_taken = port(cloud), False
@@ -130,7 +130,7 @@ def is_offered(record: LeaseRecord) -> bool:
 
 def note_own(state: RunState, lease: Lease, *, number: int) -> None:
     """Record that this run has the machine for its use `number`: then post ends it, also after a kill right now."""
-    use = UseMark(state=UseState.BUSY, number=number, since=state.tools.clock.now())
+    use = UseMark(state=UseState.BUSY, number=number, since=state.ports.clock.now())
     lease.record = replace(lease.record, labels={**lease.record.labels, LABEL_USE: str(use)})
     lease.acquire()
 
@@ -165,7 +165,7 @@ def may_live(inventory: Inventory, record: LeaseRecord) -> bool:
 
 def leave(state: RunState, lease: Lease, problem: str) -> None:
     """Tell that this run neither enters nor ends a machine that does not answer."""
-    state.tools.reporter.show(
+    state.ports.reporter.show(
         f"machine {lease.name} is left alone: {problem}. Another run may have it. If none has, it ends itself by "
         f"{moment(lease.record.deadline)}. To end it now: cvl-ci down {lease.name}"
     )
@@ -192,7 +192,7 @@ def withdraw(state: RunState, cloud: Cloud, lease: Lease, *, number: int) -> Rel
         f"Another run may have machine {lease.name} already, so this run does not end it. It ends itself: unless "
         f"another run uses it, by {moment(until)}."
     )
-    return Release(gone=False, at=state.tools.clock.now(), kept=KeptMachines(until=until))
+    return Release(gone=False, at=state.ports.clock.now(), kept=KeptMachines(until=until))
 
 
 def _waits(number: int) -> str:

@@ -44,7 +44,7 @@ def _ledger(state: RunState, release: Release, *, fetched_bytes: float, lost_at:
         ),
         memory=release.memory,
         fetched_bytes=fetched_bytes,
-        price_source=state.tools.prices.date,
+        price_source=state.ports.prices.date,
         buckets=release.billed_buckets(state.launches.attempts),
     )
 
@@ -101,7 +101,7 @@ def cost_since(state: RunState, release: Release, *, since: float) -> float | No
     for life in lives:
         place = Location(cloud=life.cloud, region=life.region)
         hourly = quoting.catalogue_hourly_usd(
-            life.instance_type, location=place, is_spot=life.spot, prices=state.tools.prices
+            life.instance_type, location=place, is_spot=life.spot, prices=state.ports.prices
         )
         if hourly is None:
             return None
@@ -123,7 +123,7 @@ def warnings(state: RunState) -> list[str]:
 def spent_before(state: RunState) -> float:
     """Return the cost of the attempts that are over: max_cost pays for the rest only."""
     over = [attempt for attempt in state.launches.attempts if attempt.ended_at is not None]
-    now = state.tools.clock.now()
+    now = state.ports.clock.now()
     return build(
         over,
         nodes=state.plan.machines.num_nodes,
@@ -149,7 +149,7 @@ def paid_minutes_of_job(state: RunState) -> float:
         nodes=state.plan.machines.num_nodes,
         disk_gb=state.plan.machines.needs.largest_disk_gb,
     )
-    return Budget(max_usd=state.plan.limits.max_cost_usd).seconds(fleet, at=state.tools.clock.now()) / 60
+    return Budget(max_usd=state.plan.limits.max_cost_usd).seconds(fleet, at=state.ports.clock.now()) / 60
 
 
 def end_of_money(state: RunState, launch: Launch, deadline: float) -> float:
@@ -164,5 +164,5 @@ def end_of_money(state: RunState, launch: Launch, deadline: float) -> float:
 def _on_demand(state: RunState, attempt: Attempt) -> float | None:
     needs = replace(state.plan.machines.needs, instance_type=attempt.instance_type, accelerators={}, alternatives=())
     place = Location(cloud=attempt.cloud, region=attempt.region)
-    offers = quoting.on_demand(needs, location=place, prices=state.tools.prices)
+    offers = quoting.on_demand(needs, location=place, prices=state.ports.prices)
     return offers[0].hourly_usd * state.plan.machines.num_nodes if offers else None

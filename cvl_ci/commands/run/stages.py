@@ -65,14 +65,14 @@ class Stages:
         state, lease = self._state, self._lease
         if not state.is_recovering:
             state.enter(Phase.PROVISIONING)
-            state.tools.reporter.show(f"lease {lease.name}: if this run is lost, `cvl-ci down {lease.name}` ends it")
+            state.ports.reporter.show(f"lease {lease.name}: if this run is lost, `cvl-ci down {lease.name}` ends it")
         request = LaunchRequest(
             plan=recovery.plan_of_launch(state),
             cluster=lease.name,
             labels=lease.record.labels,
             staged=self._staged,
             deadline=lease.record.deadline,
-            fence=state.tools.records.fence(lease.name),
+            fence=state.ports.records.fence(lease.name),
             likely=state.quote.offers[0] if state.quote.offers else None,
             spent_usd=spending.spent_before(state),
             offers=state.quote.offers,
@@ -91,7 +91,7 @@ class Stages:
             return StageEnd.MANAGED  # its machine does not exist yet
         if state.plan.has_replicas:
             return StageEnd.SERVING  # nor do these
-        state.tools.reporter.show_launch(launch)
+        state.ports.reporter.show_launch(launch)
         return StageEnd.SERVING if state.plan.service else StageEnd.RUNNING
 
     def _was_taken_away(self, launch: Launch | None, request: LaunchRequest) -> bool:
@@ -143,12 +143,12 @@ class Stages:
     def _lost(self, deadline: float) -> StageEnd:
         """Recover from the loss of the current machines, if tries, time and money are left."""
         state = self._state
-        state.facts.lost_at = state.tools.clock.now()
+        state.facts.lost_at = state.ports.clock.now()
         if recovery.can_recover(state, deadline=deadline):
             recovery.note_loss(state)
             state.enter(Phase.RECOVERING)
             number, of = state.launches.losses, state.plan.machines.recoveries
-            state.tools.reporter.notice(recovery_begins(state.launches.recoveries[-1], number=number, of=of))
+            state.ports.reporter.notice(recovery_begins(state.launches.recoveries[-1], number=number, of=of))
             return StageEnd.LOST
         state.facts.came_through = True
         return StageEnd.LOST_FOR_GOOD
@@ -162,7 +162,7 @@ class Stages:
         recovery.note_unfit(state)
         state.enter(Phase.RECOVERING)
         number, of = state.launches.replacements, recovery.MOST_REPLACEMENTS
-        state.tools.reporter.notice(replacement_begins(state.launches.recoveries[-1], number=number, of=of))
+        state.ports.reporter.notice(replacement_begins(state.launches.recoveries[-1], number=number, of=of))
         return StageEnd.REPLACED
 
     def _clear(self) -> StageEnd:
@@ -191,8 +191,8 @@ class Stages:
         return StageEnd.DONE
 
     def _rescue(self) -> StageEnd:
-        if self._state.tools.interruptible is not None:
-            self._fetch_stopped(self._state.tools.interruptible)
+        if self._state.ports.interruptible is not None:
+            self._fetch_stopped(self._state.ports.interruptible)
         return StageEnd.DONE
 
     def _fetch_stopped(self, interruptible: Callable[[], AbstractContextManager[object]]) -> None:
@@ -200,7 +200,7 @@ class Stages:
         state = self._state
         try:
             with interruptible():
-                state.tools.reporter.warning(
+                state.ports.reporter.warning(
                     f"Stopping: cvl-ci first fetches the job's files, for at most {RESCUE_SECONDS:.0f} s. "
                     "Then it takes the machine down. Ctrl-C again takes it down at once."
                 )
@@ -208,7 +208,7 @@ class Stages:
                 state.enter(Phase.FETCHING)
                 self._cloud.jobs.fetch(globs=state.plan.files.outputs, within=RESCUE_SECONDS)
         except KeyboardInterrupt:
-            state.tools.reporter.warning("The job's files stay on the machine, which cvl-ci takes down now.")
+            state.ports.reporter.warning("The job's files stay on the machine, which cvl-ci takes down now.")
         except Exception as error:  # noqa: BLE001  the run was stopped, and that stays its end
             state.facts.warnings.append(f"The outputs could not be fetched: {explain_while_running(error)}")
 
@@ -219,8 +219,8 @@ def _offers_named(state: RunState) -> Iterator[None]:
     try:
         yield
     except RequestRefused as error:
-        there_is = "" if state.quote.offers else quoting.what_there_is(state.plan, state.tools.prices)
-        if not there_is:
+        alternatives = "" if state.quote.offers else quoting.alternatives_text(state.plan, state.ports.prices)
+        if not alternatives:
             raise
-        what = f"{error.what.rstrip()} There is: {there_is}."
+        what = f"{error.what.rstrip()} There is: {alternatives}."
         raise RequestRefused(what, money=error.money, next_step=error.next_step) from error

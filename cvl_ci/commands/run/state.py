@@ -45,6 +45,7 @@ from cvl_ci.ports import (
     Services,
     Staging,
 )
+from cvl_ci.result import spent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,7 +197,7 @@ class RunState:
     quote: Quote
     owner: Owner
     outputs: Path
-    tools: RunPorts
+    ports: RunPorts
     timeline: Timeline
     cloud: Cloud | None = None
     lease: Lease | None = None
@@ -215,16 +216,16 @@ class RunState:
 
     def hold(self, lease: Lease) -> None:
         """Take over the lease of another run: any end of this run releases it."""
-        self.tools.note_lease(lease.name)
+        self.ports.note_lease(lease.name)
         self.lease = lease
 
     def enter(self, phase: Phase | None) -> None:
         self.timeline.enter(phase)
         if phase is not None:
-            self.tools.reporter.show_phase(phase)
+            self.ports.reporter.show_phase(phase)
 
     def watch(self, event: Event) -> None:
-        reporter = self.tools.reporter
+        reporter = self.ports.reporter
         match event:
             case Line(text=text):
                 reporter.show_job_line(text)
@@ -233,7 +234,7 @@ class RunState:
             case Began(phase=phase):
                 if phase is not self.timeline.phase:
                     self.enter(phase)
-                self.launches.note_resumed(at=self.tools.clock.now())
+                self.launches.note_resumed(at=self.ports.clock.now())
             case Attempting(attempt=attempt):
                 self._record_attempt(attempt)
             case AttemptNamed(attempt=attempt):
@@ -265,7 +266,7 @@ class RunState:
         if self.lease is not None:
             self.lease.record_bucket(bucket)
         end = "stays after the run" if bucket.stays else "ends with the run"
-        self.tools.reporter.show(f"making the bucket {bucket} in {bucket.region}, which {end}")
+        self.ports.reporter.show(f"making the bucket {bucket} in {bucket.region}, which {end}")
 
     def _note_copied(self, count: int) -> None:
         """Save the traffic at once: after a killed main, post has only the saved facts."""
@@ -276,17 +277,29 @@ class RunState:
 
     def _tell_price(self) -> None:
         machines = self.plan.machines
-        self.tools.reporter.show_price(
-            Spending(
-                attempts=tuple(self.launches.attempts),
-                nodes=machines.num_nodes,
-                disk_gb=machines.needs.largest_disk_gb,
-                billed=self.cloud is None or self.cloud.billed,
-            )
+        spending = Spending(
+            attempts=tuple(self.launches.attempts),
+            nodes=machines.num_nodes,
+            disk_gb=machines.needs.largest_disk_gb,
+            billed=self.cloud is None or self.cloud.billed,
         )
+        self.ports.reporter.show_price(spending)
+        self._record_price(spending)
+
+    def _record_price(self, spending: Spending) -> None:
+        """Record the requests of the lease. The run that launched a warm machine has recorded it from its beginning."""
+        lease, records = self.lease, self.ports.records
+        if lease is None:
+            return
+        if self.sharing is not None and self.sharing.is_entered:
+            if records.spending(lease.name) is not None:
+                return
+            own = tuple(replace(one, requested_at=lease.record.taken_at) for one in spending.attempts)
+            spending = replace(spending, attempts=own)
+        records.note_spending(lease.name, spent.worth_recording(spending))
 
     def _failed(self, attempt: Attempt) -> Attempt:
-        now = self.tools.clock.now()
+        now = self.ports.clock.now()
         requested_at = self.launches.attempts[-1].requested_at if self.launches.attempts else now
         return replace(attempt, requested_at=requested_at, ended_at=now)
 
@@ -296,9 +309,9 @@ class RunState:
             self.lease.record_attempt(
                 attempt, location=Location(cloud=through or attempt.cloud, region=attempt.region or None)
             )
-        self.launches.attempts.append(replace(attempt, requested_at=self.tools.clock.now()))
+        self.launches.attempts.append(replace(attempt, requested_at=self.ports.clock.now()))
         self._tell_price()
         spot = " spot" if attempt.spot else ""
-        self.tools.reporter.show(
+        self.ports.reporter.show(
             f"asking {attempt.where} for {self.plan.machines.num_nodes} × {attempt.instance_type}{spot}"
         )

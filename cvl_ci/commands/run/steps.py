@@ -32,27 +32,27 @@ STOPPED_UNPACK_SECONDS = 60.0
 """The longest time for unpacking after a person stopped the run, because the person waits."""
 
 
-def begin(plan: RunPlan, *, owner: Owner, outputs: Path, tools: RunPorts) -> RunState:
+def begin(plan: RunPlan, *, owner: Owner, outputs: Path, ports: RunPorts) -> RunState:
     """Quote the plan, show its price and its warnings, and return the state of the run."""
-    quoted = quoting.quote(plan, tools.prices)
-    tools.reporter.show_quote(plan, quote_text.in_one_line(plan, quoted))
+    quoted = quoting.quote(plan, ports.prices)
+    ports.reporter.show_quote(plan, quote_text.in_one_line(plan, quoted))
     for warning in (*plan.warnings, *quoted.warnings):
-        tools.reporter.warning(warning)
+        ports.reporter.warning(warning)
     return RunState(
         plan=plan,
         quote=quoted,
         owner=owner,
         outputs=outputs,
-        tools=tools,
-        timeline=Timeline(clock=tools.clock, started=tools.clock.monotonic()),
+        ports=ports,
+        timeline=Timeline(clock=ports.clock, started=ports.clock.monotonic()),
     )
 
 
 def bring_models(state: RunState) -> None:
     """Have the plan's models in their bucket. Before a launch, no machine is billed while the hub sends."""
-    models, tools = state.plan.models, state.tools
-    if models.names and tools.models is not None:
-        tools.models(models, state.owner.name, tools.reporter.notice)
+    models, ports = state.plan.models, state.ports
+    if models.names and ports.models is not None:
+        ports.models(models, state.owner.name, ports.reporter.notice)
 
 
 def check_place(state: RunState, cloud: Cloud) -> None:
@@ -70,13 +70,13 @@ def check_place(state: RunState, cloud: Cloud) -> None:
         )
 
 
-def tell_files(plan: RunPlan, tools: RunPorts) -> None:
+def tell_files(plan: RunPlan, ports: RunPorts) -> None:
     total = size(sum(file.bytes for file in plan.files.staged))
-    tools.reporter.progress(
+    ports.reporter.progress(
         f"Sending {len(plan.files.staged)} file{'' if len(plan.files.staged) == 1 else 's'}, {total}."
     )
     if plan.files.not_sent:
-        tools.reporter.progress(f"Not sent: {plan.files.not_sent}")
+        ports.reporter.progress(f"Not sent: {plan.files.not_sent}")
 
 
 def refuse_unseen(plan: RunPlan) -> None:
@@ -134,7 +134,7 @@ def under_lease(state: RunState, cloud: Cloud) -> Iterator[Lease]:
 
 def _acquired(state: RunState, cloud: Cloud) -> Lease:
     """Return a new lease, after its record is written."""
-    clock, checkpoints = state.tools.clock, recovery.checkpoint_plan(state)
+    clock, checkpoints = state.ports.clock, recovery.checkpoint_plan(state)
     deadline = clock.now() + state.quote.deadline_minutes * 60
     no_buckets = {} if storage_rules.makes_buckets(state.plan) else {LABEL_BUCKETS: NO_BUCKETS}
     record = LeaseRecord(
@@ -156,8 +156,8 @@ def _acquired(state: RunState, cloud: Cloud) -> Lease:
 
 
 def _lease(state: RunState, cloud: Cloud, record: LeaseRecord) -> Lease:
-    tools = state.tools
-    return lease_on(cloud, record, records=tools.records, clock=tools.clock, say=state.facts.warnings.append)
+    ports = state.ports
+    return lease_on(cloud, record, records=ports.records, clock=ports.clock, say=state.facts.warnings.append)
 
 
 def keeps_unwanted_machine(state: RunState) -> bool:
@@ -176,7 +176,7 @@ def end_unwanted_machine(state: RunState) -> None:
     if state.lease is None or not keeps_unwanted_machine(state):
         return
     locations, user_id = state.plan.machines.locations, state.owner.user_id
-    with failures_kept(state), state.tools.clouds.open(locations, user_id=user_id, watch=state.watch) as cloud:
+    with failures_kept(state), state.ports.clouds.open(locations, user_id=user_id, watch=state.watch) as cloud:
         lease = _lease(state, cloud, state.lease.record)
         state.facts.release = released(state, lease, maybe_created=True)
 
@@ -196,7 +196,7 @@ def released(state: RunState, lease: Lease, *, maybe_created: bool = False) -> R
             return lease.release(maybe_created=maybe_created or is_entered)
         except KeyboardInterrupt:
             state.facts.cancelled = True
-            state.tools.reporter.warning("Still taking the machine down: stopping now would leave it running.")
+            state.ports.reporter.warning("Still taking the machine down: stopping now would leave it running.")
 
 
 def _kept_release(state: RunState, lease: Lease) -> Release | None:
@@ -213,8 +213,8 @@ def _kept_release(state: RunState, lease: Lease) -> Release | None:
     ending = conclusion_so_far(state).ending
     if ending is not Ending.FAILED and not (limits.keeps_after_success and ending is Ending.SUCCEEDED):
         return None
-    state.tools.reporter.notice(f"the job {ending.value}: cvl-ci keeps its machine")
-    clock = state.tools.clock
+    state.ports.reporter.notice(f"the job {ending.value}: cvl-ci keeps its machine")
+    clock = state.ports.clock
     return keeping.keep(
         lease,
         plan=state.plan,
@@ -244,7 +244,7 @@ def unpack(state: RunState, cloud: Cloud, *, within: float = math.inf) -> None:
 def _stoppable(state: RunState) -> Iterator[None]:
     """Let one more signal of a person stop the present step, after the first signal has stopped the run."""
     with ExitStack() as stack:
-        if state.facts.cancelled and state.tools.interruptible is not None:
+        if state.facts.cancelled and state.ports.interruptible is not None:
             with suppress(KeyboardInterrupt):  # a program stopped the run, and no person
-                stack.enter_context(state.tools.interruptible())
+                stack.enter_context(state.ports.interruptible())
         yield

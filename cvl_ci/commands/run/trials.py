@@ -1,4 +1,4 @@
-"""Combine the turns of a run on one machine: each side's metrics, and the comparison of the two sides."""
+"""Combine the trials of a run on one machine: each side's metrics, and the comparison of the two sides."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cvl_ci.model.paired_comparison import PairedComparison
 from cvl_ci.planning.trials import ALONE, BASE, HEAD, NAME
 from cvl_ci.result.benchmark import comparison, rules
 from cvl_ci.result.benchmark.readings import Readings
-from cvl_ci.result.benchmark.trials import together, turn
+from cvl_ci.result.benchmark.trials import together, trial
 from cvl_ci.result.conclusion import Conclusion
 from cvl_ci.result.text import change
 
@@ -23,19 +23,19 @@ Read = Callable[[Path, Sequence[str]], tuple[Readings, list[str]]]
 
 
 def sides(state: RunState, read: Read) -> tuple[Mapping[str, Sequence[Readings]], list[str]]:
-    """Return the turns of each side. An unfinished turn has no measurement: the machine does not report it."""
+    """Return the trials of each side. An unfinished trial has no measurement: the machine does not report it."""
     files: dict[str, list[str]] = {}
     for file in state.facts.fetched.files:
         name, _, path = file.path.partition("/")
         if NAME.fullmatch(name):
             files.setdefault(name, []).append(path)
-    took = dict(state.facts.job.nodes[0].turns) if state.facts.job and state.facts.job.nodes else {}
+    took = dict(state.facts.job.nodes[0].trials) if state.facts.job and state.facts.job.nodes else {}
     troubles: list[str] = []
     by_side: dict[str, list[Readings]] = {}
     for name, ran in took.items():
         measured, unread = read(state.outputs / name, files.get(name, ()))
         troubles += unread
-        by_side.setdefault(name.partition("-")[0], []).append(turn(measured, seconds=ran))
+        by_side.setdefault(name.partition("-")[0], []).append(trial(measured, seconds=ran))
     return by_side, list(dict.fromkeys(troubles))[:5]
 
 
@@ -49,14 +49,14 @@ def paired_comparison(state: RunState, by_side: Mapping[str, Sequence[Readings]]
         return None
     ends = state.facts.job.nodes if state.facts.job else ()
     pairing = PairedComparison(
-        ref=against.ref, commit=against.commit, order=tuple(name for end in ends for name, _ in end.turns)
+        ref=against.ref, commit=against.commit, order=tuple(name for end in ends for name, _ in end.trials)
     )
     failed = next((end.base_exit_code for end in ends if end.base_exit_code is not None), None)
     if failed is not None:
         return replace(pairing, reason=f"{against.ref} itself failed there, with exit code {failed}")
     if HEAD not in by_side or BASE not in by_side:
         return replace(pairing, reason="not both sides finished")
-    changes = comparison.compare_turns(by_side[HEAD], by_side[BASE], rules=rules.read(state.plan.trials.rules))
+    changes = comparison.compare_trials(by_side[HEAD], by_side[BASE], rules=rules.read(state.plan.trials.rules))
     return replace(pairing, changes=changes, reason="" if changes else "they have no metric in common to compare")
 
 

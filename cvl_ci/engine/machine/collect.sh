@@ -45,7 +45,7 @@ pack_changed() { # archive, folder, a file as old as the job's beginning, the te
     -path ./.git -prune -o -name __pycache__ -prune -o "${prune[@]}" \
     \( -type f -o -type l \) "${changed[@]}" "${match[@]}" -print0 2> /dev/null) > "$pack/list"
   [ -s "$pack/list" ] || { rm -f "$pack/list"; return 0; } # nothing to bring
-  # An absolute link into this folder gets a target that begins with /./ (engine/member_paths.py), because the folder
+  # An absolute link into this folder gets a target that begins with /./ (engine/fetch/member_paths.py), because the folder
   # has another place after the fetch.
   local place inner=()
   for place in "$folder" "$(cd "$folder" && pwd -P)"; do

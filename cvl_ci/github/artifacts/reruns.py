@@ -53,11 +53,11 @@ class WorkflowJobs:
 
 @dataclass(frozen=True, kw_only=True)
 class Checked:
-    """`outdated`: legs whose summaries do not count. `words`: why GitHub did not answer; empty where it did."""
+    """`outdated`: legs whose summaries do not count. `warning`: why GitHub did not answer; empty where it did."""
 
     legs: tuple[Leg, ...]
     outdated: tuple[Outdated, ...] = ()
-    words: str = ""
+    warning: str = ""
     superseded: tuple[Leg, ...] = ()
     """Runs of earlier attempts, of which only the cost counts."""
 
@@ -103,11 +103,11 @@ def checked(legs: Sequence[Leg], *, attempt: int, jobs: Callable[[], WorkflowJob
     """
     if all(leg.source.attempt == attempt for leg in legs):
         return Checked(legs=tuple(legs))
-    listing, words = None, ""
+    listing, warning = None, ""
     try:
         listing = jobs()
     except CvlError as error:
-        words = f"{error.what} {error.next_step}".strip()
+        warning = f"{error.what} {error.next_step}".strip()
     known_clusters = {leg.machines.cluster for leg in legs if not leg.machines.may_be_left}
     valid: list[Leg] = []
     outdated: dict[str, Outdated] = {}
@@ -118,7 +118,7 @@ def checked(legs: Sequence[Leg], *, attempt: int, jobs: Callable[[], WorkflowJob
             outdated.setdefault(name, Outdated(name=name, why=why))
         if not why or leg.machines.cluster not in known_clusters:
             valid.append(leg)
-    return Checked(legs=tuple(valid), outdated=tuple(outdated.values()), words=words)
+    return Checked(legs=tuple(valid), outdated=tuple(outdated.values()), warning=warning)
 
 
 def _why(leg: Leg, attempt: int, jobs: WorkflowJobs | None) -> str:

@@ -100,7 +100,7 @@ class GitHubRunReporter:
             self._log.close()
             self._log = None
 
-    def last_words(self, text: str) -> None:
+    def write_from_signal(self, text: str) -> None:
         """Write from a signal handler, which may interrupt any other write: one system call, no buffer."""
         closing = f"::{self._shield.token}::\n" if self._shield.token else ""
         with contextlib.suppress(OSError, ValueError):

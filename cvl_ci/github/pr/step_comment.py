@@ -49,7 +49,7 @@ class StepComment:
         self._context, self._group, self._masks, self._say = context, group.strip(), masks, say
         self._is_silent = is_silent
         self._marker = marker(context.comment_key(self._group))
-        self._run = Link(words="log of the run", url=context.run_url)
+        self._run = Link(text="log of the run", url=context.run_url)
         self._to_say: list[str] = []
         discussion = StickyComment(
             context=context, token=token, marker=self._marker, clock=clock, say=self._to_say.append
@@ -131,7 +131,7 @@ class StepComment:
 
     @property
     def _leg(self) -> str:
-        return self._context.leg_in_words or self._context.job
+        return self._context.leg_text or self._context.job
 
     def _put(self, write: Callable[[str], str], *, stays: str = "") -> None:
         self._thread.put(lambda before: before if self._is_silent() else write(before), stays=stays)

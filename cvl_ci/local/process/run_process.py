@@ -19,6 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
+from cvl_ci.backoff import Pace
 from cvl_ci.local.console.terminal import ACTIVITIES
 from cvl_ci.model.lease_name import LEASE_PATTERN
 from cvl_ci.model.outcome import Phase
@@ -31,6 +32,8 @@ PROGRAM = (
     "import sys; from cvl_ci.cli.main import main; sys.exit(main(sys.argv[1:]))",
 )
 _PROCESSES = Path("/proc")
+_KILLED = Pace(every_seconds=0.02)
+"""The looks for processes that began while others were killed."""
 _OWN_LINE = re.compile(r"\[[^\]]*\] (?P<text>.*)")
 _LEASE = re.compile(rf"lease (?P<name>{LEASE_PATTERN}): ")
 _ASKING = re.compile(r"asking \S+ for ")
@@ -122,7 +125,7 @@ class Child:
             for number in numbers:
                 with suppress(ProcessLookupError):
                     os.kill(number, signal.SIGKILL)
-            time.sleep(0.02)
+            _KILLED.pause()
         self._process.wait()
 
     def processes(self) -> list[int]:

@@ -29,8 +29,8 @@ class Baseline:
 def choose(key: LegKey, *, commits: Sequence[str], runs_before: Sequence[Leg]) -> Baseline:
     """Return the baseline for a key.
 
-    `commits`: the base and its ancestors, nearest first. If it is empty, all of `found` belong to the base. `found`:
-    the known earlier runs, in any order.
+    `commits`: the base and its ancestors, nearest first. If it is empty, all earlier runs belong to the base.
+    `runs_before`: the known earlier runs, in any order.
     """
     runs = [leg for leg in runs_before if _same_work(leg.key, key) and leg.ending is Ending.SUCCEEDED]
     like = [leg for leg in runs if alike(leg.key, key)]

@@ -68,10 +68,10 @@ def in_order(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
     )
 
 
-def compare_turns(head: Sequence[Readings], base: Sequence[Readings], *, rules: Rules) -> tuple[Change, ...]:
-    """Compare the turns of two sides that ran on one machine and shared its luck.
+def compare_trials(head: Sequence[Readings], base: Sequence[Readings], *, rules: Rules) -> tuple[Change, ...]:
+    """Compare the trials of two sides that ran on one machine and shared its luck.
 
-    Every turn is a sample. The time of a turn is gated like any metric.
+    Every trial is a sample. The time of a trial is gated like any metric.
     """
     changes = []
     for name in dict.fromkeys((*names_of(head), *names_of(base))):

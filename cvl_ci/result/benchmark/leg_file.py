@@ -149,7 +149,7 @@ def _leg(document: Mapping[str, object]) -> Leg:
             billed=document.get("billed") is not False,
         ),
         measurements=Measurements(
-            metrics=metrics, samples=samples, comparison=_paired_base(_mapping(document.get("beside")))
+            metrics=metrics, samples=samples, comparison=_paired_base(_mapping(document.get("comparison")))
         ),
     )
 

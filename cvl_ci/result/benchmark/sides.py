@@ -15,7 +15,7 @@ from cvl_ci.result.benchmark.trials import TIME
 
 
 class Measured(Protocol):
-    """A leg, or one turn of a run."""
+    """A leg, or one trial of a run."""
 
     @property
     def metrics(self) -> Mapping[str, object]: ...
@@ -29,7 +29,7 @@ class Side:
     """One metric of one side.
 
     `numbers`: its samples. `measured`: how many of the `runs` have a number or a flag. `partly`: how many of these lack
-    it in some turns. `crowded`: a run has more metrics than a summary stores.
+    it in some trials. `crowded`: a run has more metrics than a summary stores.
     """
 
     runs: int

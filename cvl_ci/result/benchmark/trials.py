@@ -7,23 +7,23 @@ from collections.abc import Mapping, Sequence
 
 from cvl_ci.result.benchmark.readings import MOST, Readings, finite
 
-TIME = "time.turn"
-"""The seconds that one turn ran, by the machine's own clock."""
+TIME = "time.trial"
+"""The seconds that one trial ran, by the machine's own clock."""
 
 
-def turn(measured: Readings, *, seconds: float) -> Readings:
-    """Return one turn: one number for each metric (the median of its samples), and how long the turn ran."""
+def trial(measured: Readings, *, seconds: float) -> Readings:
+    """Return one trial: one number for each metric (the median of its samples), and how long the trial ran."""
     return Readings(metrics={TIME: seconds, **_of(measured)})
 
 
-def together(turns: Sequence[Readings]) -> Readings:
-    """Return the median of each metric, and all its numbers. A metric that most turns lack has no median."""
+def together(trials: Sequence[Readings]) -> Readings:
+    """Return the median of each metric, and all its numbers. A metric that most trials lack has no median."""
     metrics: dict[str, object] = {}
     samples: dict[str, tuple[float, ...]] = {}
-    for name in dict.fromkeys(name for one in turns for name in one.metrics):
+    for name in dict.fromkeys(name for one in trials for name in one.metrics):
         if len(metrics) > MOST:
             break
-        values = [one.metrics.get(name) for one in turns]
+        values = [one.metrics.get(name) for one in trials]
         numbers = [number for value in values if (number := finite(value)) is not None]
         if len(numbers) > 1:
             samples[name] = tuple(numbers)
@@ -41,5 +41,5 @@ def _one(values: Sequence[object], numbers: Sequence[float]) -> object:
     return labels[-1] if labels else None
 
 
-def _of(turn: Readings) -> Mapping[str, object]:
-    return {**{name: statistics.median(values) for name, values in turn.samples.items()}, **turn.metrics}
+def _of(trial: Readings) -> Mapping[str, object]:
+    return {**{name: statistics.median(values) for name, values in trial.samples.items()}, **trial.metrics}

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 
 from cvl_ci.result.benchmark.comparison import Comparison
-from cvl_ci.result.matrix import text as words
+from cvl_ci.result.matrix import text as row_text
 from cvl_ci.result.matrix.kept_machines import KEPT, lines_of_kept
 from cvl_ci.result.matrix.report import Report
 from cvl_ci.result.matrix.row import Row
@@ -43,7 +43,7 @@ def comment(report: Report, *, marker: str, page: str = "", nights: int = 14) ->
 
 def page_at(link: Link) -> str:
     """Return the place of the page, for the argument `page`: the artifact that holds it."""
-    return f"`report.html` in the artifact [{code(link.words)}]({link.url})"
+    return f"`report.html` in the artifact [{code(link.text)}]({link.url})"
 
 
 def matrix_page(title: str, lines: Sequence[str], *, room: int = SUMMARY_BYTES) -> str:
@@ -57,27 +57,27 @@ def matrix_page(title: str, lines: Sequence[str], *, room: int = SUMMARY_BYTES) 
 
 def issue(report: Report, *, run: Link, page: str, nights: int = 14) -> str:
     """Return the body of the issue, below its marker: the failures first, then the same blocks as in the comment."""
-    log = f"Found by [{run.words}]({run.url})."
+    log = f"Found by [{run.text}]({run.url})."
     room = ISSUE_BYTES - len(log.encode()) - 2
     return f"{log}\n\n{_fitted(_blocks(report, nights=nights, room=room), page=page, room=room)}"
 
 
 def recovered(report: Report, *, run: Link) -> str:
     """Return the last comment on the issue."""
-    return f"All legs that this was opened for are fine again: {words.headline(report)} ([{run.words}]({run.url}))."
+    return f"All legs that this was opened for are fine again: {row_text.headline(report)} ([{run.text}]({run.url}))."
 
 
 def _blocks(report: Report, *, nights: int, room: int) -> list[str]:
     """Return the blocks, the most important first. A block that does not fit is cut from the end."""
     return [
-        f"### {words.headline(report)}",
+        f"### {row_text.headline(report)}",
         _alarm(report),
         _kept_block(report),
-        words.not_gated(report),
+        row_text.not_gated(report),
         _left_out(report),
         _outdated(report),
         _warned("Summaries of one run disagree, and the worst one counts", report.contradictions),
-        _warned("A base gave no result on the machine of its leg", words.base_problems(report)),
+        _warned("A base gave no result on the machine of its leg", row_text.base_problems(report)),
         _table(report, room=int(room * _TABLE_SHARE)),
         _fold("Legs that left no summary", [code(name) for name in report.missing]),
         _fold("Worth another try", [_name(row) for row in report.rerun]),
@@ -86,14 +86,16 @@ def _blocks(report: Report, *, nights: int, room: int) -> list[str]:
         *_charts(report, nights=nights),
         *(_metrics(row) for row in report.rows if row.comparison.worse),
         *(_metrics(row) for row in report.rows if not row.comparison.worse),
-        _fold("Not compared", [f"{_name(row)}: {code(words.versus(row))}" for row in report.rows if _uncompared(row)]),
+        _fold(
+            "Not compared", [f"{_name(row)}: {code(row_text.versus(row))}" for row in report.rows if _uncompared(row)]
+        ),
         _fold("Summaries that could not be read", [code(trouble) for trouble in report.troubles]),
         _fold("Artifacts with the same summary", [code(line) for line in report.copies]),
     ]
 
 
 def _alarm(report: Report) -> str:
-    commands = words.commands(report)[:LISTED]
+    commands = row_text.commands(report)[:LISTED]
     if not commands:
         return ""
     lines = ["**A machine may still be running and billing.**", *map(code, commands)]
@@ -110,14 +112,14 @@ def _kept_block(report: Report) -> str:
 
 def _left_out(report: Report) -> str:
     """List the legs that were left out. It is never folded: untested legs matter as much as tested ones."""
-    lines = words.left_out(report)
+    lines = row_text.left_out(report)
     count = f"{len(lines)} {'leg was' if len(lines) == 1 else 'legs were'}"
     return _warned(f"{count} left out of the matrix, and not tested", lines)
 
 
 def _outdated(report: Report) -> str:
     """List legs without a summary of this attempt. It is never folded, so that no reader misses an unknown end."""
-    lines = words.outdated(report)
+    lines = row_text.outdated(report)
     count = f"{len(lines)} {'leg' if len(lines) == 1 else 'legs'}"
     return _warned(f"{count} left no summary in this attempt, so how they ended is unknown", lines)
 
@@ -136,7 +138,7 @@ def _warned(title: str, lines: Sequence[str]) -> str:
 def _table(report: Report, *, room: int) -> str:
     if not report.rows:
         return ""
-    figures = words.figures(report.rows)
+    figures = row_text.figures(report.rows)
     titles = ("example", "where", "status", "change", "cost per run", *figures)
     head = [f"| {' | '.join(titles)} |", f"|{'---|' * len(titles)}"]
     lines: list[str] = []
@@ -157,13 +159,13 @@ def _table(report: Report, *, room: int) -> str:
 
 def _line(row: Row, figures: Iterable[Callable[[Row], str]], *, red: bool) -> str:
     best = " · **best value**" if row.cost.is_best else ""
-    status = words.status(row)
+    status = row_text.status(row)
     cells = [
         code(f"{row.key.example} {row.key.preset}".strip()),
         code(row.place),
         f"**{status}**" if red or row.comparison.worse else status,
         _change(row),
-        f"{words.cost(row)}{best}",
+        f"{row_text.cost(row)}{best}",
         *(text_of(row) for text_of in figures),
     ]
     return f"| {' | '.join(cells)} |"
@@ -172,15 +174,15 @@ def _line(row: Row, figures: Iterable[Callable[[Row], str]], *, red: bool) -> st
 def _change(row: Row) -> str:
     problem = code(row.comparison.base_problem) if row.comparison.base_problem else ""
     if row.failures.worst is not None:
-        reasons = [code(text) for text in (row.failures.reason, words.error(row)) if text]
-        places = (("log", words.log_url(row)), ("artifact", words.artifact_url(row)))
+        reasons = [code(text) for text in (row.failures.reason, row_text.error(row)) if text]
+        places = (("log", row_text.log_url(row)), ("artifact", row_text.artifact_url(row)))
         links = [f"[{name}]({address})" for name, address in places if address]
         return " ".join([*reasons, *([problem] if problem else []), *links])
-    one = words.telling(row)
+    one = row_text.telling(row)
     if one is None:
-        return problem or words.unjudged(row)
-    why = words.sudden(one)
-    parts = (code(one.metric), words.change(one), one.verdict.value, code(why) if why else "", problem)
+        return problem or row_text.unjudged(row)
+    why = row_text.sudden(one)
+    parts = (code(one.metric), row_text.change(one), one.verdict.value, code(why) if why else "", problem)
     return " ".join(part for part in parts if part)
 
 
@@ -192,24 +194,24 @@ def _metrics(row: Row) -> str:
     hidden_count = len(row.comparison.metrics) - len(shown_comparisons)
     head = ["| metric | now | base | change | verdict | | |", "|---|---|---|---|---|---|---|"]
     table = "\n".join([*head, *lines, *(["", f"and {hidden_count} more"] if hidden_count else [])])
-    return _folded(f"{_plain(row)}: {len(row.comparison.metrics)} metrics", f"{code(words.versus(row))}\n\n{table}")
+    return _folded(f"{_plain(row)}: {len(row.comparison.metrics)} metrics", f"{code(row_text.versus(row))}\n\n{table}")
 
 
 def _cells(one: Comparison) -> list[str]:
-    reason = words.why(one)
+    reason = row_text.why(one)
     return [
         code(one.metric),
         _value(one.value),
         _value(one.base),
-        words.change(one),
+        row_text.change(one),
         one.verdict.value,
-        words.better_when(one),
+        row_text.better_when(one),
         code(reason) if reason else "",
     ]
 
 
 def _value(value: object) -> str:
-    return code(words.amount(value)) if value is not None else ""
+    return code(row_text.amount(value)) if value is not None else ""
 
 
 def _logs(report: Report) -> list[str]:
@@ -251,7 +253,7 @@ def _charts(report: Report, *, nights: int) -> list[str]:
 
 
 def _trend(row: Row, *, nights: int) -> str:
-    metric = words.drawn(row)
+    metric = row_text.drawn(row)
     if not metric:
         return ""
     points = trend(metric, [*row.comparison.history, *row.legs], nights=nights)
@@ -284,7 +286,7 @@ def _uncompared(row: Row) -> bool:
 
 def _name(row: Row) -> str:
     """Return the row's name, with a link to its log if there is one."""
-    address = words.log_url(row)
+    address = row_text.log_url(row)
     return f"{code(row.name)} [log]({address})" if address else code(row.name)
 
 

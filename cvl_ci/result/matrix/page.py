@@ -19,7 +19,7 @@ from markupsafe import Markup
 
 from cvl_ci.result.benchmark.comparison import Comparison
 from cvl_ci.result.benchmark.readings import finite
-from cvl_ci.result.matrix import text as words
+from cvl_ci.result.matrix import text as row_text
 from cvl_ci.result.matrix.kept_machines import KEPT, lines_of_kept
 from cvl_ci.result.matrix.report import Report
 from cvl_ci.result.matrix.row import Row
@@ -55,22 +55,22 @@ def page(report: Report, *, assets: Assets, nights: int = 14) -> str:
     ]
     return _template(assets.template).render(
         policy=Markup("; ".join(policy)),  # noqa: S704  constants and hashes
-        headline=words.headline(report),
+        headline=row_text.headline(report),
         styles=map(Markup, assets.styles),
-        commands=words.commands(report),
+        commands=row_text.commands(report),
         kept_title=KEPT,
         kept_lines=lines_of_kept(report.kept_legs),
-        not_gated=words.not_gated(report),
+        not_gated=row_text.not_gated(report),
         contradictions=report.contradictions,
-        base_problems=words.base_problems(report),
+        base_problems=row_text.base_problems(report),
         facts=_facts(report),
         rows=[_display(row, is_red=report.is_red(row)) for row in report.rows],
-        figures=words.figures(report.rows),
+        figures=row_text.figures(report.rows),
         nights=[{"day": night.day, "runs": night.legs, "billed": dollars(night.billed_usd)} for night in report.nights],
         spend=_spend(report.spend),
-        outdated=words.outdated(report),
+        outdated=row_text.outdated(report),
         missing=report.missing,
-        left_out=words.left_out(report),
+        left_out=row_text.left_out(report),
         rerun=[row.name for row in report.rerun],
         troubles=report.troubles,
         copies=report.copies,
@@ -126,23 +126,23 @@ def _spend(total: Spend) -> dict[str, object]:
 
 def _display(row: Row, *, is_red: bool) -> dict[str, object]:
     """Return one row of the table, by the names of the template."""
-    status = words.status(row)
+    status = row_text.status(row)
     change, change_kind = _change(row)
     return {
         "title": _title(row),
-        "log": words.log_url(row),
-        "artifact": words.artifact_url(row),
+        "log": row_text.log_url(row),
+        "artifact": row_text.artifact_url(row),
         "place": row.place,
         "status": status,
         "status_kind": "bad" if is_red else "doubt" if row.failures.worst is not None else _KINDS.get(status, ""),
         "change": change,
         "change_kind": change_kind,
-        "error": words.error(row),
+        "error": row_text.error(row),
         "last_lines": row.failures.cause.evidence.last_lines if row.failures.cause else (),
         "base_problem": row.comparison.base_problem,
-        "cost": words.cost(row),
+        "cost": row_text.cost(row),
         "is_best": row.cost.is_best,
-        "figures": {title: text_of(row) for title, text_of in words.FIGURES.items()},
+        "figures": {title: text_of(row) for title, text_of in row_text.FIGURES.items()},
     }
 
 
@@ -150,11 +150,11 @@ def _change(row: Row) -> tuple[str, str]:
     """Return the words of the row's main metric, and how the page colours them."""
     if row.failures.worst is not None:
         return row.failures.reason, "soft"
-    metric = words.telling(row)
+    metric = row_text.telling(row)
     if metric is None:
-        return words.unjudged(row), "soft"
+        return row_text.unjudged(row), "soft"
     verdict = metric.verdict.value
-    text = f"{metric.metric} {words.change(metric)} {verdict} {words.sudden(metric)}".strip()
+    text = f"{metric.metric} {row_text.change(metric)} {verdict} {row_text.sudden(metric)}".strip()
     return text, _KINDS.get(verdict, "")
 
 
@@ -173,24 +173,24 @@ def _json(report: Report, nights: int) -> str:
 
 
 def _row(row: Row, nights: int) -> dict[str, object]:
-    drawn = words.drawn(row)
+    drawn = row_text.drawn(row)
     ordered = sorted(row.comparison.metrics, key=lambda one: one.metric != drawn)[:TRENDS_OF_A_ROW]
     runs = [*row.comparison.history, *row.legs]
     trends = {one.metric: trend(one.metric, runs, nights=nights) for one in ordered if _is_drawn(one)}
     return {
         "title": _title(row),
         "place": plain(row.place),
-        "versus": plain(words.versus(row)),
+        "versus": plain(row_text.versus(row)),
         "telling": drawn,
         "metrics": [
             [
                 one.metric,
-                words.amount(one.value),
-                words.amount(one.base),
-                words.change(one),
+                row_text.amount(one.value),
+                row_text.amount(one.base),
+                row_text.change(one),
                 one.verdict.value,
-                words.better_when(one),
-                words.why(one),
+                row_text.better_when(one),
+                row_text.why(one),
             ]
             for one in row.comparison.metrics
         ],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from cvl_ci.backoff import Pace
 from cvl_ci.errors import SandboxError
 from cvl_ci.sandbox.docker.engine import LABEL, Docker, DockerFailed
 from cvl_ci.sandbox.docker.networks import Network
@@ -21,6 +21,8 @@ from cvl_ci.sandbox.sandbox_spec import SandboxSpec
 
 INSTANCE_LABEL = f"{LABEL}-instance"
 REBOOT = 3
+FOLLOWING = Pace(every_seconds=0.5)
+"""The tries to follow the Docker Engine's events again, after they broke off."""
 """The exit code of a container whose machine reboots, see machine/boot."""
 
 BROKEN_DRIVER = (
@@ -93,7 +95,7 @@ class MachineContainers:
                 self._follow(watcher)
             except (SandboxError, OSError, ValueError) as error:
                 print("watching the machines:", error, flush=True)
-            time.sleep(0.5)
+            FOLLOWING.pause()
 
     # ---- how ---------------------------------------------------------------------------------------------------------
 

@@ -82,8 +82,8 @@ class EmulatedEc2:
 
     # ---- what callers of EC2 ask for -------------------------------------------------------------------------------
 
-    def run(self, backend: Any, image: str, count: int, user_data: Any, groups: Any, **options: Any) -> Any:
-        region, token = backend.region_name, str(options.get("client_token"))
+    def run(self, backend: Any, image: str, count: int, user_data: Any, groups: Any, **kwargs: Any) -> Any:
+        region, token = backend.region_name, str(kwargs.get("client_token"))
         network = self._spec.network(region)
         if network is None:
             raise EC2ClientError(
@@ -93,9 +93,9 @@ class EmulatedEc2:
             # A client that lost our answer repeats its request with the token: it gets the same machines, not more.
             if token != NO_TOKEN and (region, token) in self._by_token:
                 return self._by_token[region, token]
-            zone = _choose_subnet(backend, options)
-            self._require_capacity(region, zone, spot=bool(options.get("instance_market_options")))
-            reservation = self._moto_run(backend, image, count, user_data, groups, **options)
+            zone = _choose_subnet(backend, kwargs)
+            self._require_capacity(region, zone, spot=bool(kwargs.get("instance_market_options")))
+            reservation = self._moto_run(backend, image, count, user_data, groups, **kwargs)
             if token != NO_TOKEN:
                 self._by_token[region, token] = reservation
             for instance in reservation.instances:
@@ -290,25 +290,25 @@ def _delete_root_disk(response: Any, disks: list[Any]) -> list[Any]:
 def _as_method(work: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function for a class. A bound method on a class would not receive the backend of the call."""
 
-    def method(backend: Any, *words: Any, **options: Any) -> Any:
-        return work(backend, *words, **options)
+    def method(backend: Any, *args: Any, **kwargs: Any) -> Any:
+        return work(backend, *args, **kwargs)
 
     return method
 
 
-def _choose_subnet(backend: Any, options: dict[str, Any]) -> str | None:
+def _choose_subnet(backend: Any, kwargs: dict[str, Any]) -> str | None:
     """Return the zone. Without a subnet, write one into the call: moto counts addresses only through a subnet."""
-    subnet = options.get("subnet_id") or next(
-        (nic["SubnetId"] for nic in options.get("nics") or () if "SubnetId" in nic), None
+    subnet = kwargs.get("subnet_id") or next(
+        (nic["SubnetId"] for nic in kwargs.get("nics") or () if "SubnetId" in nic), None
     )
     if subnet is None:
         defaults = backend.get_default_subnets()
-        zone = options.get("placement") or min(defaults)
+        zone = kwargs.get("placement") or min(defaults)
         if zone not in defaults:
             raise EC2ClientError("InvalidParameterValue", f"Invalid availability zone: [{zone}]")
         subnet = defaults[zone].id
-        if not options.get("nics"):
-            options["subnet_id"] = subnet
+        if not kwargs.get("nics"):
+            kwargs["subnet_id"] = subnet
     return str(backend.get_subnet(subnet).availability_zone)
 
 

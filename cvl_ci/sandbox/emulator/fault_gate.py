@@ -51,10 +51,10 @@ class Gate:
                 request.environ[LOST] = True
             return answer(response)
 
-        def check_s3_action(response: Any, *words: Any, **options: Any) -> Any:
+        def check_s3_action(response: Any, *args: Any, **kwargs: Any) -> Any:
             # S3 has ways of its own; this is where every one of its actions has got its name.
             self.note("s3", str(response.data.get("Action", "?")))
-            return check_s3(response, *words, **options)
+            return check_s3(response, *args, **kwargs)
 
         BaseResponse.call_action = call_action
         S3Response._authenticate_and_authorize_s3_action = check_s3_action

@@ -104,7 +104,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    def log_message(self, format: str, *words: object) -> None:  # noqa: A002  # this is the name that the base class calls
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # this is the name that the base class calls
         """Log nothing: skylet sends a request every few seconds."""
 
 

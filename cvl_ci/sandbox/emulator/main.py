@@ -14,11 +14,11 @@ import random
 import signal
 import sys
 import threading
-import time
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from cvl_ci.backoff import Pace
 from cvl_ci.errors import SandboxError
 from cvl_ci.sandbox import emulator_process, keys, sandbox_spec, usage_lock
 from cvl_ci.sandbox.docker import networks
@@ -129,8 +129,9 @@ def exit_with_last_run(directory: Path, spec: SandboxSpec, cloud: EmulatedEc2, m
 
     A run that keeps a machine, or that is killed, stops nothing itself.
     """
+    pace = Pace(every_seconds=1.0)
     while True:
-        time.sleep(1)
+        pace.pause()
         if cloud.has_machines() or not usage_lock.is_started_by_run(directory):
             continue
         with usage_lock.orphaned(directory) as is_orphaned:

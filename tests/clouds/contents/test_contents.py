@@ -99,7 +99,7 @@ def azure(folder: Path, certificate: tuple[Path, Path]) -> Iterator[Callable[[],
     with node.azurite(folder, certificate=certificate) as port, pytest.MonkeyPatch.context() as variables:
         address = f"https://127.0.0.1:{port}/{ACCOUNT}"
         environ = {"NODE_EXTRA_CA_CERTS": str(certificate[0])}
-        listed = node.run("blobs.mjs", address, ACCOUNT, KEY, "filled", json.dumps(SIZES), environ=environ)
+        listed = node.run_alone("blobs.mjs", address, ACCOUNT, KEY, "filled", json.dumps(SIZES), environ=environ)
         assert listed == SIZES
         variables.setenv("REQUESTS_CA_BUNDLE", str(certificate[0]))
         yield lambda: AzureContainers(

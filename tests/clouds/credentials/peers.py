@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
-from moto.server import ThreadedMotoServer
-
 REQUEST_TOKEN = "request-token-0123456789"
 
 
@@ -47,6 +45,8 @@ def github() -> Iterator[tuple[dict[str, str], list[str]]]:
 
 @contextmanager
 def aws() -> Iterator[dict[str, str]]:
+    from moto.server import ThreadedMotoServer
+
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import yaml
-from sky.provision.gcp import constants
 
 from cvl_ci.clouds.azure import credentials as azure_credentials
 from cvl_ci.clouds.gcp import credentials as gcp_credentials
@@ -59,6 +58,8 @@ def test_gcp_trusts_the_tokens_that_its_credentials_request() -> None:
 
 
 def test_the_role_of_gcp_goes_to_the_account_of_the_run_and_to_that_of_skypilots_machines() -> None:
+    from sky.provision.gcp import constants  # SkyPilot takes seconds: here, and not in each process
+
     email = constants.SKYPILOT_SERVICE_ACCOUNT_EMAIL_TEMPLATE
     machines = email.format(account_id=constants.SKYPILOT_SERVICE_ACCOUNT_ID, project_id="PROJECT")
     bindings = options("gcloud", "projects", "add-iam-policy-binding")

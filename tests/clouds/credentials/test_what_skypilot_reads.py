@@ -36,13 +36,13 @@ def _excluded():
 """
 
 
-def asked(home: Path, cloud: str, question: str, *, also: Mapping[str, str] | None = None, **given: str) -> Any:
-    """What SkyPilot answers once our files for this cloud are written."""
+def asked(home: Path, clouds: str, question: str, *, also: Mapping[str, str] | None = None, **given: str) -> Any:
+    """What SkyPilot answers once our files for these clouds are written."""
     inputs = {name if name.isupper() else f"INPUT_{name.upper()}": value for name, value in given.items()}
     beside = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     environ = {"HOME": str(home), "PATH": beside, "SKYPILOT_DISABLE_USAGE_COLLECTION": "1", **inputs, **(also or {})}
     where = cloud_credentials.local_environment(environ, folder=home / ".local/state/cvl-ci/credentials", writes=True)
-    known = cloud_credentials.carry_out(where, cloud_credentials.prepare(where, [cloud]))
+    known = cloud_credentials.carry_out(where, cloud_credentials.prepare(where, clouds.split()))
     done = sky_process.run(PROLOGUE + question, env=known)
     said = [line for line in done.stdout.splitlines() if line.startswith("ANSWER ")]
     assert said, done.stdout + done.stderr
@@ -80,38 +80,30 @@ def test_no_aws_credentials_fail_its_check_so_the_two_above_say_something(tmp_pa
     assert asked(tmp_path, "aws", question, also={"AWS_EC2_METADATA_DISABLED": "true"}) is False
 
 
-def test_lambda_s_client_reads_the_key_that_was_given(tmp_path: Path) -> None:
-    question = "from sky.provision.lambda_cloud.lambda_utils import LambdaCloudClient as C; answer(C().api_key)"
-    assert asked(tmp_path, "lambda", question, lambda_api_key="secret_0123=abc") == "secret_0123=abc"
+OF_KEYS = """
+from sky.adaptors import nebius
+from sky.provision.kubernetes import utils
+from sky.provision.lambda_cloud.lambda_utils import LambdaCloudClient
+def content(path): return open(os.path.expanduser(path)).read()
+answer({"lambda": LambdaCloudClient().api_key, "runpod": clouds.RunPod._check_runpod_credentials(),
+        "nebius": [nebius.is_token_or_cred_file_exist(), nebius.get_iam_token(), nebius.get_tenant_id()],
+        "nebius key": content(nebius.credentials_path()),
+        "kubernetes": [content(path) for path in utils.get_kubeconfig_paths()], "copied": copied()})
+"""
 
 
-def test_runpod_s_check_accepts_the_file(tmp_path: Path) -> None:
-    question = "answer(clouds.RunPod._check_runpod_credentials())"
-    assert asked(tmp_path, "runpod", question, runpod_api_key='rpa_"0123') == [True, None]
-
-
-def test_nebius_is_found_with_token_and_tenant(tmp_path: Path) -> None:
-    question = (
-        "from sky.adaptors import nebius as n; answer([n.is_token_or_cred_file_exist(), n.get_iam_token(), "
-        "n.get_tenant_id()])"
-    )
-    given: dict[str, Any] = {"nebius_iam_token": "ne1_0123", "nebius_tenant_id": "tenant-1"}
-    assert asked(tmp_path, "nebius", question, **given) == [True, "ne1_0123", "tenant-1"]
-
-
-def test_nebius_reads_the_key_file_where_it_is_written(tmp_path: Path) -> None:
-    question = "from sky.adaptors import nebius as n; answer(open(os.path.expanduser(n.credentials_path())).read())"
-    assert asked(tmp_path, "nebius", question, nebius_credentials_json='{"a": 1}') == '{"a": 1}'
-
-
-def test_the_kubeconfig_is_the_one_skypilot_opens_and_no_machine_gets(tmp_path: Path) -> None:
-    question = (
-        "from sky.provision.kubernetes import utils as u; answer([[open(p).read() for p in u.get_kubeconfig_paths()], "
-        "copied()])"
-    )
-    [text], copied = asked(tmp_path, "kubernetes", question, kubeconfig=KUBECONFIG)
-    assert text.strip() == KUBECONFIG.strip()
-    assert copied == {}
+def test_each_of_several_clouds_finds_its_own_and_no_machine_gets_the_kubeconfig(tmp_path: Path) -> None:
+    """The key of Lambda, RunPod's file, Nebius' token, tenant and key file, and the kubeconfig that SkyPilot opens."""
+    given: dict[str, Any] = {"lambda_api_key": "secret_0123=abc", "runpod_api_key": 'rpa_"0123'}
+    given |= {"nebius_iam_token": "ne1_0123", "nebius_tenant_id": "tenant-1", "nebius_credentials_json": '{"a": 1}'}
+    found = asked(tmp_path, "lambda runpod nebius kubernetes", OF_KEYS, kubeconfig=KUBECONFIG, **given)
+    assert found["lambda"] == "secret_0123=abc"
+    assert found["runpod"] == [True, None]
+    assert found["nebius"] == [True, "ne1_0123", "tenant-1"]
+    assert found["nebius key"] == '{"a": 1}'
+    assert [text.strip() for text in found["kubernetes"]] == [KUBECONFIG.strip()]
+    of_others = ("~/.lambda_cloud/", "~/.nebius/", "~/.runpod/")
+    assert [path for path in found["copied"] if not path.startswith(of_others)] == []
 
 
 GCLOUD = """#!/bin/sh
@@ -123,7 +115,7 @@ esac
 """
 GCP = """
 answer([str(clouds.GCP._get_identity_type()) if clouds.GCP.get_active_user_identity() else None,
-        clouds.GCP._find_application_key_path(), copied()])
+        clouds.GCP._find_application_key_path(), open(clouds.GCP._find_application_key_path()).read(), copied()])
 """
 
 
@@ -144,16 +136,10 @@ def test_gcp_finds_the_service_account_as_file_and_in_gcloud(
     if federated:
         account = {"gcp_service_account": "ci@my-project.iam.gserviceaccount.com", "gcp_project": "my-project"}
         given = {"gcp_workload_identity_provider": PROVIDER, **account, **WITH_OIDC}
-    kind, path, copied = asked(tmp_path, "gcp", GCP, also=gcloud, **given)
+    kind, path, text, copied = asked(tmp_path, "gcp", GCP, also=gcloud, **given)
     assert kind == "GCPIdentityType.SERVICE_ACCOUNT"
     assert Path(path).name == "gcp.json"
-    assert copied == {}
-
-
-def test_gcp_s_key_is_where_its_check_looks(gcloud: dict[str, str], tmp_path: Path) -> None:
-    question = "answer([open(clouds.GCP._find_application_key_path()).read(), copied()])"
-    text, copied = asked(tmp_path, "gcp", question, also=gcloud, gcp_credentials_json=KEY)
-    assert text == KEY
+    assert (text == KEY) is not federated
     assert copied == {}
 
 

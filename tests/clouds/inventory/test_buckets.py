@@ -290,10 +290,10 @@ class OpenAccount:
 
 def down_from_another_computer(account: Account, *names: str, place: str = "aws") -> Downed:
     assert not list(account.records.all())
-    tools = DownPorts(
+    ports = DownPorts(
         clouds=OpenAccount(account), records=account.records, reporter=FakeReporter(), clock=account.clock
     )
-    return down(names, everything=not names, locations=[Location.parse(place)], user_id="u", tools=tools)
+    return down(names, everything=not names, locations=[Location.parse(place)], user_id="u", ports=ports)
 
 
 def refuse_labels(account: Account, code: str) -> None:

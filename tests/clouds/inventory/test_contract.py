@@ -28,8 +28,8 @@ from cvl_ci.clouds.kubernetes.inventory import Kubernetes
 from cvl_ci.clouds.lambda_cloud import inventory as lambda_cloud
 from cvl_ci.clouds.provider import Provider, ProviderInventory
 from cvl_ci.clouds.runpod import inventory as runpod
-from cvl_ci.engine import server_inventory as served
 from cvl_ci.engine.machines import SkyPilotMachines
+from cvl_ci.engine.server import server_inventory as served
 from cvl_ci.model.location import Location
 from cvl_ci.ports import Inventory, InventoryResult
 

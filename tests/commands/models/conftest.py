@@ -1,4 +1,4 @@
-"""A hub, a bucket and a shelf for the tests of models."""
+"""A hub, a bucket and a model store for the tests of models."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from cvl_ci.clouds.aws.object_store import S3Bucket
-from cvl_ci.commands.models.shelf import Shelf
+from cvl_ci.commands.models.model_store import ModelStore
 from cvl_ci.model.bucket import BucketAddress
 from tests.support import s3
 from tests.support.hub import Hub
@@ -26,8 +26,8 @@ def bucket(endpoint: str) -> S3Bucket:
 
 
 @pytest.fixture
-def shelf(bucket: S3Bucket) -> Shelf:
-    return Shelf(bucket, BucketAddress(bucket=s3.BUCKET, prefix="hub"))
+def model_store(bucket: S3Bucket) -> ModelStore:
+    return ModelStore(bucket, BucketAddress(bucket=s3.BUCKET, prefix="hub"))
 
 
 @pytest.fixture

@@ -15,13 +15,12 @@ import pytest
 
 from cvl_ci.clouds.aws.object_store import S3Bucket
 from cvl_ci.commands.models import listing
-from cvl_ci.commands.models.shelf import Shelf
-from cvl_ci.engine import script
+from cvl_ci.commands.models.model_store import ModelStore
+from cvl_ci.engine.task import script
 from cvl_ci.model.bucket import BucketAddress
 from cvl_ci.model.model_plan import ModelName, ModelPlan
 from cvl_ci.model.plan import RunPlan, VariablePlan, WorkPlan
-from tests import golden
-from tests.support import loaded_python, s3
+from tests.support import loaded_python, probed, s3
 from tests.support.hub import Fault, Hub, HubFile, small
 
 MESSAGES = golden.Messages(__name__)
@@ -82,7 +81,7 @@ class Leg:
     def node(self, *names: str) -> str:
         plan = self.plan(*names)
         values = script.environment(plan, lease="cvl-1-abc", deadline=2**33, staged=self.staged)
-        return self._run(["bash", "-c", script.run(plan, lease="cvl-1-abc")], values)
+        return self._run(["bash", "-c", probed.briefly(script.run(plan, lease="cvl-1-abc"))], values)
 
     def _run(self, words: list[str], values: dict[str, str]) -> str:
         own = {"HOME": str(self.home), "PATH": f"{self.home}/programs:{os.environ['PATH']}", "LANG": "C.UTF-8"}
@@ -108,14 +107,14 @@ LOADED = f'loaded {{"model_type": "tiny"}} {(8 << 20) + 77}\n'
 
 
 @pytest.mark.timeout(300)
-def test_eight_legs_at_once_download_a_named_model_once(legs: list[Leg], hub: Hub, shelf: Shelf) -> None:
+def test_eight_legs_at_once_download_a_named_model_once(legs: list[Leg], hub: Hub, model_store: ModelStore) -> None:
     with ThreadPoolExecutor(len(legs)) as pool:
         runners = list(pool.map(lambda leg: leg.ensure(), legs))
     assert all(output.endswith("[exit 0]") for output in runners), runners
     assert hub.sent == sum(one.size for one in FILES.values())
     assert sum(path.startswith("GET /api/models/") for path in hub.requests) == 1
-    assert listing.verified(shelf, NAME, "main").problems == ()
-    assert [one.key for one in shelf.store.objects("hub/locks")] == []
+    assert listing.verified(model_store, NAME, "main").problems == ()
+    assert [one.key for one in model_store.store.objects("hub/locks")] == []
     hub.requests.clear()
     output = legs[0].node(NAME)
     assert LOADED in output
@@ -126,12 +125,14 @@ def test_eight_legs_at_once_download_a_named_model_once(legs: list[Leg], hub: Hu
 
 
 @pytest.mark.timeout(300)
-def test_the_second_run_of_the_same_work_asks_the_hub_nothing(legs: list[Leg], hub: Hub, shelf: Shelf) -> None:
+def test_the_second_run_of_the_same_work_asks_the_hub_nothing(
+    legs: list[Leg], hub: Hub, model_store: ModelStore
+) -> None:
     """No input names the model: the first run stores what its job downloaded, and records it."""
     first = legs[0].node()
     assert LOADED in first
-    assert "0.01 GB of new models are now in" in first
-    assert listing.verified(shelf, NAME, "main").problems == ()
+    assert "0.01 GB of new models are now in the bucket." in first
+    assert listing.verified(model_store, NAME, "main").problems == ()
     hub.requests.clear()
     hub.refuses = Fault(status=429, headers={"Retry-After": "3600"})
     second = legs[1].node()
@@ -149,7 +150,7 @@ def test_the_second_run_of_the_same_work_asks_the_hub_nothing(legs: list[Leg], h
 
 @pytest.mark.timeout(300)
 def test_a_hub_that_is_down_harms_only_a_model_that_the_bucket_lacks(
-    legs: list[Leg], hub: Hub, endpoint: str, shelf: Shelf
+    legs: list[Leg], hub: Hub, endpoint: str, model_store: ModelStore
 ) -> None:
     assert legs[0].ensure().endswith("[exit 0]")
     address = hub.endpoint
@@ -161,9 +162,11 @@ def test_a_hub_that_is_down_harms_only_a_model_that_the_bucket_lacks(
     MESSAGES.check("not in the bucket", golden.line(missing, "acme/other is not in"))
 
 
-def test_wrong_bytes_in_the_bucket_never_reach_the_job(legs: list[Leg], hub: Hub, endpoint: str, shelf: Shelf) -> None:
+def test_wrong_bytes_in_the_bucket_never_reach_the_job(
+    legs: list[Leg], hub: Hub, endpoint: str, model_store: ModelStore
+) -> None:
     legs[0].ensure()
-    key = shelf.file_key(NAME, shelf.ref(NAME, "main"), "config.json")
+    key = model_store.file_key(NAME, model_store.ref(NAME, "main"), "config.json")
     s3.client(endpoint).put_object(Bucket=s3.BUCKET, Key=key, Body=b'{"model_type": "tinX"}')
     output = legs[1].node(NAME)
     assert "has other bytes than its manifest says" in output and "The job may ask the hub for it." in output
@@ -171,15 +174,15 @@ def test_wrong_bytes_in_the_bucket_never_reach_the_job(legs: list[Leg], hub: Hub
     assert "tinX" not in output
 
 
-def test_a_failed_job_that_was_offline_lets_the_next_one_ask_the_hub(legs: list[Leg], shelf: Shelf) -> None:
+def test_a_failed_job_that_was_offline_lets_the_next_one_ask_the_hub(legs: list[Leg], model_store: ModelStore) -> None:
     for leg in legs[:2]:
         leg.script = f"test ! -e ~/broken && {LOAD}"
     assert LOADED in legs[0].node()
-    assert [one.key for one in shelf.store.objects("hub/uses")]
+    assert [one.key for one in model_store.store.objects("hub/uses")]
     (legs[1].home / "broken").touch()
     assert "[exit 1]" in (output := legs[1].node())
     assert "The hub is not asked." in output
-    assert [one.key for one in shelf.store.objects("hub/uses")] == []
+    assert [one.key for one in model_store.store.objects("hub/uses")] == []
 
 
 def test_every_container_of_the_job_gets_the_cache(hub: Hub, endpoint: str, bucket: S3Bucket, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from cvl_ci.commands.models.ensuring import LOCK_SECONDS, MOST_WAITING_SECONDS, Ensuring
-from cvl_ci.commands.models.shelf import Shelf
+from cvl_ci.commands.models.model_store import ModelStore
 from cvl_ci.errors import HubError
 from cvl_ci.model.model_plan import ModelName
 from cvl_ci.model.snapshot import Manifest, ModelFile
@@ -48,7 +48,7 @@ def clock() -> TestClock:
     return TestClock()
 
 
-def legs(shelf: Shelf, clock: TestClock, *, error: str = "") -> tuple[Ensuring, list[str], list[str]]:
+def legs(model_store: ModelStore, clock: TestClock, *, error: str = "") -> tuple[Ensuring, list[str], list[str]]:
     uploads: list[str] = []
     lines: list[str] = []
 
@@ -56,47 +56,57 @@ def legs(shelf: Shelf, clock: TestClock, *, error: str = "") -> tuple[Ensuring, 
         uploads.append(str(name))
         if error:
             raise HubError(error)
-        return shelf.record(Manifest(repo=name.repo, commit=COMMIT, files={"a": FILE}, has_all=True), ref="main")
+        return model_store.record(Manifest(repo=name.repo, commit=COMMIT, files={"a": FILE}, has_all=True), ref="main")
 
-    return Ensuring(shelf=shelf, clock=clock, owner="me", upload=upload, tell=lines.append), uploads, lines
+    return Ensuring(model_store=model_store, clock=clock, owner="me", upload=upload, tell=lines.append), uploads, lines
 
 
-def lock(shelf: Shelf, clock: TestClock, *, until: float, failure: str = "") -> None:
+def lock(model_store: ModelStore, clock: TestClock, *, until: float, failure: str = "") -> None:
     document = {"owner": "other", "until": until, "failure": failure, "failed_at": clock.now()}
-    shelf.store.put(LOCK, json.dumps(document).encode(), labels={}, replaces=None)
+    model_store.store.put(LOCK, json.dumps(document).encode(), labels={}, replaces=None)
 
 
-def test_a_free_lock_is_taken_and_given_back(shelf: Shelf, clock: TestClock) -> None:
-    ensuring, uploads, _ = legs(shelf, clock)
+def test_a_free_lock_is_taken_and_given_back(model_store: ModelStore, clock: TestClock) -> None:
+    ensuring, uploads, _ = legs(model_store, clock)
     assert ensuring.ensure(NAME)
     assert ensuring.ensure(NAME)
     assert uploads == ["acme/tiny"]
-    assert shelf.store.get(LOCK) is None
+    assert model_store.store.get(LOCK) is None
 
 
-def test_a_leg_waits_for_another_one_and_then_reads(shelf: Shelf, clock: TestClock) -> None:
-    lock(shelf, clock, until=clock.now() + LOCK_SECONDS)
-    ensuring, uploads, lines = legs(shelf, clock)
+def test_a_leg_waits_for_another_one_and_then_reads(model_store: ModelStore, clock: TestClock) -> None:
+    lock(model_store, clock, until=clock.now() + LOCK_SECONDS)
+    ensuring, uploads, lines = legs(model_store, clock)
     manifest = Manifest(repo=NAME.repo, commit=COMMIT, files={"a": FILE}, has_all=True)
-    clock.wakes = lambda: None if clock.now() < 1020 else void(shelf.record(manifest, ref="main"))
+    clock.wakes = lambda: None if clock.now() < 1020 else void(model_store.record(manifest, ref="main"))
     assert ensuring.ensure(NAME)
     assert uploads == []
     MESSAGES.check("waits for another leg", lines)
 
 
-def test_a_lost_leg_s_lock_expires(shelf: Shelf, clock: TestClock) -> None:
-    lock(shelf, clock, until=clock.now() + LOCK_SECONDS)
-    ensuring, uploads, _ = legs(shelf, clock)
+def test_a_lost_leg_s_lock_expires(model_store: ModelStore, clock: TestClock) -> None:
+    lock(model_store, clock, until=clock.now() + LOCK_SECONDS)
+    ensuring, uploads, _ = legs(model_store, clock)
     assert ensuring.ensure(NAME)
     assert uploads == ["acme/tiny"]
     assert clock.now() == 1000 + LOCK_SECONDS
 
 
-def test_a_leg_that_waited_takes_the_failure_over_and_a_later_one_tries_again(shelf: Shelf, clock: TestClock) -> None:
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"until": 1}', b"[" * 100_000, b'{"until": 1' + b"0" * 400 + b"}"])
+def test_a_lock_that_holds_another_text_is_replaced(model_store: ModelStore, clock: TestClock, content: bytes) -> None:
+    model_store.store.put(LOCK, content, labels={}, replaces=None)
+    ensuring, uploads, _ = legs(model_store, clock)
+    assert ensuring.ensure(NAME)
+    assert uploads == ["acme/tiny"]
+
+
+def test_a_leg_that_waited_takes_the_failure_over_and_a_later_one_tries_again(
+    model_store: ModelStore, clock: TestClock
+) -> None:
     """Eight legs in a row, each with minutes of patience, would be an hour of a hub that is down."""
-    lock(shelf, clock, until=clock.now() + LOCK_SECONDS)
-    ensuring, uploads, lines = legs(shelf, clock)
-    clock.wakes = lambda: lock(shelf, clock, until=0, failure="the hub answers 503")
+    lock(model_store, clock, until=clock.now() + LOCK_SECONDS)
+    ensuring, uploads, lines = legs(model_store, clock)
+    clock.wakes = lambda: lock(model_store, clock, until=0, failure="the hub answers 503")
     assert not ensuring.ensure(NAME)
     assert uploads == []
     MESSAGES.check("the failure of another leg", golden.sentence(lines[-1], "Another leg did not"))
@@ -104,36 +114,36 @@ def test_a_leg_that_waited_takes_the_failure_over_and_a_later_one_tries_again(sh
     assert ensuring.ensure(NAME)
 
 
-def test_a_failure_is_a_line_and_stays_in_the_lock(shelf: Shelf, clock: TestClock) -> None:
-    ensuring, _uploads, lines = legs(shelf, clock, error="the hub answers 429")
+def test_a_failure_is_a_line_and_stays_in_the_lock(model_store: ModelStore, clock: TestClock) -> None:
+    ensuring, _uploads, lines = legs(model_store, clock, error="the hub answers 429")
     assert not ensuring.ensure(NAME)
-    MESSAGES.check("a failure", lines)
-    content, _ = shelf.store.get(LOCK) or (b"", "")
+    assert lines == ["acme/tiny could not be stored in the bucket: the hub answers 429 The job may ask the hub for it."]
+    content, _ = model_store.store.get(LOCK) or (b"", "")
     assert json.loads(content)["failure"] == "the hub answers 429"
 
 
-def test_the_waiting_has_an_end(shelf: Shelf, clock: TestClock) -> None:
-    lock(shelf, clock, until=1e12)
-    ensuring, uploads, _ = legs(shelf, clock)
+def test_the_waiting_has_an_end(model_store: ModelStore, clock: TestClock) -> None:
+    lock(model_store, clock, until=1e12)
+    ensuring, uploads, _ = legs(model_store, clock)
     clock.stride = 600.0
     assert not ensuring.ensure(NAME)
     assert clock.now() <= 1000 + MOST_WAITING_SECONDS + 600
     assert uploads == []
 
 
-def test_a_lock_of_another_form_is_replaced(shelf: Shelf, clock: TestClock) -> None:
+def test_a_lock_of_another_form_is_replaced(model_store: ModelStore, clock: TestClock) -> None:
     for content in (b"", b"[]", b'{"until": "soon"}'):
-        shelf.store.put(LOCK, content, labels={}, replaces=None)
-        ensuring, _, _ = legs(shelf, clock)
+        model_store.store.put(LOCK, content, labels={}, replaces=None)
+        ensuring, _, _ = legs(model_store, clock)
         assert ensuring.ensure(NAME)
 
 
-def test_part_of_a_model_is_completed_unless_a_person_chose_it(shelf: Shelf, clock: TestClock) -> None:
-    shelf.record(Manifest(repo=NAME.repo, commit=COMMIT, files={"a": FILE}), ref="main")
-    ensuring, uploads, _ = legs(shelf, clock)
+def test_part_of_a_model_is_completed_unless_a_person_chose_it(model_store: ModelStore, clock: TestClock) -> None:
+    model_store.record(Manifest(repo=NAME.repo, commit=COMMIT, files={"a": FILE}), ref="main")
+    ensuring, uploads, _ = legs(model_store, clock)
     assert ensuring.ensure(NAME)
     assert uploads == ["acme/tiny"]
-    shelf.record(Manifest(repo="acme/half", commit=COMMIT, files={"a": FILE}, is_chosen=True), ref="main")
+    model_store.record(Manifest(repo="acme/half", commit=COMMIT, files={"a": FILE}, is_chosen=True), ref="main")
     assert ensuring.ensure(ModelName(repo="acme/half"))
     assert uploads == ["acme/tiny"]
 

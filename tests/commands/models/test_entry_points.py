@@ -10,7 +10,7 @@ import pytest
 from cvl_ci import SkyPilotRunner
 from cvl_ci.cli.main import main
 from cvl_ci.clouds.aws.object_store import S3Bucket
-from cvl_ci.commands.models.shelf import Shelf
+from cvl_ci.commands.models.model_store import ModelStore
 from cvl_ci.errors import CredentialsError, RequestError
 from tests import golden
 from tests.action.test_main import Job
@@ -56,9 +56,11 @@ def test_a_terminal_uploads_lists_verifies_and_removes(capsys: pytest.CaptureFix
 
 
 @pytest.mark.usefixtures("terminal")
-def test_verify_fails_for_a_changed_byte(shelf: Shelf, endpoint: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verify_fails_for_a_changed_byte(
+    model_store: ModelStore, endpoint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["models", "upload", NAME, "--to", STORAGE]) == 0
-    key = shelf.file_key(NAME, shelf.ref(NAME, "main"), "config.json")
+    key = model_store.file_key(NAME, model_store.ref(NAME, "main"), "config.json")
     s3.client(endpoint).put_object(Bucket=s3.BUCKET, Key=key, Body=b"[]")
     assert main(["models", "verify", NAME, "--in", STORAGE]) == 70
     error = capsys.readouterr().err

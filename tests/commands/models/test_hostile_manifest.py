@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from cvl_ci.clouds.aws.object_store import S3Bucket
-from cvl_ci.commands.models.shelf import Shelf
+from cvl_ci.commands.models.model_store import ModelStore
 from cvl_ci.engine.machine import model_bucket, models_restore
 from cvl_ci.engine.machine.model_bucket import valid_files
 from cvl_ci.errors import StorageError
@@ -82,32 +82,32 @@ WRONG: dict[str, Change] = {
 
 
 @pytest.fixture
-def stored(endpoint: str, bucket: S3Bucket, shelf: Shelf) -> tuple[str, dict[str, Any]]:
+def stored(endpoint: str, bucket: S3Bucket, model_store: ModelStore) -> tuple[str, dict[str, Any]]:
     """Return key and content of the manifest of a model that the bucket has."""
     files = {"config.json": b'{"model_type": "tiny"}', "sub/model.safetensors": bytes(range(256)) * 400}
     entries = {}
     for path, content in files.items():
-        put(endpoint, shelf.file_key(NAME, COMMIT, path), content)
+        put(endpoint, model_store.file_key(NAME, COMMIT, path), content)
         sha256 = hashlib.sha256(content).hexdigest()
         entries[path] = {"size": len(content), "sha256": sha256, "blob": sha256}
-    put(endpoint, shelf.key(NAME, "refs", "main"), COMMIT.encode())
-    key = shelf.key(NAME, "manifests", f"{COMMIT}.json")
+    put(endpoint, model_store.key(NAME, "refs", "main"), COMMIT.encode())
+    key = model_store.key(NAME, "manifests", f"{COMMIT}.json")
     document = {"format": 1, "repo": NAME, "commit": COMMIT, "has_all": True, "uploaded_at": "", "files": entries}
     put(endpoint, key, document)
-    assert shelf.find(NAME, "main") is not None
+    assert model_store.find(NAME, "main") is not None
     return key, document
 
 
 @pytest.fixture
 def uploaded(
-    hub: Hub, endpoint: str, bucket: S3Bucket, shelf: Shelf, tmp_path: Path
+    hub: Hub, endpoint: str, bucket: S3Bucket, model_store: ModelStore, tmp_path: Path
 ) -> tuple[Leg, str, dict[str, Any]]:
     """Return a leg, and key and content of the manifest that an upload made of its model."""
     hub.add(NAME, FILES)
     leg = Leg(tmp_path / "leg", hub, endpoint)
     assert leg.ensure().endswith("[exit 0]")
-    key = shelf.key(NAME, "manifests", f"{shelf.ref(NAME, 'main')}.json")
-    content = shelf.store.get(key)
+    key = model_store.key(NAME, "manifests", f"{model_store.ref(NAME, 'main')}.json")
+    content = model_store.store.get(key)
     assert content is not None
     return leg, key, json.loads(content[0])
 
@@ -154,7 +154,7 @@ def test_the_machine_takes_nothing_of_a_changed_manifest(  # noqa: PLR0917  fixt
 
 
 def test_the_job_asks_the_hub_in_place_of_a_changed_manifest(
-    uploaded: tuple[Leg, str, dict[str, Any]], endpoint: str, hub: Hub, shelf: Shelf
+    uploaded: tuple[Leg, str, dict[str, Any]], endpoint: str, hub: Hub, model_store: ModelStore
 ) -> None:
     """The whole run of a node: it ends well, and what its job downloaded replaces the manifest."""
     leg, key, document = uploaded
@@ -164,14 +164,14 @@ def test_the_job_asks_the_hub_in_place_of_a_changed_manifest(
     MESSAGES.check("a hostile path", golden.line(output, "its manifest is not valid"))
     assert LOADED in output
     assert hub.requests
-    manifest = shelf.manifest(NAME, document["commit"])
+    manifest = model_store.manifest(NAME, document["commit"])
     assert manifest is not None
     assert set(manifest.files) == set(FILES)
 
 
 @pytest.mark.parametrize("name", [name for name in NOT_VALID if name != "a file that is a folder too"])
 def test_the_machine_and_the_runner_refuse_the_same_manifests(
-    stored: tuple[str, dict[str, Any]], endpoint: str, shelf: Shelf, name: str
+    stored: tuple[str, dict[str, Any]], endpoint: str, model_store: ModelStore, name: str
 ) -> None:
     key, document = stored
     commit = document["commit"]
@@ -182,11 +182,11 @@ def test_the_machine_and_the_runner_refuse_the_same_manifests(
     put(endpoint, key, document)
     if name != "a size above all objects":
         with pytest.raises(StorageError, match="is not valid"):
-            shelf.manifest(NAME, commit)
+            model_store.manifest(NAME, commit)
 
 
 def test_a_manifest_has_bounds(
-    stored: tuple[str, dict[str, Any]], endpoint: str, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+    stored: tuple[str, dict[str, Any]], endpoint: str, model_store: ModelStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """More files than a model has, more bytes than a manifest has, and brackets that never close."""
     key, document = stored
@@ -200,18 +200,18 @@ def test_a_manifest_has_bounds(
     for content in (b" " * (model_bucket.MOST_MANIFEST + 1), b"[" * 1_000_000, b'{"files":'):
         put(endpoint, key, content)
         with pytest.raises(StorageError):
-            shelf.manifest(NAME, document["commit"])
+            model_store.manifest(NAME, document["commit"])
         cache = model_bucket.Cache(request, state="", client=s3.client(endpoint))
         with pytest.raises((ValueError, RecursionError)):
             cache.get_json(key.removeprefix("hub/"))
 
 
 def test_an_object_longer_than_announced_does_not_fill_the_disk(
-    uploaded: tuple[Leg, str, dict[str, Any]], endpoint: str, shelf: Shelf
+    uploaded: tuple[Leg, str, dict[str, Any]], endpoint: str, model_store: ModelStore
 ) -> None:
     """The download ends with the announced bytes: of 64 MiB, the disk gets less than a quarter."""
     leg, _, document = uploaded
-    key = shelf.file_key(NAME, document["commit"], "config.json")
+    key = model_store.file_key(NAME, document["commit"], "config.json")
     put(endpoint, key, bytes(64 << 20))
     leg.script = f"du -sb --apparent-size $HF_HUB_CACHE | cut -f1 | sed 's/^/bytes /'; {leg.script}"
     output = leg.node(NAME)

@@ -14,17 +14,17 @@ from pathlib import Path
 import pytest
 
 from cvl_ci.commands.models import listing
-from cvl_ci.commands.models.shelf import Shelf
+from cvl_ci.commands.models.model_store import ModelStore
 from tests.support import loaded_python
 from tests.support.hub import Hub, HubFile, small
 
 NAME = "acme/tiny"
 MANY = bool(os.environ.get("TEST_MANY"))
-KILLS = 20 if MANY else 7
+KILLS = 20 if MANY else 4
 PROGRAM = """
 import resource, sys
 from cvl_ci.clouds.aws.object_store import S3Bucket, s3_client
-from cvl_ci.commands.models.shelf import Shelf
+from cvl_ci.commands.models.model_store import ModelStore
 from cvl_ci.commands.models.upload import UploadRequest, UploadPorts, upload
 from cvl_ci.hub.client import HuggingFaceHub
 from cvl_ci.local.clock import SystemClock
@@ -32,9 +32,10 @@ from cvl_ci.model.bucket import BucketAddress
 from tests.support import s3
 
 hub, store = sys.argv[1:]
-shelf = Shelf(S3Bucket(s3.client(store), s3.BUCKET), BucketAddress(bucket=s3.BUCKET, prefix="hub"))
-tools = UploadPorts(source=HuggingFaceHub(endpoint=hub, token=False), shelf=shelf, clock=SystemClock(), tell=print)
-done = upload(UploadRequest(repo="acme/tiny"), tools)
+model_store = ModelStore(S3Bucket(s3.client(store), s3.BUCKET), BucketAddress(bucket=s3.BUCKET, prefix="hub"))
+hf = HuggingFaceHub(endpoint=hub, token=False)
+ports = UploadPorts(source=hf, model_store=model_store, clock=SystemClock(), tell=print)
+done = upload(UploadRequest(repo="acme/tiny"), ports)
 peak = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
 print("moved", done.moved_bytes, "peak", peak * 1024)
 """
@@ -52,7 +53,7 @@ def start(hub: Hub, endpoint: str, python: Path = Path(sys.executable)) -> subpr
 
 
 @pytest.mark.timeout(600)
-def test_kills_in_mid_file_leave_a_whole_object_and_no_part(endpoint: str, hub: Hub, shelf: Shelf) -> None:
+def test_kills_in_mid_file_leave_a_whole_object_and_no_part(endpoint: str, hub: Hub, model_store: ModelStore) -> None:
     """Each process gets further: the bytes of all together stay near the file's, and the last one finds it whole."""
     size = KILLS * (12 << 20)
     hub.add(NAME, {"model.safetensors": HubFile(size=size, seed=7), "config.json": small("{}")})
@@ -72,23 +73,23 @@ def test_kills_in_mid_file_leave_a_whole_object_and_no_part(endpoint: str, hub: 
             break
         assert process.returncode == -9, output
         kills += 1
-        assert shelf.find(NAME, "main") is None
-        assert len(list(shelf.store.uploads("hub/"))) <= 1
+        assert model_store.find(NAME, "main") is None
+        assert len(list(model_store.store.uploads("hub/"))) <= 1
     hub.on_bytes = lambda _: None
-    output, _ = start(hub, endpoint).communicate(timeout=120)
+    output, _ = start(hub, endpoint, loaded_python.program()).communicate(timeout=120)
     assert int(output.split()[-3]) < size
-    assert listing.verified(shelf, NAME, "main").problems == ()
-    assert list(shelf.store.uploads("")) == []
+    assert listing.verified(model_store, NAME, "main").problems == ()
+    assert list(model_store.store.uploads("")) == []
     assert kills == KILLS
 
 
 @pytest.mark.timeout(900)
-def test_memory_does_not_grow_with_the_file(endpoint: str, hub: Hub, shelf: Shelf) -> None:
-    """Three files at once, 300 MB together, or 2 GB in seven of them where all cases are wanted.
+def test_memory_does_not_grow_with_the_file(endpoint: str, hub: Hub, model_store: ModelStore) -> None:
+    """Three files at once, 240 MB together, or 2 GB in seven of them where all cases are wanted.
 
     moto joins the parts of an object while its client waits, so one object of 2 GB outlasts that patience.
     """
-    sizes = [300 << 20] * 7 if MANY else [120 << 20, 100 << 20, 80 << 20]
+    sizes = [300 << 20] * 7 if MANY else [96 << 20, 80 << 20, 64 << 20]
     hub.add(NAME, {f"model-{n}.safetensors": HubFile(size=size, seed=n) for n, size in enumerate(sizes)})
     output, _ = start(hub, endpoint).communicate(timeout=800)
     assert "\nmoved " in output, output[-3000:]
@@ -96,4 +97,4 @@ def test_memory_does_not_grow_with_the_file(endpoint: str, hub: Hub, shelf: Shel
     assert moved == sum(sizes)
     print(f"{moved} bytes moved with {peak} bytes of memory")
     assert peak <= 200 * 10**6
-    assert shelf.find(NAME, "main") is not None
+    assert model_store.find(NAME, "main") is not None

@@ -13,7 +13,7 @@ from cvl_ci.commands.plan.quote import quote
 from cvl_ci.commands.plan.quote_text import as_text
 from cvl_ci.commands.run import run as running
 from cvl_ci.commands.run.run import RunPorts
-from cvl_ci.engine import script
+from cvl_ci.engine.task import script
 from cvl_ci.errors import RequestError
 from cvl_ci.inputs.reader import from_keywords
 from cvl_ci.local.git.checkout import open_checkout
@@ -90,7 +90,7 @@ def test_models_are_stored_before_a_machine_is_launched(tmp_path: Path) -> None:
         RunPlan(title="x", work=WorkPlan(run_commands=("true",))),
         models=ModelPlan(cache=BucketAddress(bucket="b-1"), names=(ModelName(repo="acme/tiny"),)),
     )
-    tools = RunPorts(
+    ports = RunPorts(
         clouds=FakeClouds(engine),
         records=FakeRecords(tmp_path),
         staging=FakeStaging(tmp_path),
@@ -99,6 +99,6 @@ def test_models_are_stored_before_a_machine_is_launched(tmp_path: Path) -> None:
         clock=clock,
         models=store,
     )
-    outcome = running.run(one, owner=Owner(repository="a/b", run="1"), outputs=tmp_path / "out", tools=tools)
+    outcome = running.run(one, owner=Owner(repository="a/b", run="1"), outputs=tmp_path / "out", ports=ports)
     assert calls == [("acme/tiny", [])]
     assert outcome.exit_code == 0

@@ -13,8 +13,8 @@ import pytest
 
 from cvl_ci.clouds.aws import object_store
 from cvl_ci.clouds.aws.object_store import S3Bucket
-from cvl_ci.commands.models.shelf import Shelf
-from cvl_ci.engine import model_cache
+from cvl_ci.commands.models.model_store import ModelStore
+from cvl_ci.engine.task import model_cache
 from cvl_ci.errors import StorageError
 from cvl_ci.model.bucket import BucketAddress
 from cvl_ci.model.model_plan import ModelName, ModelPlan
@@ -47,30 +47,30 @@ def endpoint_of(storage: Storage) -> str:
     return f"http://127.0.0.1:{storage.server.server_port}"
 
 
-def shelf_of(storage: Storage) -> Shelf:
+def model_store_of(storage: Storage) -> ModelStore:
     bucket = S3Bucket(s3.client(endpoint_of(storage)), "models")
-    return Shelf(bucket, BucketAddress(bucket="models", prefix="hub"))
+    return ModelStore(bucket, BucketAddress(bucket="models", prefix="hub"))
 
 
 def test_bytes_that_come_in_time_are_all_read(storage: Storage) -> None:
     storage.faults = Faults(buckets=(BucketFault(kind="slow", method="GET", key="*"),))
-    shelf = shelf_of(storage)
-    stored = shelf.store.get("hub/long.bin")
+    model_store = model_store_of(storage)
+    stored = model_store.store.get("hub/long.bin")
     assert stored is not None
     assert stored[0] == LONG
-    with shelf.store.stream("hub/long.bin") as pieces:
+    with model_store.store.stream("hub/long.bin") as pieces:
         assert b"".join(pieces) == LONG
 
 
 def test_a_dribbling_manifest_has_an_end(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each byte comes long before the time-out of the socket, so only a bound of the whole body ends this."""
     monkeypatch.setattr(object_store, "SMALL_SECONDS", 0.5)
-    shelf = shelf_of(storage)
-    key = shelf.key(NAME, "manifests", f"{COMMIT}.json")
+    model_store = model_store_of(storage)
+    key = model_store.key(NAME, "manifests", f"{COMMIT}.json")
     storage.s3.put_object(Bucket="models", Key=key, Body=b" " * 100_000)
     storage.faults = DRIBBLE
     with pytest.raises(StorageError, match=r"did not arrive in 0.5 s") as caught:
-        shelf.manifest(NAME, COMMIT)
+        model_store.manifest(NAME, COMMIT)
     assert "models" in caught.value.what
     assert caught.value.next_step
 
@@ -80,20 +80,20 @@ def test_a_dribbling_file_is_no_answer(storage: Storage, monkeypatch: pytest.Mon
     storage.faults = DRIBBLE
     with (
         pytest.raises(StorageError, match="fewer than 10 kB a second arrive"),
-        shelf_of(storage).store.stream("hub/long.bin") as pieces,
+        model_store_of(storage).store.stream("hub/long.bin") as pieces,
     ):
         b"".join(pieces)
 
 
 def test_a_machine_does_not_wait_for_a_dribbling_model(storage: Storage, tmp_path: Path) -> None:
     """Of 100,000 bytes, 50 come a second. The phase ends at its limit, and the job begins without its model."""
-    shelf = shelf_of(storage)
+    model_store = model_store_of(storage)
     entry = {"size": len(LONG), "sha256": "0" * 64, "blob": "0" * 64}
     document = {"repo": NAME, "commit": COMMIT, "has_all": True, "files": {"model.bin": entry}}
-    manifest = shelf.key(NAME, "manifests", f"{COMMIT}.json")
+    manifest = model_store.key(NAME, "manifests", f"{COMMIT}.json")
     storage.s3.put_object(Bucket="models", Key=manifest, Body=json.dumps(document).encode())
-    storage.s3.put_object(Bucket="models", Key=shelf.key(NAME, "refs", "main"), Body=COMMIT.encode())
-    storage.s3.put_object(Bucket="models", Key=shelf.file_key(NAME, COMMIT, "model.bin"), Body=LONG)
+    storage.s3.put_object(Bucket="models", Key=model_store.key(NAME, "refs", "main"), Body=COMMIT.encode())
+    storage.s3.put_object(Bucket="models", Key=model_store.file_key(NAME, COMMIT, "model.bin"), Body=LONG)
     storage.faults = Faults(buckets=(BucketFault(kind="slow", method="GET", key="*.bin", bytes_per_second=50),))
     cache = ModelPlan(cache=BucketAddress(bucket="models", prefix="hub"), names=(ModelName(repo=NAME),))
     plan = RunPlan(title="tiny", models=cache)

@@ -8,8 +8,8 @@ from typing import Any, cast
 import pytest
 
 from cvl_ci.clouds.aws.object_store import S3Bucket
+from cvl_ci.commands.models.model_store import ModelStore
 from cvl_ci.commands.models.sending import Sending
-from cvl_ci.commands.models.shelf import Shelf
 from cvl_ci.model.bucket import BucketAddress
 from cvl_ci.model.model_plan import ModelPlan
 from cvl_ci.model.snapshot import ModelFile
@@ -89,7 +89,7 @@ def test_a_bucket_without_that_setting_gets_none() -> None:
 def test_a_run_with_a_cache_and_without_names_sets_the_rule_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its machine sends with multipart uploads, and a stopped one leaves parts."""
     client, address = Settings({"Rules": []}), BucketAddress(bucket="b-b", prefix="hub")
-    monkeypatch.setattr(models, "open_shelf", lambda *_: Shelf(S3Bucket(client, "b-b"), address))
+    monkeypatch.setattr(models, "open_model_store", lambda *_: ModelStore(S3Bucket(client, "b-b"), address))
     models.models_of_run({})(ModelPlan(cache=address), "cvl-1-0badcafe", print)
     [rule] = client.sent["LifecycleConfiguration"]["Rules"]
     assert rule["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 7}

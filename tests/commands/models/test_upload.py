@@ -14,8 +14,8 @@ import pytest
 
 from cvl_ci.clouds.aws.object_store import S3Bucket
 from cvl_ci.commands.models import listing, sending
-from cvl_ci.commands.models import shelf as shelves
-from cvl_ci.commands.models.shelf import Shelf
+from cvl_ci.commands.models import model_store as model_stores
+from cvl_ci.commands.models.model_store import ModelStore
 from cvl_ci.commands.models.upload import UploadedModel, UploadPorts, UploadRequest, upload
 from cvl_ci.errors import CredentialsError, HubError, RequestError, StorageError
 from cvl_ci.hub.client import HuggingFaceHub
@@ -44,29 +44,33 @@ def files(size: int = LARGE) -> dict[str, HubFile]:
 class Uploader:
     """Uploads from the test's hub, and keeps what was told and how long it paused."""
 
-    def __init__(self, hub: Hub, shelf: Shelf) -> None:
-        self.hub, self.shelf = hub, shelf
+    def __init__(self, hub: Hub, model_store: ModelStore) -> None:
+        self.hub, self.model_store = hub, model_store
         self.lines: list[str] = []
         self.pauses: list[float] = []
 
     def __call__(self, *patterns: str, revision: str = "", token: str | None = None, repo: str = NAME) -> UploadedModel:
         source = HuggingFaceHub(endpoint=self.hub.endpoint, token=token or False)
-        tools = UploadPorts(
-            source=source, shelf=self.shelf, clock=SystemClock(), tell=self.lines.append, pause=self.pauses.append
+        ports = UploadPorts(
+            source=source,
+            model_store=self.model_store,
+            clock=SystemClock(),
+            tell=self.lines.append,
+            pause=self.pauses.append,
         )
-        return upload(UploadRequest(repo=repo, files=patterns, revision=revision), tools)
+        return upload(UploadRequest(repo=repo, files=patterns, revision=revision), ports)
 
 
 @pytest.fixture
-def uploads(hub: Hub, shelf: Shelf) -> Uploader:
-    return Uploader(hub, shelf)
+def uploads(hub: Hub, model_store: ModelStore) -> Uploader:
+    return Uploader(hub, model_store)
 
 
-def contents(shelf: Shelf, commit: str) -> dict[str, bytes]:
-    start = shelf.start(NAME, "snapshots", commit)
+def contents(model_store: ModelStore, commit: str) -> dict[str, bytes]:
+    start = model_store.start(NAME, "snapshots", commit)
     found = {}
-    for one in shelf.store.objects(start):
-        with shelf.store.stream(one.key) as pieces:
+    for one in model_store.store.objects(start):
+        with model_store.store.stream(one.key) as pieces:
             found[one.key.removeprefix(start)] = b"".join(pieces)
     return found
 
@@ -75,14 +79,16 @@ def expected(of: dict[str, HubFile]) -> dict[str, bytes]:
     return {path: b"".join(one.pieces()) for path, one in of.items()}
 
 
-def test_a_model_is_stored_once_and_the_second_time_moves_nothing(hub: Hub, shelf: Shelf, uploads: Uploader) -> None:
+def test_a_model_is_stored_once_and_the_second_time_moves_nothing(
+    hub: Hub, model_store: ModelStore, uploads: Uploader
+) -> None:
     commit = hub.add(NAME, files())
     first = uploads()
-    assert contents(shelf, commit) == expected(files())
+    assert contents(model_store, commit) == expected(files())
     assert first.moved_bytes == sum(one.size for one in files().values())
     assert first.manifest.has_all
-    assert shelf.ref(NAME, "main") == commit
-    assert list(shelf.store.uploads("")) == []
+    assert model_store.ref(NAME, "main") == commit
+    assert list(model_store.store.uploads("")) == []
     hub.requests.clear()
     hub.sent = 0
     second = uploads()
@@ -92,7 +98,7 @@ def test_a_model_is_stored_once_and_the_second_time_moves_nothing(hub: Hub, shel
 
 
 def test_a_bucket_ends_unfinished_uploads_by_itself_and_keeps_its_own_rules(
-    endpoint: str, hub: Hub, shelf: Shelf, uploads: Uploader
+    endpoint: str, hub: Hub, model_store: ModelStore, uploads: Uploader
 ) -> None:
     own = {"ID": "own", "Status": "Enabled", "Filter": {"Prefix": "logs/"}, "Expiration": {"Days": 3}}
     client = s3.client(endpoint)
@@ -103,11 +109,11 @@ def test_a_bucket_ends_unfinished_uploads_by_itself_and_keeps_its_own_rules(
     assert rules[0]["ID"] == "own"
     assert rules[1]["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 7}
     assert rules[1]["Filter"] == {"Prefix": "hub/"}
-    assert shelf.store.end_unfinished_uploads("hub/") == ""
+    assert model_store.store.end_unfinished_uploads("hub/") == ""
     assert len(client.get_bucket_lifecycle_configuration(Bucket=s3.BUCKET)["Rules"]) == 2
 
 
-def test_named_files_only_and_later_the_others(hub: Hub, shelf: Shelf, uploads: Uploader) -> None:
+def test_named_files_only_and_later_the_others(hub: Hub, model_store: ModelStore, uploads: Uploader) -> None:
     commit = hub.add(NAME, files())
     part = uploads("*.json", "onnx/*")
     assert set(part.manifest.files) == {"config.json", "onnx/model.onnx"}
@@ -116,13 +122,13 @@ def test_named_files_only_and_later_the_others(hub: Hub, shelf: Shelf, uploads: 
     whole = uploads()
     assert hub.sent == LARGE
     assert whole.manifest.has_all
-    assert contents(shelf, commit) == expected(files())
-    with pytest.raises(RequestError) as wrong:
+    assert contents(model_store, commit) == expected(files())
+    with pytest.raises(RequestError, match=r"'modle\.safetensors' names no file .* Did you mean model\.safetensors\?"):
         uploads("modle.safetensors")
     MESSAGES.check("no such file", str(wrong.value))
 
 
-def test_a_busy_hub_gets_the_pause_it_asks_for(hub: Hub, shelf: Shelf, uploads: Uploader) -> None:
+def test_a_busy_hub_gets_the_pause_it_asks_for(hub: Hub, model_store: ModelStore, uploads: Uploader) -> None:
     commit = hub.add(NAME, files())
     hub.faults = [
         ("/api/models", Fault(status=429, headers={"Retry-After": "17"})),
@@ -132,8 +138,8 @@ def test_a_busy_hub_gets_the_pause_it_asks_for(hub: Hub, shelf: Shelf, uploads: 
     uploads()
     assert 17 <= uploads.pauses[0] < 18
     assert any(23 <= pause < 24 for pause in uploads.pauses[1:])
-    assert contents(shelf, commit) == expected(files())
-    assert any("429. The next try follows in 17 s." in line for line in uploads.lines)
+    assert contents(model_store, commit) == expected(files())
+    assert any("the hub answers 429. The next try follows in 17 s." in line for line in uploads.lines)
 
 
 def test_a_hub_that_stays_busy_is_an_error_after_a_bounded_number_of_tries(hub: Hub, uploads: Uploader) -> None:
@@ -144,24 +150,24 @@ def test_a_hub_that_stays_busy_is_an_error_after_a_bounded_number_of_tries(hub: 
     assert all(pause <= 360 for pause in uploads.pauses)
 
 
-def test_a_cut_in_mid_file_is_continued_at_that_byte(hub: Hub, shelf: Shelf, uploads: Uploader) -> None:
+def test_a_cut_in_mid_file_is_continued_at_that_byte(hub: Hub, model_store: ModelStore, uploads: Uploader) -> None:
     commit = hub.add(NAME, files())
     hub.faults = [("/cdn/acme/tiny/resolve", Fault(cut_after=size)) for size in (9 << 20, 100_000, 1)]
     uploads()
-    assert contents(shelf, commit) == expected(files())
+    assert contents(model_store, commit) == expected(files())
     assert hub.sent <= sum(one.size for one in files().values()) + (1 << 17)
 
 
-def test_wrong_bytes_are_never_part_of_a_model(hub: Hub, shelf: Shelf, uploads: Uploader) -> None:
+def test_wrong_bytes_are_never_part_of_a_model(hub: Hub, model_store: ModelStore, uploads: Uploader) -> None:
     commit = hub.add(NAME, files())
     hub.faults = [("/cdn/acme/tiny/resolve", Fault(wrong=True))]
     uploads()
-    assert contents(shelf, commit) == expected(files())
-    listing.removed(shelf, NAME, "")
+    assert contents(model_store, commit) == expected(files())
+    listing.removed(model_store, NAME, "")
     hub.faults = [("/cdn/acme/tiny/resolve", Fault(wrong=True)) for _ in range(9)]
     with pytest.raises(HubError, match=r"other bytes of .* announced, 2 times"):
         uploads()
-    assert shelf.find(NAME, "main") is None
+    assert model_store.find(NAME, "main") is None
 
 
 class CorruptingBucket(S3Bucket):
@@ -183,38 +189,42 @@ class CorruptingBucket(S3Bucket):
 
 
 @pytest.mark.parametrize("number", [1, 3])
-def test_a_corrupted_part_is_found_before_the_manifest(endpoint: str, hub: Hub, shelf: Shelf, number: int) -> None:
+def test_a_corrupted_part_is_found_before_the_manifest(
+    endpoint: str, hub: Hub, model_store: ModelStore, number: int
+) -> None:
     commit = hub.add(NAME, files())
-    bad = Shelf(CorruptingBucket(s3.client(endpoint), number=number, times=1), shelf.address)
+    bad = ModelStore(CorruptingBucket(s3.client(endpoint), number=number, times=1), model_store.address)
     Uploader(hub, bad)()
-    assert contents(shelf, commit) == expected(files())
-    listing.removed(shelf, NAME, "")
-    bad = Shelf(CorruptingBucket(s3.client(endpoint), number=number, times=9), shelf.address)
-    with pytest.raises(StorageError, match="other bytes of hub/models--acme--tiny"):
+    assert contents(model_store, commit) == expected(files())
+    listing.removed(model_store, NAME, "")
+    bad = ModelStore(CorruptingBucket(s3.client(endpoint), number=number, times=9), model_store.address)
+    with pytest.raises(StorageError, match="The bucket returned other bytes of hub/models--acme--tiny/snapshots"):
         Uploader(hub, bad)()
-    assert shelf.find(NAME, "main") is None
-    assert list(shelf.store.uploads("")) == []
+    assert model_store.find(NAME, "main") is None
+    assert list(model_store.store.uploads("")) == []
 
 
 def test_an_object_that_changes_later_is_found_by_verify(
-    endpoint: str, hub: Hub, shelf: Shelf, uploads: Uploader
+    endpoint: str, hub: Hub, model_store: ModelStore, uploads: Uploader
 ) -> None:
     commit = hub.add(NAME, files())
     uploads()
-    assert listing.verified(shelf, NAME, "main").problems == ()
-    key = shelf.file_key(NAME, commit, "config.json")
+    assert listing.verified(model_store, NAME, "main").problems == ()
+    key = model_store.file_key(NAME, commit, "config.json")
     s3.client(endpoint).put_object(Bucket=s3.BUCKET, Key=key, Body=b'{"model_type": "tinY"}')
-    [problem] = listing.verified(shelf, NAME, "main").problems
+    [problem] = listing.verified(model_store, NAME, "main").problems
     assert problem.startswith("config.json has the SHA-256 ")
     s3.client(endpoint).delete_object(Bucket=s3.BUCKET, Key=key)
-    assert listing.verified(shelf, NAME, "main").problems == ("config.json is missing",)
+    assert listing.verified(model_store, NAME, "main").problems == ("config.json is missing",)
     hub.sent = 0
     uploads()
     assert hub.sent == files()["config.json"].size
-    assert listing.verified(shelf, NAME, commit).problems == ()
+    assert listing.verified(model_store, NAME, commit).problems == ()
 
 
-def test_a_gated_model_needs_a_token_which_no_other_host_gets(hub: Hub, shelf: Shelf, uploads: Uploader) -> None:
+def test_a_gated_model_needs_a_token_which_no_other_host_gets(
+    hub: Hub, model_store: ModelStore, uploads: Uploader
+) -> None:
     hub.add(NAME, files(), is_gated=True)
     with pytest.raises(CredentialsError, match="acme/tiny is gated") as refusal:
         uploads()
@@ -224,7 +234,7 @@ def test_a_gated_model_needs_a_token_which_no_other_host_gets(hub: Hub, shelf: S
     uploads(token=TOKEN)
     assert set(hub.cdn_tokens) == {""}
     assert hub.tokens[-1] == f"Bearer {TOKEN}"
-    stored = "".join(one.key for one in shelf.store.objects("")) + "".join(uploads.lines)
+    stored = "".join(one.key for one in model_store.store.objects("")) + "".join(uploads.lines)
     assert TOKEN not in stored
 
 
@@ -244,22 +254,22 @@ def test_an_unknown_model_or_revision_is_named(hub: Hub, uploads: Uploader) -> N
 
 
 @pytest.mark.parametrize("path", ["../x", "a//b", "/etc/passwd", "a/../../b", "a\\b", "a\nb"])
-def test_a_hostile_name_is_stored_nowhere(hub: Hub, shelf: Shelf, uploads: Uploader, path: str) -> None:
+def test_a_hostile_name_is_stored_nowhere(hub: Hub, model_store: ModelStore, uploads: Uploader, path: str) -> None:
     hub.add(NAME, {path: small("x"), "config.json": small("{}")})
     with pytest.raises(HubError, match="acme/tiny that cvl-ci stores nowhere"):
         uploads()
-    assert list(shelf.store.objects("")) == []
+    assert list(model_store.store.objects("")) == []
 
 
-def test_a_missing_bucket_and_its_next_step(endpoint: str, hub: Hub, shelf: Shelf) -> None:
+def test_a_missing_bucket_and_its_next_step(endpoint: str, hub: Hub, model_store: ModelStore) -> None:
     hub.add(NAME, files())
-    nowhere = Shelf(S3Bucket(s3.client(endpoint), "no-such-bucket-here"), shelf.address)
-    with pytest.raises(StorageError, match="no-such-bucket-here does not exist") as error:
+    nowhere = ModelStore(S3Bucket(s3.client(endpoint), "no-such-bucket-here"), model_store.address)
+    with pytest.raises(StorageError, match="The bucket no-such-bucket-here does not exist") as error:
         Uploader(hub, nowhere)()
     assert "aws s3 mb s3://no-such-bucket-here" in error.value.next_step
 
 
-def test_a_folder_is_a_source_too(tmp_path: Path, shelf: Shelf) -> None:
+def test_a_folder_is_a_source_too(tmp_path: Path, model_store: ModelStore) -> None:
     for path, one in files().items():
         (tmp_path / path).parent.mkdir(exist_ok=True)
         (tmp_path / path).write_bytes(b"".join(one.pieces()))
@@ -267,11 +277,13 @@ def test_a_folder_is_a_source_too(tmp_path: Path, shelf: Shelf) -> None:
     (tmp_path / ".git" / "config").write_text("token")
 
     def go() -> UploadedModel:
-        tools = UploadPorts(source=ModelFolder(tmp_path), shelf=shelf, clock=SystemClock(), tell=lambda _: None)
-        return upload(UploadRequest(repo=NAME), tools)
+        ports = UploadPorts(
+            source=ModelFolder(tmp_path), model_store=model_store, clock=SystemClock(), tell=lambda _: None
+        )
+        return upload(UploadRequest(repo=NAME), ports)
 
     first = go()
-    assert contents(shelf, first.manifest.commit) == expected(files())
+    assert contents(model_store, first.manifest.commit) == expected(files())
     assert go().moved_bytes == 0
     (tmp_path / "config.json").write_text("{}")
     assert go().manifest.commit != first.manifest.commit
@@ -280,85 +292,89 @@ def test_a_folder_is_a_source_too(tmp_path: Path, shelf: Shelf) -> None:
         go()
 
 
-def test_two_uploads_share_the_parts_of_one_file(endpoint: str, hub: Hub, shelf: Shelf, uploads: Uploader) -> None:
+def test_two_uploads_share_the_parts_of_one_file(
+    endpoint: str, hub: Hub, model_store: ModelStore, uploads: Uploader
+) -> None:
     """Another upload of the same commit completes the object first, or has an unfinished upload of its own."""
     commit = hub.add(NAME, files())
-    key = shelf.file_key(NAME, commit, "model.safetensors")
-    other = shelf.store.begin(key, labels={})
+    key = model_store.file_key(NAME, commit, "model.safetensors")
+    other = model_store.store.begin(key, labels={})
     body = b"".join(files()["model.safetensors"].pieces())[: sending.PART]
     s3.client(endpoint).upload_part(Bucket=s3.BUCKET, Key=key, UploadId=other.id, PartNumber=1, Body=body)
-    shelf.store.begin(key, labels={})
+    model_store.store.begin(key, labels={})
     hub.sent = 0
     uploads()
-    assert contents(shelf, commit) == expected(files())
+    assert contents(model_store, commit) == expected(files())
     assert hub.sent <= sum(one.size for one in files().values()) - sending.PART + (1 << 17)
-    assert list(shelf.store.uploads("")) == []
+    assert list(model_store.store.uploads("")) == []
 
 
-def test_parts_of_another_size_are_not_used(endpoint: str, hub: Hub, shelf: Shelf, uploads: Uploader) -> None:
+def test_parts_of_another_size_are_not_used(
+    endpoint: str, hub: Hub, model_store: ModelStore, uploads: Uploader
+) -> None:
     commit = hub.add(NAME, files())
-    key = shelf.file_key(NAME, commit, "model.safetensors")
-    other = shelf.store.begin(key, labels={})
+    key = model_store.file_key(NAME, commit, "model.safetensors")
+    other = model_store.store.begin(key, labels={})
     s3.client(endpoint).upload_part(Bucket=s3.BUCKET, Key=key, UploadId=other.id, PartNumber=1, Body=b"x" * (5 << 20))
     uploads()
-    assert contents(shelf, commit) == expected(files())
-    assert list(shelf.store.uploads("")) == []
+    assert contents(model_store, commit) == expected(files())
+    assert list(model_store.store.uploads("")) == []
 
 
 def test_a_part_of_wrong_bytes_from_an_earlier_upload_is_found(
-    endpoint: str, hub: Hub, shelf: Shelf, uploads: Uploader
+    endpoint: str, hub: Hub, model_store: ModelStore, uploads: Uploader
 ) -> None:
     commit = hub.add(NAME, files())
-    key = shelf.file_key(NAME, commit, "model.safetensors")
-    other = shelf.store.begin(key, labels={})
+    key = model_store.file_key(NAME, commit, "model.safetensors")
+    other = model_store.store.begin(key, labels={})
     wrong = b"x" * sending.PART
     s3.client(endpoint).upload_part(Bucket=s3.BUCKET, Key=key, UploadId=other.id, PartNumber=2, Body=wrong)
     uploads()
-    assert contents(shelf, commit) == expected(files())
+    assert contents(model_store, commit) == expected(files())
 
 
-def test_a_list_names_sizes_dollars_and_leftovers(hub: Hub, shelf: Shelf, uploads: Uploader) -> None:
+def test_a_list_names_sizes_dollars_and_leftovers(hub: Hub, model_store: ModelStore, uploads: Uploader) -> None:
     commit = hub.add(NAME, files())
-    assert listing.stored_models(shelf).models == ()
-    key = shelf.file_key(NAME, "0" * 40, "a.bin")
-    shelf.store.begin(key, labels={})
-    shelf.store.put(shelf.file_key("acme/half", "1" * 40, "b.bin"), b"x" * 10, labels={}, replaces="")
+    assert listing.stored_models(model_store).models == ()
+    key = model_store.file_key(NAME, "0" * 40, "a.bin")
+    model_store.store.begin(key, labels={})
+    model_store.store.put(model_store.file_key("acme/half", "1" * 40, "b.bin"), b"x" * 10, labels={}, replaces="")
     uploads()
-    stored = listing.stored_models(shelf)
+    stored = listing.stored_models(model_store)
     half, whole = stored.models
     assert (half.repo, half.manifest, half.bytes) == ("acme/half", None, 10)
     assert (whole.repo, whole.commit, whole.refs) == (NAME, commit, ("main",))
     assert stored.unfinished_uploads == 1
-    listing.removed(shelf, NAME, "main")
-    listing.removed(shelf, "acme/half", "")
-    assert listing.removed(shelf, NAME, "") == 0
-    assert listing.stored_models(shelf).models == ()
-    with pytest.raises(RequestError, match="not a model of s3://models-bucket/hub"):
-        listing.removed(shelf, NAME, "")
+    listing.removed(model_store, NAME, "main")
+    listing.removed(model_store, "acme/half", "")
+    assert listing.removed(model_store, NAME, "") == 0
+    assert listing.stored_models(model_store).models == ()
+    with pytest.raises(RequestError, match="is not a model of s3://models-bucket/hub"):
+        listing.removed(model_store, NAME, "")
 
 
-def test_removing_one_commit_keeps_the_other(hub: Hub, shelf: Shelf, uploads: Uploader) -> None:
+def test_removing_one_commit_keeps_the_other(hub: Hub, model_store: ModelStore, uploads: Uploader) -> None:
     old = hub.add(NAME, {"config.json": small("1")})
     uploads()
     new = hub.add(NAME, {"config.json": small("2")})
     uploads()
-    assert shelf.find(NAME, "main") == shelf.manifest(NAME, new)
-    listing.removed(shelf, NAME, old)
-    assert shelf.manifest(NAME, old) is None
-    assert listing.verified(shelf, NAME, "main").problems == ()
+    assert model_store.find(NAME, "main") == model_store.manifest(NAME, new)
+    listing.removed(model_store, NAME, old)
+    assert model_store.manifest(NAME, old) is None
+    assert listing.verified(model_store, NAME, "main").problems == ()
 
 
-def test_a_manifest_of_wrong_form_is_no_model(hub: Hub, shelf: Shelf, uploads: Uploader) -> None:
+def test_a_manifest_of_wrong_form_is_no_model(hub: Hub, model_store: ModelStore, uploads: Uploader) -> None:
     commit = hub.add(NAME, files())
-    key = shelf.key(NAME, "manifests", f"{commit}.json")
+    key = model_store.key(NAME, "manifests", f"{commit}.json")
     for body in (b"", b"[]", b"{", b'{"format": 1}', b'{"format": 1, "repo": "x", "commit": "y", "files": {}}'):
-        shelf.store.put(key, body, labels={}, replaces=None)
+        model_store.store.put(key, body, labels={}, replaces=None)
         with pytest.raises(StorageError, match="is not valid"):
             uploads()
 
 
 def test_a_store_that_checks_parts_itself_needs_no_reading_back(
-    endpoint: str, hub: Hub, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+    endpoint: str, hub: Hub, model_store: ModelStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """S3 returns each part's SHA-256 after comparing it. moto returns none, so this bucket adds it."""
     commit = hub.add(NAME, {"model.safetensors": HubFile(size=LARGE, seed=1)})
@@ -374,10 +390,10 @@ def test_a_store_that_checks_parts_itself_needs_no_reading_back(
             with super().stream(key) as pieces:
                 yield pieces
 
-    checking = Shelf(CheckingBucket(s3.client(endpoint), s3.BUCKET), shelf.address)
+    checking = ModelStore(CheckingBucket(s3.client(endpoint), s3.BUCKET), model_store.address)
     Uploader(hub, checking)()
     assert streamed == []
-    assert contents(shelf, commit) == expected({"model.safetensors": HubFile(size=LARGE, seed=1)})
+    assert contents(model_store, commit) == expected({"model.safetensors": HubFile(size=LARGE, seed=1)})
 
 
 def test_parts_grow_with_the_file_within_the_limits_of_s3() -> None:
@@ -395,25 +411,28 @@ def test_the_hub_client_of_the_program_around_this_library_stays(hub: Hub) -> No
 
 
 def test_verify_finds_files_that_somebody_replaced_together_with_their_manifest(
-    hub: Hub, shelf: Shelf, bucket: S3Bucket, uploads: Uploader
+    hub: Hub, model_store: ModelStore, bucket: S3Bucket, uploads: Uploader
 ) -> None:
     """Whoever may write to the bucket can do this. The manifest alone cannot show it, and the hub's metadata does."""
     hub.add(NAME, {"config.json": small('{"a": 1}'), "model.bin": HubFile(size=2000, seed=5)})
     uploads()
     source = HuggingFaceHub(endpoint=hub.endpoint, token=False)
-    assert listing.verified(shelf, NAME, "main", hub=source).problems == ()
-    manifest = shelf.find(NAME, "main")
+    assert listing.verified(model_store, NAME, "main", hub=source).problems == ()
+    manifest = model_store.find(NAME, "main")
     assert manifest is not None
     for path, body in {"config.json": b'{"a": 2}', "model.bin": b"x" * 2000}.items():
-        bucket.put(shelf.file_key(NAME, manifest.commit, path), body, labels={}, replaces=None)
+        bucket.put(model_store.file_key(NAME, manifest.commit, path), body, labels={}, replaces=None)
         new = replace(manifest.files[path], sha256=hashlib.sha256(body).hexdigest())
         manifest = replace(manifest, files={**manifest.files, path: new})
     bucket.put(
-        shelf.key(NAME, "manifests", f"{manifest.commit}.json"), shelves._text(manifest), labels={}, replaces=None
+        model_store.key(NAME, "manifests", f"{manifest.commit}.json"),
+        model_stores._text(manifest),
+        labels={},
+        replaces=None,
     )
-    assert listing.verified(shelf, NAME, "main").problems == ()
-    problems = listing.verified(shelf, NAME, "main", hub=source).problems
+    assert listing.verified(model_store, NAME, "main").problems == ()
+    problems = listing.verified(model_store, NAME, "main", hub=source).problems
     assert [problem.split()[0] for problem in problems] == ["config.json", "model.bin"]
     assert all("somebody replaced both" in problem for problem in problems)
     hub.refuses = Fault(status=503)
-    assert listing.verified(shelf, NAME, "main", hub=source).not_asked == "the hub answers 503."
+    assert listing.verified(model_store, NAME, "main", hub=source).not_asked == "the hub answers 503."

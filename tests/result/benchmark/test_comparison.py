@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cvl_ci.model.outcome import Ending
-from cvl_ci.result.benchmark.baseline import alike, choose
+from cvl_ci.result.benchmark.baseline import choose
 from cvl_ci.result.benchmark.comparison import Comparison, compare, worse
 from cvl_ci.result.benchmark.direction import Direction, by_name
 from cvl_ci.result.benchmark.leg import Leg
@@ -20,9 +20,7 @@ from cvl_ci.result.benchmark.rules import read as read_rules
 from tests import golden
 from tests.result.benchmark.legs import leg, never_started, summary
 
-MESSAGES = golden.Messages(__name__)
-
-BASE, PARENT, OTHER = "b" * 40, "a" * 40, "d" * 40
+BASE, PARENT = "b" * 40, "a" * 40
 RULES = Rules()
 
 
@@ -35,52 +33,6 @@ def repeated(values: list[float], *, metric: str = "accuracy", **changed: Any) -
 def compared(head: list[Leg], found: list[Leg], *, rules: Rules = RULES, metric: str = "accuracy") -> Comparison:
     base = choose(head[0].key, commits=[BASE, PARENT], runs_before=found)
     return next(c for c in compare(head, base, rules=rules, history=found) if c.metric == metric)
-
-
-def test_the_base_commit_is_taken_and_else_its_nearest_ancestor() -> None:
-    found = [leg(commit=PARENT, cluster="p"), leg(commit=OTHER, cluster="o")]
-    chosen = choose(leg().key, commits=[BASE, PARENT], runs_before=found)
-    assert (chosen.commit, chosen.distance, [one.machines.cluster for one in chosen.legs]) == (PARENT, 1, ["p"])
-    chosen = choose(leg().key, commits=[BASE, PARENT], runs_before=[*found, leg(commit=BASE, cluster="b")])
-    assert (chosen.commit, chosen.distance) == (BASE, 0)
-
-
-def test_another_branch_s_run_is_no_baseline_and_says_so() -> None:
-    chosen = choose(leg().key, commits=[BASE, PARENT], runs_before=[leg(commit=OTHER)])
-    assert chosen.legs == ()
-    MESSAGES.check("no baseline", chosen.reason)
-
-
-def test_a_failed_run_is_no_baseline() -> None:
-    assert choose(leg().key, commits=[BASE], runs_before=[leg(commit=BASE, ending="failed", exit_code=1)]).legs == ()
-
-
-DIFFERENT: dict[str, dict[str, Any]] = {
-    "accelerator": {"accelerators": {"A10G": 1}},
-    "cloud": {"cloud": "gcp"},
-    "spot": {"spot": True},
-    "instance type": {"instance_type": "g6.2xlarge"},
-    "number of nodes": {"num_nodes": 4},
-    "driver": {"driver": "570"},
-    "image": {"image": "other"},
-}
-
-
-@pytest.mark.parametrize("what", DIFFERENT)
-def test_other_hardware_is_refused_by_name(what: str) -> None:
-    mine = leg(driver="550", image="torch")
-    theirs = leg(**{"driver": "550", "image": "torch", "commit": BASE, **DIFFERENT[what]})
-    chosen = choose(mine.key, commits=[BASE], runs_before=[theirs])
-    assert chosen.legs == ()
-    assert (
-        chosen.reason
-        == f"the base ran on {theirs.key.place}, this on {mine.key.place}: not compared, because they differ in {what}"
-    )
-
-
-def test_a_driver_nobody_told_is_nobody_s_difference() -> None:
-    assert alike(leg().key, leg(driver="550").key)
-    assert not alike(leg().key, leg(preset="eval").key)
 
 
 def test_worse_beyond_tolerance_and_floor_is_called_worse() -> None:

@@ -17,7 +17,7 @@ from cvl_ci.result.benchmark.readings import Readings
 from cvl_ci.result.benchmark.rules import Rules
 from cvl_ci.result.benchmark.rules import read as read_rules
 from cvl_ci.result.benchmark.tables import read_json
-from cvl_ci.result.benchmark.trials import together, turn
+from cvl_ci.result.benchmark.trials import together, trial
 from cvl_ci.result.matrix import report
 from cvl_ci.result.summary import _json_value
 from tests.result.benchmark.legs import NIGHT, summary
@@ -135,12 +135,12 @@ def test_on_one_machine(case: str) -> None:
     name, before, after, verdict = CASES[case]
     head, base = (
         [
-            turn(read_json(json.dumps(metrics)), seconds=60.0 + at / 7)
+            trial(read_json(json.dumps(metrics)), seconds=60.0 + at / 7)
             for at, metrics in enumerate(measured(name, values))
         ]
         for values in (after, before)
     )
-    changes = comparison.compare_turns(head, base, rules=Rules())
+    changes = comparison.compare_trials(head, base, rules=Rules())
     assert {one.metric: one.verdict for one in changes}[name] == verdict
     assert next(one.gated for one in changes if one.metric == name) is is_gated(case)
 
@@ -178,7 +178,7 @@ def test_legs_that_all_failed_lost_nothing() -> None:
     assert (found.rows[0].comparison.worse, found.rows[0].comparison.metrics) == ((), ())
 
 
-TURNS: dict[str, tuple[Values, object]] = {
+TRIALS: dict[str, tuple[Values, object]] = {
     "numbers": ([1.0, 3.0, 2.0], 2.0),
     "most are numbers": ([1.0, NAN, 2.0], 1.5),
     "few are numbers": ([1.0, NAN, NAN], None),
@@ -190,17 +190,17 @@ TURNS: dict[str, tuple[Values, object]] = {
 }
 
 
-@pytest.mark.parametrize("case", TURNS)
-def test_of_several_turns_the_metric_is_what_most_of_them_are(case: str) -> None:
-    values, expected = TURNS[case]
-    turns = [turn(read_json(json.dumps({} if v is GONE else {"x": v})), seconds=9.0) for v in values]
-    assert together(turns).metrics.get("x") == expected
+@pytest.mark.parametrize("case", TRIALS)
+def test_of_several_trials_the_metric_is_what_most_of_them_are(case: str) -> None:
+    values, expected = TRIALS[case]
+    trials = [trial(read_json(json.dumps({} if v is GONE else {"x": v})), seconds=9.0) for v in values]
+    assert together(trials).metrics.get("x") == expected
 
 
-def test_a_leg_whose_turns_partly_gave_no_number_is_not_called_the_same() -> None:
+def test_a_leg_whose_trials_partly_gave_no_number_is_not_called_the_same() -> None:
     def ran(commit: str, count: int) -> list[Leg]:
-        turns = [turn(Readings(metrics={"accuracy": 0.9} if at < count else {}), seconds=9.0) for at in range(5)]
-        one = together(turns)
+        trials = [trial(Readings(metrics={"accuracy": 0.9} if at < count else {}), seconds=9.0) for at in range(5)]
+        one = together(trials)
         samples = {name: list(values) for name, values in one.samples.items()}
         said = [
             summary(cluster=f"{commit[:2]}{at}", commit=commit, metrics=dict(one.metrics), samples=samples)

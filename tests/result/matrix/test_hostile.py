@@ -30,7 +30,7 @@ GOOD = [0.9, 0.91, 0.89, 0.905, 0.895]
 POLICY = ReportPolicy(fail_on_regression=True, fail_on_infrastructure=True)
 BARE = replace(run_files.assets(), styles=["s{}"], scripts=["1;"], licence="free")
 
-FIELDS = (*summary(), "gpu", "samples", "beside", "driver", "image", "at", "title")
+FIELDS = (*summary(), "gpu", "samples", "comparison", "driver", "image", "at", "title")
 DEEP = 400
 
 
@@ -150,7 +150,7 @@ def test_no_summary_ends_a_report_or_loses_another_leg() -> None:
         written = dict(reporting.files(found, assets=BARE, settings=reporting.Settings()))
         sound(written)
         assert all("good" in text for text in written.values())
-        run = Link(words="run", url="https://x.example")
+        run = Link(text="run", url="https://x.example")
         assert markdown.issue(found, run=run, page="") and reporting.as_text(found)
         assert regressions.bad(found) and regressions.title(found, workflow="w")
         assert set(regressions.fine(found)).isdisjoint(regressions.bad(found)) or bad

@@ -21,7 +21,7 @@ from cvl_ci.result.benchmark.leg import Leg
 from cvl_ci.result.benchmark.leg_file import read
 from cvl_ci.result.benchmark.noise import Verdict
 from cvl_ci.result.matrix import markdown, regressions
-from cvl_ci.result.matrix import text as words
+from cvl_ci.result.matrix import text as row_text
 from cvl_ci.result.matrix.failures import INFRASTRUCTURE, Failure, failure
 from cvl_ci.result.matrix.report import Outdated, Report, ReportPolicy, report
 from cvl_ci.result.matrix.row import Row
@@ -129,7 +129,7 @@ def test_a_neutral_idle_leg_is_neither_red_nor_lost(fails: bool) -> None:
     """The run itself ended with 0."""
     found = reported([leg(**CLASSES[Failure.IDLE_NEUTRAL])], policy=ReportPolicy(fail_on_infrastructure=fails))
     assert (found.exit_code, found.red) == (0, ())
-    MESSAGES.check("nothing measured", words.headline(found))
+    assert row_text.headline(found) == "Nothing was measured: 1 leg, none red, 1 left its GPUs alone"
 
 
 def test_a_budget_that_a_dearer_place_used_up_is_infrastructure_also_in_the_history() -> None:
@@ -295,7 +295,7 @@ def test_of_summaries_of_one_run_none_hides_what_another_tells(case: str, swappe
     texts = files(found)
     for name in (reporting.COMMENT, reporting.SUMMARY, reporting.PAGE):
         assert ("summaries disagree" in texts[name]) == disagree, name
-    assert "summaries disagree" in words.red_because(found) or not disagree
+    assert "summaries disagree" in row_text.red_because(found) or not disagree
 
 
 def test_artifacts_with_the_same_summary_are_named_and_make_nothing_red() -> None:
@@ -308,8 +308,8 @@ def test_artifacts_with_the_same_summary_are_named_and_make_nothing_red() -> Non
 def test_a_base_that_failed_stands_in_the_row_and_in_the_first_lines(ending: dict[str, Any]) -> None:
     why = "origin/main itself failed there, with exit code 3"
     failed = {"ref": "origin/main", "commit": BASE, "order": ["head-1", "base-1"], "changes": [], "reason": why}
-    found = report([leg(cluster="cvl-a", leg="a", beside=failed, **ending)])
-    assert words.headline(found).endswith("1 without a result of its base")
+    found = report([leg(cluster="cvl-a", leg="a", comparison=failed, **ending)])
+    assert row_text.headline(found).endswith("1 without a result of its base")
     texts = files(found)
     for name in (reporting.COMMENT, reporting.SUMMARY):
         before, _, table = texts[name].partition("| example |")
@@ -356,9 +356,9 @@ def test_post_s_proof_does_not_hide_the_error_that_main_saw() -> None:
     main = leg(**{**CRASHED, "released": {"gone": False}, "exit_code": 79, "at": NIGHT})
     post = leg(**{**CRASHED, "first_error": "", "last_lines": [], "artifact_url": "", "at": NIGHT + 60})
     [row] = report([main, post]).rows
-    assert words.artifact_url(row) == CRASHED["artifact_url"]
-    assert (row.failures.worst, words.error(row)) == (Failure.TEST, CRASHED["first_error"])
-    assert (report([post]).rows[0].failures.worst, words.error(report([post]).rows[0])) == (Failure.TEST, "")
+    assert row_text.artifact_url(row) == CRASHED["artifact_url"]
+    assert (row.failures.worst, row_text.error(row)) == (Failure.TEST, CRASHED["first_error"])
+    assert (report([post]).rows[0].failures.worst, row_text.error(report([post]).rows[0])) == (Failure.TEST, "")
 
 
 def test_a_job_s_lines_are_no_markup_in_a_report() -> None:
@@ -386,7 +386,7 @@ def test_an_address_that_could_leave_its_link_is_none(address: object) -> None:
 
 def test_a_base_s_reason_is_no_markdown() -> None:
     told = {"ref": "<b>", "commit": "x", "changes": [], "reason": "`](http://evil) **x**\n# y <script>"}
-    texts = files(report([leg(cluster="cvl-a", leg="a", beside=told)]))
+    texts = files(report([leg(cluster="cvl-a", leg="a", comparison=told)]))
     assert (
         "<script>"
         not in texts[reporting.PAGE].replace("<script>", "", 0).partition("<main>")[2].partition("</main>")[0]
@@ -408,13 +408,13 @@ def test_a_base_on_other_hardware_is_refused_by_name() -> None:
     assert f"the base ran on gcp {machine}, this on aws {machine}: not compared" in summary
 
 
-BESIDE: dict[str, Any] = {
+PAIRED: dict[str, Any] = {
     "ref": "origin/main",
     "commit": BASE,
     "order": ["head-1", "base-1"],
     "changes": [
         {
-            "metric": "time.turn",
+            "metric": "time.trial",
             "head": 1.2,
             "base": 1.0,
             "change": 0.2,
@@ -428,15 +428,15 @@ BESIDE: dict[str, Any] = {
 
 
 def test_what_ran_in_turn_with_its_base_is_told_by_that() -> None:
-    one = leg(cluster="cvl-beside", **DIGITS, **ON_AWS, beside=BESIDE)
+    one = leg(cluster="cvl-paired", **DIGITS, **ON_AWS, comparison=PAIRED)
     found = reported([one], history=[])
     assert [(change.metric, change.verdict) for change in found.rows[0].comparison.worse] == [
-        ("time.turn", Verdict.WORSE)
+        ("time.trial", Verdict.WORSE)
     ]
     assert (found.exit_code, reported([one], history=[], policy=ReportPolicy()).exit_code) == (1, 0)
     said = markdown.job_summary(found)
     assert f"`in turn with origin/main ({BASE[:12]}) on the same machine`" in said
-    MESSAGES.check("a metric in turn", golden.line(said, "| `time.turn` |"))
+    assert "| `time.trial` | `1.2` | `1` | +20.0 % | worse | lower is better | `between +17% and +22%` |" in said
     assert "Not compared" not in said
     assert "in turn with origin/main" in files(found)[reporting.PAGE]
 
@@ -453,8 +453,8 @@ def test_what_ran_in_turn_with_its_base_is_told_by_that() -> None:
     ],
 )
 def test_of_what_makes_no_sense_beside_it_nothing_is_taken(changes: object) -> None:
-    assert leg(beside={**BESIDE, "changes": changes}).measurements.comparison is None
-    assert leg(beside=changes).measurements.comparison is None
+    assert leg(comparison={**PAIRED, "changes": changes}).measurements.comparison is None
+    assert leg(comparison=changes).measurements.comparison is None
 
 
 def test_nothing_at_all_is_said_to_be_nothing() -> None:
@@ -511,8 +511,8 @@ def test_only_what_was_tested_is_green(
     legs, expected, troubles = given
     found = report(legs, expected=expected, troubles=troubles, policy=policy)
     assert found.exit_code == code
-    assert words.headline(found).startswith(said), words.headline(found)
-    assert "none red" not in words.headline(found) or code == 0 or legs == [NO_MACHINE]
+    assert row_text.headline(found).startswith(said), row_text.headline(found)
+    assert "none red" not in row_text.headline(found) or code == 0 or legs == [NO_MACHINE]
 
 
 def test_infrastructure_next_to_a_measured_leg_is_neutral_unless_it_shall_fail() -> None:
@@ -528,20 +528,20 @@ def test_what_was_left_out_stands_in_comment_summary_page_and_data_with_its_reas
         assert "x aws/eu-central-1" in texts[name] and "No price is known" in texts[name], name
         assert "left no summary" in texts[name], name
     assert any("left no summary: b" in line for line in reporting.as_text(found))
-    MESSAGES.check("red by a lost summary", words.red_because(found))
+    assert row_text.red_because(found) == "left no summary, so that their end is unknown: b"
 
 
 def test_a_leg_whose_summary_is_outdated_is_named_once_and_red_until_it_is_measured() -> None:
     expected = Expected(legs=("a", "b"))
     found = report([OK], expected=expected, outdated=[Outdated(name="name: b, gpu: L4", why="it ran *again*")])
     assert (found.exit_code, found.missing) == (1, ())
-    MESSAGES.check("an outdated summary", words.headline(found))
+    assert row_text.headline(found) == "1 leg, 1 not compared, 1 left no summary in this attempt"
     texts = files(found)
     for name in (reporting.COMMENT, reporting.SUMMARY):
         assert "> - `name: b, gpu: L4: it ran *again*`" in texts[name]
         assert texts[name].index("it ran") < texts[name].index("| example |"), "in front of what is green"
     assert "it ran *again*" in texts[reporting.PAGE]
-    assert "it ran *again*" in words.red_because(found)
+    assert "it ran *again*" in row_text.red_because(found)
     assert {*regressions.bad(found)} <= {*regressions.fine(report([OK, TOO], expected=expected))}
 
 
@@ -628,17 +628,17 @@ def nasty() -> list[Leg]:
     metrics = {f"{text} loss": 1.0 + at for at, text in enumerate(NASTY)}
     good = [
         leg(
-            cluster=f"n{turn}",
+            cluster=f"n{trial}",
             example=text,
             preset=NASTY[-at],
             leg=text,
             cloud=text,
             accelerators={text: 1},
             metrics={**metrics, "label": text},
-            at=NIGHT + turn * DAY,
+            at=NIGHT + trial * DAY,
         )
         for at, text in enumerate(NASTY)
-        for turn in range(at * 6, at * 6 + 6)
+        for trial in range(at * 6, at * 6 + 6)
     ]
     bad = [
         leg(**never_started(75, text, cluster=f"b{at}{text}", leg=text, released={"gone": at % 2 == 0}))
@@ -691,13 +691,13 @@ def many_legs(count: int, metrics: int) -> list[Leg]:
     dice = random.Random(9)
     return [
         leg(
-            cluster=f"cvl-{at}-{turn}",
+            cluster=f"cvl-{at}-{trial}",
             example=f"example_{at:03}",
             metrics={f"m{n:02}.loss": dice.gauss(1, 0.02) for n in range(metrics)},
             reason="x" * 300,
         )
         for at in range(count)
-        for turn in range(5)
+        for trial in range(5)
     ]
 
 

@@ -15,7 +15,7 @@ from cvl_ci.result.benchmark.baseline import alike
 from cvl_ci.result.benchmark.leg import Leg
 from cvl_ci.result.benchmark.leg_file import line, read
 from cvl_ci.result.matrix import regressions
-from cvl_ci.result.matrix import text as words
+from cvl_ci.result.matrix import text as row_text
 from cvl_ci.result.matrix.report import Report, ReportPolicy, report
 from cvl_ci.result.matrix.trends import trend
 from cvl_ci.result.report import _compared
@@ -91,7 +91,7 @@ def test_other_hardware_is_named_and_never_judged(case: str) -> None:
 def test_another_region_is_shown_and_compared() -> None:
     found = told(runs(HEAD, *[0.5] * 5, region="us-west-2"), runs(BASE, *[0.9] * 5))
     assert found.exit_code == 1
-    assert "5 runs in us-east-1 (this: us-west-2)" in words.versus(found.rows[0])
+    assert "against 5 runs in us-east-1 (this: us-west-2) of" in row_text.versus(found.rows[0])
     assert json.loads(reporting.as_json(found))["rows"][0]["regions"] == ["us-west-2"]
 
 
@@ -137,7 +137,7 @@ def test_a_gate_says_of_which_legs_it_says_nothing() -> None:
     assert json.loads(written[reporting.DATA])["rows"][0]["unsure"] == ["accuracy"]
     fine = told(runs(HEAD, *[0.9] * 5), runs(BASE, *[0.9] * 5))
     assert reporting.as_text(fine)[0] == "1 leg, none red"
-    assert words.not_gated(fine) == ""
+    assert row_text.not_gated(fine) == ""
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ def test_the_best_value_measured_what_it_should() -> None:
 def test_of_several_machines_that_compared_the_worst_verdict_counts() -> None:
     def one(verdict: str, at: int) -> Leg:
         change = {"metric": "accuracy", "head": 0.5, "base": 0.9, "change": -0.4, "verdict": verdict, "gated": True}
-        return leg(cluster=str(at), at=NIGHT + at, beside={"ref": "main", "commit": BASE, "changes": [change]})
+        return leg(cluster=str(at), at=NIGHT + at, comparison={"ref": "main", "commit": BASE, "changes": [change]})
 
     assert told([one("worse", 1), one("same", 2)], []).exit_code == 1
     assert told([one("unsure", 1), one("same", 2)], []).rows[0].comparison.verdict.value == "unsure"
@@ -198,11 +198,11 @@ def test_of_several_machines_that_compared_the_worst_verdict_counts() -> None:
 
 def test_a_verdict_of_its_own_machine_is_gated_by_the_rules_here() -> None:
     change = {"metric": "widgets", "head": 1, "base": 2, "change": -0.5, "verdict": "worse"}
-    found = told([leg(beside={"ref": "main", "commit": BASE, "changes": [change]})], [])
+    found = told([leg(comparison={"ref": "main", "commit": BASE, "changes": [change]})], [])
     assert found.exit_code == 0
     assert [one.verdict.value for one in found.rows[0].comparison.metrics if one.metric == "widgets"] == ["unsure"]
     lost = {"metric": "loss", "head": None, "base": 2, "change": None, "verdict": "worse", "why": "it is gone"}
-    assert told([leg(beside={"ref": "main", "commit": BASE, "changes": [lost]})], []).exit_code == 1
+    assert told([leg(comparison={"ref": "main", "commit": BASE, "changes": [lost]})], []).exit_code == 1
 
 
 def test_a_lost_metric_still_has_its_trend_and_no_point_of_tonight() -> None:
