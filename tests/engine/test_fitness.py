@@ -16,6 +16,7 @@ from cvl_ci.model.fitness import NO_ANSWER, Fitness, MachineState
 from cvl_ci.model.node_end import NodeEnd
 from cvl_ci.model.plan import MachinePlan, RunPlan, WorkPlan
 from cvl_ci.model.resource_request import ResourceRequest
+from tests import golden
 from tests.engine.machine.test_machine_fitness import L4, Library, turned
 from tests.engine.task.test_script import LEASE, Node
 

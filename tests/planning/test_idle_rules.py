@@ -133,7 +133,7 @@ def test_only_a_machine_that_ended_the_job_makes_it_idle(
     expected_code = exit_code if ending is Ending.IDLE else verdict.exit_code
     assert (verdict.ending, verdict.exit_code) == (ending, expected_code)
     if ending is Ending.IDLE:
-        assert "No GPU of machine 1 of 2 was 10 % busy for 15 min" in verdict.reason
+        MESSAGES.check("idle", golden.sentence(verdict.reason, "No GPU of machine"))
 
 
 def test_a_policy_without_samples_is_told() -> None:

@@ -28,9 +28,8 @@ def test_it_is_of_our_image_and_mounts_and_knows_nothing_of_the_steps_secrets(tm
     assert "--network host --volumes-from us" in text
     assert "--label cvl-ci-sandbox-emulator=0badcafe" in text
     assert "--label cvl-ci-sandbox=0badcafe" in text
-    assert text.endswith(
-        f"--entrypoint {sys.executable} sha256:1 -m cvl_ci.sandbox.emulator.main --in-front /github/home/s\n"
-    )
+    main = "cvl_ci.sandbox.emulator.main"
+    assert text.endswith(f"--entrypoint {sys.executable} sha256:1 -m {main} --in-front /github/home/s\n")
     assert "--device /dev/fuse" in text
     assert "hush" not in text
     assert "--env HOME " in text, "by its name: its value stays off the command line"

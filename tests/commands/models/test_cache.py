@@ -20,6 +20,7 @@ from cvl_ci.engine.task import script
 from cvl_ci.model.bucket import BucketAddress
 from cvl_ci.model.model_plan import ModelName, ModelPlan
 from cvl_ci.model.plan import RunPlan, VariablePlan, WorkPlan
+from tests import golden
 from tests.support import loaded_python, probed, s3
 from tests.support.hub import Fault, Hub, HubFile, small
 
@@ -131,7 +132,7 @@ def test_the_second_run_of_the_same_work_asks_the_hub_nothing(
     """No input names the model: the first run stores what its job downloaded, and records it."""
     first = legs[0].node()
     assert LOADED in first
-    assert "0.01 GB of new models are now in the bucket." in first
+    assert "0.01 GB of new models are now in" in first
     assert listing.verified(model_store, NAME, "main").problems == ()
     hub.requests.clear()
     hub.refuses = Fault(status=429, headers={"Retry-After": "3600"})

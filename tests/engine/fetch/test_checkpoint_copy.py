@@ -28,6 +28,7 @@ from cvl_ci.engine.task import script
 from cvl_ci.model.checkpoint_plan import CheckpointPlan, Resume
 from cvl_ci.model.plan import RunPlan, WorkPlan
 from cvl_ci.ports import CheckpointBytes, Event
+from tests import golden
 from tests.engine.task.test_checkpoints import TRAIN
 from tests.engine.task.test_script import LEASE, Node
 from tests.engine.test_follow import Hanging

@@ -23,6 +23,7 @@ from cvl_ci.engine.node_commands import REST
 from cvl_ci.engine.session import Session
 from cvl_ci.model.plan import RunPlan, WorkPlan
 from cvl_ci.ports import Fetched
+from tests import golden
 from tests.engine.task.test_script import LEASE, Node
 from tests.support.fakes import FakeClock
 from tests.support.processor import within

@@ -15,6 +15,7 @@ import pytest
 from cvl_ci.engine.machine.fitness import allreduce, cuda, main
 from cvl_ci.engine.machine.fitness.allreduce import Group, NcclError, NodeAbsent, UniqueId
 from cvl_ci.engine.machine.fitness.findings import Findings
+from tests import golden
 from tests.engine.machine.test_machine_fitness import Library
 
 MESSAGES = golden.Messages(__name__)

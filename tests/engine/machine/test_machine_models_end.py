@@ -21,6 +21,8 @@ from werkzeug.serving import make_server
 from tests import golden
 from tests.support import s3
 
+MESSAGES = golden.Messages(__name__)
+
 ROOT = Path(__file__).parents[3]
 COMMIT = "c" * 40
 

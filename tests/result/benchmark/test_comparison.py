@@ -17,7 +17,6 @@ from cvl_ci.result.benchmark.leg_file import read
 from cvl_ci.result.benchmark.noise import Verdict
 from cvl_ci.result.benchmark.rules import Rules
 from cvl_ci.result.benchmark.rules import read as read_rules
-from tests import golden
 from tests.result.benchmark.legs import leg, never_started, summary
 
 BASE, PARENT = "b" * 40, "a" * 40

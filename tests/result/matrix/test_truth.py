@@ -91,7 +91,7 @@ def test_other_hardware_is_named_and_never_judged(case: str) -> None:
 def test_another_region_is_shown_and_compared() -> None:
     found = told(runs(HEAD, *[0.5] * 5, region="us-west-2"), runs(BASE, *[0.9] * 5))
     assert found.exit_code == 1
-    assert "against 5 runs in us-east-1 (this: us-west-2) of" in row_text.versus(found.rows[0])
+    assert "5 runs in us-east-1 (this: us-west-2)" in row_text.versus(found.rows[0])
     assert json.loads(reporting.as_json(found))["rows"][0]["regions"] == ["us-west-2"]
 
 
