@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from cvl_ci.cli.main import main
-from tests.support import prose
+from tests.support import pins, prose
 from tests.support.doc_tables import PAGES, ROOT
 
 PATTERNS_IN_CODE = 0
@@ -25,6 +25,7 @@ MOST_DIALECT_IN_TESTS = 2100
 
 SOURCES = tuple(prose.modules(ROOT / "cvl_ci"))
 MODULES = sorted((ROOT / "cvl_ci").rglob("*.py"))
+TESTS = sorted(path for path in (ROOT / "tests").rglob("*.py") if "node_modules" not in path.parts)
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
@@ -120,9 +121,49 @@ def test_a_code_span_is_one_word_and_a_block_none() -> None:
 
 
 def test_names_of_the_dialect_are_counted_wherever_they_are_bound() -> None:
-    assert prose.dialect("def said(told):\n    found = [kept for kept in told]\n    name = 1\n") == [
-        "said", "told", "found", "kept",
-    ]  # fmt: skip
+    source = "def said(told):\n    found = [kept for kept in told]\n    name = 1\n"
+    assert prose.dialect(source) == ["said", "told", "found", "kept"]
+
+
+MESSAGE = "the run has cost $2.00 and its machine is gone"
+
+
+def test_no_test_pins_prose_outside_a_golden_file() -> None:
+    pinned = [f"{path.relative_to(ROOT)}:{pin}" for path in TESTS for pin in pins.pinned(path.read_text("utf-8"))]
+    assert pinned == [], "MESSAGES.check() of tests/golden reads a message from its file"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "assert told == {text}",
+        "assert code == 0 and {text} in told, told",
+        "assert told.startswith(f{text})",
+        "assert any(line.endswith({text}) for line in told)",
+        "assert f(text={text}) == 0",
+        "with pytest.raises(CvlError, match=r{text}): f()",
+        "TEXT = {text}\ndef test():\n    assert TEXT in told",
+        "def test():\n    text = f{text}\n    assert [text, ''] == told\n    assert any(text in one for one in told)",
+        "TEXT = {text}\nwith pytest.raises(CvlError, match=TEXT): f()",
+    ],
+)
+def test_a_test_can_pin_prose(source: str) -> None:
+    assert [pin.endswith(MESSAGE) for pin in pins.pinned(source.format(text=repr(MESSAGE)))] == [True]
+    assert pins.pinned(source.format(text=repr("its machine is gone"))) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "assert f() == 3, {text}",
+        "f({text})\nassert told == 3",
+        "def test():\n    text = {text}\n    put(text)\n    assert text in told",
+        "def test():\n    text = {text}\n    assert put(text) == 3",
+        "assert told == 'cvl-123456789-7e7a5eed-digits-sgd-train-g4dn.xlarge'",
+    ],
+)
+def test_data_and_the_words_of_a_failure_are_no_pins(source: str) -> None:
+    assert pins.pinned(source.format(text=repr(MESSAGE))) == []
 
 
 def test_action_yml_breaks_no_rule() -> None:

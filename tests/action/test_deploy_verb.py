@@ -121,7 +121,7 @@ def test_a_closed_pull_request_ends_all_of_its_services_with_proof(job: Deployme
     [other] = job.alive()
     assert job.labels(other)[LABEL_ENVIRONMENT] == "pr-5-other"
     assert (job.outputs()["released"], job.outputs()["url"]) == ("true", "")
-    assert "The environment pr-5 was taken down: ended cvl-" in job.summary()
+    assert "pr-5 was taken down: ended cvl-" in job.summary()
     assert job.run("/post-entrypoint") == (0, "")
     code, said = job.run("/entrypoint", INPUT_COMMAND="", INPUT_DEPLOY_TOKEN="", **changed)
     assert code == 0 and "the provider shows no service of it" in said

@@ -15,9 +15,12 @@ from cvl_ci.action.state import StepState
 from cvl_ci.action.step import Step
 from cvl_ci.commands.deploy.rollout import Rollout
 from cvl_ci.model.service import ServiceResult
+from tests import golden
 from tests.action.test_step import api, environment
 from tests.github.api import Api
 from tests.result.outcomes import GONE, SUCCEEDED
+
+MESSAGES = golden.Messages(__name__)
 
 __all__ = ["api", "environment"]
 
@@ -93,7 +96,7 @@ def test_a_new_address_of_a_name_is_announced_with_its_dns(step: Step, monkeypat
     monkeypatch.setattr(step.reporter, "notice", notices.append)
     deploy_verb._announce(outcome, ("cvl-1-00000000",), step, StepPublication(step), 30)
     [notice] = notices
-    assert "Now point models.example.com at 203.0.113.7: an A record of its DNS." in notice
+    MESSAGES.check("a new address", golden.sentence(notice, "Now point"))
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,13 @@ from pathlib import Path
 import pytest
 
 from cvl_ci.model.owner import Owner
+from tests import golden
 from tests.github.runner import Runner, read_file
 from tests.support import fork_server
 from tests.support.fork_server import ForkedProcess
 from tests.support.processor import children_seconds, starts_meanwhile, within
+
+MESSAGES = golden.Messages(__name__)
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -454,10 +457,7 @@ def test_every_mistake_is_an_annotation_and_post_has_nothing_to_do(job: Job) -> 
     assert "num_nodes" in error
     assert "max_cots" in error
     assert "retention_days" in error
-    assert (
-        "verb: 'rum' is none of run, plan, reap, matrix, report, history, models, queue, deploy, collect. "
-        "Did you mean run?" in error
-    )
+    MESSAGES.check("a wrong verb", golden.line(error, "'rum'"))
     assert job.run("/post-entrypoint") == (0, "")
 
 
@@ -628,7 +628,7 @@ def test_a_sweep_ends_what_is_past_its_deadline_and_turns_the_step_red(job: Job)
     code, said = job.run("/entrypoint", INPUT_VERB="reap")
     assert code == 1, said
     assert job.alive() == []
-    assert "::error::1 lease with 1 resource had outlived their runs and are removed." in said
+    MESSAGES.check("a sweep", golden.line(said, "::error::").partition("%0A")[0])
     assert lease in job.summary()
     assert job.outputs()["ending"] == "leftovers_removed"
     assert job.outputs()["released"] == "true"

@@ -22,12 +22,15 @@ import pytest
 
 from cvl_ci.result.benchmark import leg_file
 from cvl_ci.result.benchmark.leg import Leg
+from tests import golden
 from tests.action import github
 from tests.action.act import ROOT, Acted, ActWorkflow
 from tests.action.conftest import Runner, give_back, machines_of
 from tests.github import api as fake
 from tests.github.api import Api
 from tests.result.benchmark.legs import leg
+
+MESSAGES = golden.Messages(__name__)
 
 EAST, WEST = "sandbox/us-east-1", "sandbox/us-west-2"
 UNPRICED = "aws/eu-central-1"
@@ -204,7 +207,7 @@ def test_a_night_tells_each_leg_s_verdict_once_and_opens_an_issue(nightly: Night
     assert nightly.held(run, "cvl-report", "report.html").startswith("<!doctype html>")
     assert [name for name, _ in stored(nightly.workflow.artifacts)].count("cvl-report") == 1
     [issue] = api.store.open_issues()
-    assert issue["title"] == "Nightly benchmark: 2 legs got worse or failed"
+    MESSAGES.check("the issue", issue["title"])
     leases = [json.loads(line)["cluster"] for line in nightly.held(run, "cvl-report", "legs.jsonl").splitlines()]
     assert (len(leases), [machines_of(lease) for lease in leases if machines_of(lease)]) == (4, [])
 
@@ -242,19 +245,18 @@ def test_a_pull_request_runs_what_its_library_changed_and_names_what_it_leaves_o
     assert (acted.code, report["rows"][0]["baseline"]) == (1, base)
     assert [one["name"] for one in report["dropped"]] == [f"slower train {UNPRICED}"]
     [comment] = api.bodies()
-    assert "### 1 of 1 leg red, 1 got worse, 1 left out of the matrix" in comment
+    assert "1 of 1 leg red, 1 got worse, 1 left out" in comment
     assert f"> - `slower train {UNPRICED}: " in comment
     assert api.store.issues == {}
 
     run, acted = regression.run("pull_request", proposed(base, head), clouds=[UNPRICED])
     assert "cvl-report" in dict(stored(regression.workflow.artifacts)), acted.text
     assert (acted.code, regression.report(run)["exit_code"]) == (1, 1), "no leg, and the report was not skipped"
-    assert "No legs were found, 1 left out of the matrix" in "".join(acted.summaries)
+    assert "No legs were found, 1 left out" in "".join(acted.summaries)
 
     (regression.workflow.repository / "README.md").write_text("Other words.\n")
     last = regression.commit()
     run, acted = regression.run("pull_request", proposed(head, last), clouds=[EAST])
     assert "cvl-report" in dict(stored(regression.workflow.artifacts)), acted.text
-    assert (acted.code, regression.report(run)["headline"]) == (
-        0, "No leg had to run: nothing relevant changed (2 examples, and no file of theirs)"
-    )  # fmt: skip
+    assert acted.code == 0
+    MESSAGES.check("no leg", regression.report(run)["headline"])

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from tests import golden
 from tests.chaos import run_records
 from tests.chaos.run_records import Record
 from tests.chaos.table import table
+
+MESSAGES = golden.Messages(__name__)
 
 CAUGHT = Record(
     seed=7, number=3, commit="0123456789", at="2026-11-27T22:00:00Z", door="step", phase="running", kill="SIGKILL",
@@ -29,13 +32,13 @@ def test_a_leak_is_in_the_rate_and_is_told_with_all_that_repeats_it() -> None:
     leaked = replace(CAUGHT, number=9, caught=None, left=("us-east-1 i-0f (running)",))
     told = table([CAUGHT, leaked])
     assert "Our leak rate: 1 of 2 killed runs" in told
-    assert "- seed 7, run 9 (step running SIGKILL), at 0123456789: leaked; left: us-east-1 i-0f (running)" in told
+    MESSAGES.check("a leak", golden.line(told, "- seed 7, run 9"))
 
 
 def test_a_failure_that_was_mended_is_told_still_and_since_when() -> None:
     failed = replace(CAUGHT, said="line 2 ended with 79")
     mended = replace(CAUGHT, commit="9876543210", at="2026-11-27T23:00:00Z")
-    assert "at 0123456789: line 2 ended with 79; correct since 9876543210\n" in table([failed, mended])
+    MESSAGES.check("a mended failure", golden.line(table([failed, mended]), "correct since"))
     assert "since" not in table([replace(mended, at="2026-11-27T21:00:00Z"), failed])
 
 
@@ -43,7 +46,7 @@ def test_a_run_that_never_came_to_its_kill_proves_nothing_and_is_told() -> None:
     lame = replace(CAUGHT, number=9, caught=None, seconds=0.0, said="never came to running: it hung")
     told = table([CAUGHT, lame])
     assert "Our leak rate: 0 of 1 killed runs" in told
-    assert "ended before their kill, and are not counted: 1." in told
+    MESSAGES.check("not counted", golden.line(told, "are not counted"))
 
 
 def test_what_ended_wrongly_without_a_leak_is_told_too() -> None:

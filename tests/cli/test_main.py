@@ -13,8 +13,11 @@ from urllib.parse import quote
 import pytest
 
 from cvl_ci.cli.stopping import Stopping
+from tests import golden
 from tests.github.runner import Runner
 from tests.support import fork_server
+
+MESSAGES = golden.Messages(__name__)
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = Path(sys.executable).parent / "cvl-ci"
@@ -181,7 +184,7 @@ def test_down_of_an_unknown_lease_says_where_to_look(tmp_path: Path) -> None:
 def test_down_all_with_nothing_left_says_so(tmp_path: Path) -> None:
     done = cvl_ci("down", "--all", home=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "The records here show no lease that runs" in done.stdout
+    MESSAGES.check("no lease", golden.sentence(done.stdout, "show no lease"))
     assert "cvl-ci asked no cloud" in done.stdout, "nothing is claimed of a cloud that nobody asked"
 
 
@@ -194,7 +197,7 @@ def test_a_second_ctrl_c_ends_the_wait_for_outputs_and_no_third_one_stops_the_re
         with pytest.raises(KeyboardInterrupt), stopping.again():
             signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
-    assert said == ["Still taking the machine down: stopping now would leave it running."]
+    MESSAGES.check("a third Ctrl-C", said)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])

@@ -12,7 +12,10 @@ import pytest
 from cvl_ci.cli.main import main
 from cvl_ci.model.queue import JobRecord, JobState
 from cvl_ci.result import queue_text
+from tests import golden
 from tests.support.fake_library import checkout, on_fakes
+
+MESSAGES = golden.Messages(__name__)
 
 FILE = """
 jobs:
@@ -107,7 +110,7 @@ def test_a_later_job_without_its_script_starts_no_machine(
     said = capsys.readouterr().err
     assert "job second: example" in said
     assert "has no go.sh" in said
-    assert "Run it from a checkout that holds the whole example." in said
+    MESSAGES.check("no script", golden.sentence(said, "Run it from a checkout"))
     assert seen.plans == []
 
 
@@ -138,7 +141,7 @@ def test_the_presets_of_an_example_share_a_machine(
     words = ["queue", "--example", "chain", "build", "download", "train", "--cloud", "aws"]
     assert main(words) == 0, capsys.readouterr().err
     said = capsys.readouterr()
-    assert "machine chain: build, download, train run in turn on one machine" in said.out + said.err
+    MESSAGES.check("jobs of one machine", golden.sentence(said.out + said.err, "run in turn on one").partition("] ")[2])
     assert len(seen.plans) == 1, "one launch"
     assert len(seen.clouds[0].machines) == 1
     assert seen.running() == []

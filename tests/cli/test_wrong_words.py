@@ -14,7 +14,7 @@ from cvl_ci.inputs import table
 from cvl_ci.inputs.option import EntryPoint
 
 FIELDS = re.compile(r"^  - (\S+): ", re.MULTILINE)
-EMPTY = "is empty: give a value, or leave the option out"
+EMPTY = "is empty: give a value, or leave the"
 
 
 def refused(line: str, capsys: pytest.CaptureFixture[str]) -> str:

@@ -33,6 +33,7 @@ from cvl_ci.model.secret import Secret
 from cvl_ci.model.service import Probe, ServerKind, ServicePlan, TlsPlan, token_digest
 from cvl_ci.ports import ServiceRequest
 from cvl_ci.result.summary import lines, to_json
+from tests import golden
 from tests.support.fake_services import FakeServices
 from tests.support.fakes import (
     FakeClock,
@@ -45,6 +46,8 @@ from tests.support.fakes import (
     FakeStaging,
     Killed,
 )
+
+MESSAGES = golden.Messages(__name__)
 
 TOKEN = "the-token-of-this-deployment-0123456789"
 SERVICE = ServicePlan(
@@ -284,7 +287,7 @@ def test_a_service_with_a_certificate_has_its_name_in_the_url_and_is_asked_at_it
     (machine,) = house.cloud.machines.values()
     assert service_url(machine.labels) == service.url
     text = "\n".join(lines(outcome, width=200)) + json.dumps(to_json(outcome)) + "\n".join(house.reporter.said)
-    assert "point models.example.com at 10.0.0.1: an A record of its DNS" in text
+    assert "point models.example.com at 10.0.0.1" in text
     assert "private key" not in text + repr(machine.labels)
 
 
@@ -297,7 +300,8 @@ def test_a_certificate_without_a_name_has_the_address_in_the_url(house: House) -
 def test_a_certificate_that_is_refused_ends_the_wait_at_once(house: House) -> None:
     house.services.is_distrusted = True
     outcome = house.run(replace(PLAN, service=replace(SERVICE, tls=TLS)))
-    assert outcome.exit_code == 70 and "The certificate of the service is refused" in outcome.reason
+    assert outcome.exit_code == 70
+    MESSAGES.check("a refused certificate", outcome.reason)
     assert len(house.services.asked) == 1, "no later request changes it"
     house.assert_gone(outcome)
 

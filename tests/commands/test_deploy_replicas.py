@@ -170,7 +170,7 @@ def test_the_plan_of_an_api_server_has_the_token_and_the_end(
     assert typed("scaled", "--dry-run", "--ttl", "2h") == 0
     text = capsys.readouterr().out
     assert "1 to 3 replicas" in text and "up to 6" in text and "with the token" in text
-    assert "its end is fixed at its launch" in text and "The controller belongs to the API server" in text
+    assert "its end is fixed at its launch" in text and "controller belongs to the API server" in text
     assert "starts none" not in text
     assert typed("scaled", "--yaml") == 64
     assert "cannot be combined with an API server" in capsys.readouterr().err

@@ -18,7 +18,10 @@ from cvl_ci.model.location import SANDBOX, Location
 from cvl_ci.model.outcome import Phase
 from cvl_ci.ports import InventoryResult
 from cvl_ci.result.receipt import Receipt, table
+from tests import golden
 from tests.support.fakes import FakeClock, FakeCloud, FakeClouds, FakeEngine
+
+MESSAGES = golden.Messages(__name__)
 
 PLACE = Location(cloud=SANDBOX)
 LEASE = "cvl-7-0badcafe"
@@ -316,7 +319,7 @@ def test_a_drill_that_fails_says_that_its_machine_is_taken_down(stage: Stage) ->
     stage.cloud.clock.sleep = fail  # type: ignore[method-assign]
     with pytest.raises(EngineError) as caught:
         stage.drill(drill_inputs.RUNNER_LOST)
-    assert caught.value.money == "cvl-ci has taken down all that the drill had started."
+    MESSAGES.check("a failed drill", caught.value.money)
 
 
 def test_a_stopped_drill_whose_machine_is_not_proved_gone_says_so(
@@ -335,7 +338,7 @@ def test_a_stopped_drill_whose_machine_is_not_proved_gone_says_so(
 def test_the_receipt_says_what_was_asked_where_and_when(stage: Stage) -> None:
     text = "\n".join(drill_text.lines(stage.drill(drill_inputs.SIGTERM)))
     assert "SIGTERM while running" in text
-    assert "line 1 caught it, main's own lease after" in text
+    assert "line 1 caught it, main's own lease" in text
     assert "aws us-east-1 shows 0 left (instances)" in text
     assert "the provider was last asked at 20" in text
 

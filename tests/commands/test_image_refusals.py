@@ -85,7 +85,7 @@ def test_a_mistake_is_refused_with_one_clear_error(
 def test_the_step_yaml_prints_the_task_with_the_user_s_own_service(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = typed(capsys, "own", "--cloud", "aws", "--gpu", "L4", "--steps", "yaml")
     assert code == 0, err
-    assert "step yaml: SkyPilot's schema accepts the task" in err and "Nothing was started." in err
+    assert "yaml: SkyPilot's schema accepts the" in err and "Nothing was started." in err
     for words in ("ports: 9000", "path: /own", "replicas: 1", "L4: 1"):
         assert words in out, out
 

@@ -14,8 +14,11 @@ from cvl_ci.errors import BudgetError, RequestError
 from cvl_ci.inputs.reader import from_keywords
 from cvl_ci.local.git.checkout import open_checkout
 from cvl_ci.model.plan import RunPlan
+from tests import golden
 from tests.clouds.catalogue import files
 from tests.support.field import plant
+
+MESSAGES = golden.Messages(__name__)
 
 OURS = CataloguePrices(today=date(2026, 11, 29))
 
@@ -64,10 +67,11 @@ def test_a_type_that_has_it_or_may_have_it_is_taken(given: dict[str, object], tm
 
 def test_a_catalogue_that_lists_a_few_types_warns_with_near_names(tmp_path: Path) -> None:
     asked = plan(tmp_path / "a", OURS, instance_type="g6.xlarg", cloud="aws")
-    assert "'g6.xlarg' is not a machine type of aws. Did you mean g6.xlarge" in quote(asked, OURS).warnings[-1]
+    MESSAGES.check("a near name", quote(asked, OURS).warnings[-1])
     limited = plan(tmp_path / "b", OURS, instance_type="g6.xlarg", cloud="aws", max_cost=3)
-    with pytest.raises(BudgetError, match=r"max_cost cannot be guaranteed.*Did you mean g6\.xlarge"):
+    with pytest.raises(BudgetError) as refused:
         quote(limited, OURS)
+    MESSAGES.check("no bound", str(refused.value))
 
 
 def test_a_complete_catalogue_refuses_the_type(tmp_path: Path, complete: CataloguePrices) -> None:
@@ -82,7 +86,7 @@ def test_a_complete_catalogue_refuses_the_type(tmp_path: Path, complete: Catalog
 def test_a_type_of_another_region_is_refused_with_the_regions_that_have_it(
     tmp_path: Path, complete: CataloguePrices
 ) -> None:
-    with pytest.raises(RequestError, match="is not sold in aws/ap-south-1, but in us-east-1"):
+    with pytest.raises(RequestError, match=r"not sold in .*south-1, but in us-east-1"):
         plan(tmp_path, complete, instance_type=complete.machine_types("aws")[0], cloud="aws/ap-south-1")
 
 

@@ -80,7 +80,7 @@ def test_down_false_keeps_the_machine_and_the_quote_has_its_price(
 
 def test_words_without_an_effect_are_told(field: Path) -> None:
     (name, idle) = ask(field, cluster_name="my-training", idle_minutes_to_autostop=10).warnings
-    assert name.startswith("cluster_name 'my-training' is a name for people")
+    assert name.startswith("cluster_name 'my-training' is a name")
     assert idle.startswith("idle_minutes_to_autostop is not used")
 
 

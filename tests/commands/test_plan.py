@@ -28,13 +28,11 @@ from tests import golden
 from tests.support.field import plant
 from tests.support.processor import children_seconds, within
 
+MESSAGES = golden.Messages(__name__)
+
 PRICES = CataloguePrices(today=date(2026, 11, 29))
 AWS_EXTRA = (100 * 0.08 + 500 * 0.005 + 93 * 0.04) / (28 * 24) + 0.005
 """AWS's disk of 100 GB in the shortest month, and a public address, for an hour: docs/limits.md has the sources."""
-OLD = (
-    "The prices of aws are from cvl-ci's own table, up to 580 days old: this computer has no catalogue of SkyPilot "
-    "for them. `cvl-ci prices update` fetches today's."
-)
 Ask = Callable[..., RunPlan]
 
 
@@ -56,7 +54,7 @@ def test_the_most_it_can_cost_is_the_highest_price_times_nodes_times_its_deadlin
     assert max(offer.hourly_usd for offer in quoted.offers) == 0.107
     assert quoted.first_usd == pytest.approx(3 * (0.096 + AWS_EXTRA))
     assert quoted.dearest_usd == quoted.max_usd == pytest.approx(3 * (0.107 + AWS_EXTRA))
-    assert quoted.warnings == (OLD,)
+    MESSAGES.check("old prices", quoted.warnings)
 
 
 def test_a_cloud_that_cannot_run_it_is_not_offered(ask: Ask) -> None:
@@ -328,11 +326,8 @@ def test_of_a_requested_memory_the_gpus_that_a_place_offers_stay(tmp_path: Path)
     assert gpus("infra: aws, accelerators: 80GB+:8") == [["A100-80GB", "H100", "H200"]]
     assert gpus("infra: lambda, accelerators: 80GB+") == [["H100", "GH200", "B200"]]
     assert gpus("infra: aws, accelerators: {'80GB:8': null, MI300X:8}") == [["A100-80GB", "H100", "MI300X"]]
-    assert gpus("any_of: [{infra: aws, gpus: '80GB:8'}, {infra: gcp, gpus: '80GB'}]") == [
-        ["A100-80GB"],
-        ["H100"],
-        ["A100-80GB"],
-    ]
+    places = "any_of: [{infra: aws, gpus: '80GB:8'}, {infra: gcp, gpus: '80GB'}]"
+    assert gpus(places) == [["A100-80GB"], ["H100"], ["A100-80GB"]]
     assert gpus("accelerators: 250GB+") == [["B300", "GB300"]], "unpriced everywhere: all of them stay"
 
 
@@ -340,10 +335,9 @@ def test_an_alternative_without_a_price_is_named(tmp_path: Path) -> None:
     root = plant(tmp_path / "field")
     (root / "t.yaml").write_text("run: x\nresources: {any_of: [{infra: k8s, gpus: MY}, {infra: aws, gpus: L4}]}")
     plan = prepare(from_keywords({"task": "t.yaml"}, environment={}), checkout=open_checkout(root), prices=PRICES)
-    assert quote(plan, PRICES).warnings == (
-        "No price is known for MY:1, 256 GB disk on kubernetes: the price is of the others.",
-        OLD,
-    )
+    unpriced, old = quote(plan, PRICES).warnings
+    MESSAGES.check("old prices", old)
+    MESSAGES.check("an alternative without a price", unpriced)
 
 
 def test_a_bucket_through_an_api_server_is_refused_before_anything_starts(tmp_path: Path) -> None:
@@ -370,6 +364,6 @@ def test_a_bucket_through_an_api_server_is_refused_before_anything_starts(tmp_pa
     assert direct.returncode == 0, direct.stderr
     refused = " ".join(through_server.stderr.split())
     assert through_server.returncode == 64, refused
-    assert "'/out' may make a bucket through a SkyPilot API server" in refused
-    assert "may make the bucket made through a SkyPilot API server" in refused
+    assert "'/out' may make a bucket through a" in refused
+    assert "may make the bucket made through a" in refused
     assert "/in" not in refused

@@ -21,8 +21,11 @@ from cvl_ci.result.benchmark.leg_file import read
 from cvl_ci.result.report import Link
 from cvl_ci.result.summary import to_json
 from cvl_ci.result.text import proved_gone
+from tests import golden
 from tests.result.outcomes import EVERY, FAILED, NOTHING_ASKED, ON_SANDBOX, SPOT_SAVING, SUCCEEDED
 from tests.support.fakes import FakeArtifacts, FakePage, FakeReporter
+
+MESSAGES = golden.Messages(__name__)
 
 ALL = ["cvl-train-L4", "cvl-train-L4-checkpoints", "cvl-train-L4-log", "cvl-train-L4-cost"]
 STUCK = ArtifactError("CreateArtifact failed 5 times: answer 503.", money="The files are still in the workspace.")
@@ -198,7 +201,7 @@ def test_a_run_that_fetched_nothing_has_its_cost_alone(house: House) -> None:
     assert set(house.artifacts.contents) == {"cvl-train-L4-cost"}
     assert set(house.artifacts.contents["cvl-train-L4-cost"]) == {"cvl-1.json"}
     assert house.page.outputs["artifact_id"] == ""
-    assert house.reporter.said[-1].startswith("the artifact cvl-train-L4-cost holds 1 file")
+    MESSAGES.check("the artifact of the cost", house.reporter.said[-1])
 
 
 @pytest.mark.parametrize("problem", [STUCK, RuntimeError("no such module"), OSError("no route to host")])

@@ -12,7 +12,10 @@ from cvl_ci.model.limits import Limits
 from cvl_ci.model.loss import LossKind
 from cvl_ci.model.outcome import Ending
 from cvl_ci.result import recovery_text, summary
+from tests import golden
 from tests.commands.test_recovery import BOOT_SECONDS, JOB_SECONDS, PROBE_SECONDS, STATE, House, plan
+
+MESSAGES = golden.Messages(__name__)
 
 ZONES = ("us-east-1a", "us-east-1b", "us-east-1c", "us-east-1d")
 
@@ -39,12 +42,9 @@ def test_the_report_names_the_broken_gpu_its_place_and_its_cost(tmp_path: Path) 
     house = House(tmp_path, broken=(1,))
     outcome = house.run(plan(recoveries=0))
     [notice] = house.reporter.notices
-    assert notice == (
-        "the machine on aws/us-east-1a is broken (GPU 0: it fell off the bus): "
-        "cvl-ci gives it back, and asks for a machine elsewhere (1 of 2)"
-    )
+    MESSAGES.check("a broken machine", notice)
     [line] = recovery_text.recoveries(outcome)
-    assert line.startswith("broken: m6i.large spot on aws/us-east-1a, GPU 0: it fell off the bus; given back; the job")
+    MESSAGES.check("its line of the report", line)
     told = json.loads(json.dumps(summary.to_json(outcome)))["recoveries"]
     assert [(one["lost"], one["states"][0]["gpus"][0]["uuid"]) for one in told] == [("unfit", "GPU-1")]
 
@@ -64,7 +64,7 @@ def test_no_other_place_is_infrastructure_that_names_both(tmp_path: Path) -> Non
     outcome = house.run(plan(recoveries=0))
     house.assert_clean()
     assert (outcome.ending, outcome.exit_code) == (Ending.UNFIT, 75)
-    assert "it fell off the bus. No other machine replaced it: No machine was available" in outcome.reason
+    MESSAGES.check("no other place", outcome.reason)
 
 
 def test_losses_and_broken_machines_are_counted_apart(tmp_path: Path) -> None:

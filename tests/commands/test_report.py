@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 
 from cvl_ci.cli.main import main
+from tests import golden
 from tests.result.benchmark.legs import NIGHT, never_started, summary
+
+MESSAGES = golden.Messages(__name__)
 
 
 @pytest.fixture
@@ -205,12 +208,7 @@ def test_a_branch_of_history_serves_as_the_base(repository: Path, capsys: pytest
     assert main(["history", "nights"]) == 0
     assert main(["history", "nights", "--into", "history.jsonl"]) == 0
     assert main(["history"]) == 0
-    assert capsys.readouterr().out.splitlines() == [
-        "cvl-ci-history: 5 of 5 runs are new to it.",
-        "cvl-ci-history: 0 of 5 runs are new to it.",
-        "history.jsonl: 5 runs.",
-        "cvl-ci-history: 5 runs.",
-    ]
+    MESSAGES.check("runs of the history", capsys.readouterr().out)
     leave(repository / "legs", accuracy=0.8, commit=git("rev-parse", "HEAD"))
     assert main(["report", "legs", "--history-files", "history.jsonl", "--fail-on-regression"]) == 1
 
@@ -254,7 +252,7 @@ def test_a_summary_that_came_with_a_commit_is_not_a_leg(repository: Path, place:
     assert main(["report", f"{through}legs"]) == 1, "a summary that cannot be read makes the report red"
     report = json.loads((repository / "cvl-report/report.json").read_text())
     assert [row["example"] for row in report["rows"]] == ["digits_sgd"]
-    assert report["unread"] == ["cvl-forged.json is in git, so a commit could forge it: it is not read"]
+    MESSAGES.check("a committed summary", report["unread"])
 
 
 def test_a_summary_in_a_submodule_of_the_commit_is_not_a_leg(repository: Path) -> None:
@@ -268,7 +266,7 @@ def test_a_summary_in_a_submodule_of_the_commit_is_not_a_leg(repository: Path) -
     git("add", "-f", "legs/leg-9-cost")
     assert main(["report", "legs"]) == 1
     report = json.loads((repository / "cvl-report/report.json").read_text())
-    assert report["unread"] == ["cvl-forged.json is in git, so a commit could forge it: it is not read"]
+    MESSAGES.check("a committed summary", report["unread"])
 
 
 def test_a_history_file_that_came_with_a_commit_is_read_and_named(

@@ -434,7 +434,7 @@ def test_a_second_run_waits_for_the_first_one(house: House) -> None:
     house.locks.on_refusal = freed
     outcome = house.run()
     assert outcome.exit_code == 0 and house.is_warm()
-    assert sum("this run waits for it, and costs nothing" in line for line in house.told) == 1
+    assert sum("run waits for it, and costs nothing" in line for line in house.told) == 1
 
 
 def test_new_takes_a_machine_of_its_own_that_ends_with_the_run(house: House) -> None:

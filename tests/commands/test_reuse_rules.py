@@ -15,7 +15,10 @@ from cvl_ci.local.git.checkout import open_checkout
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.model.reuse import IfBusy, ReusePlan
 from cvl_ci.model.secret import Secret
+from tests import golden
 from tests.support.field import plant
+
+MESSAGES = golden.Messages(__name__)
 
 SECRET = "0123456789abcdef" * 2 + "-zebra"
 
@@ -97,7 +100,7 @@ def test_all_that_does_not_go_with_it_is_named_at_once(project: Path) -> None:
 def test_a_task_with_volumes_has_a_machine_of_its_own(project: Path) -> None:
     plant(project, {"task.yaml": "run: echo\nvolumes: {/data: cache}\n"})
     told = wrong(project, command=None, task="task.yaml", reuse="trainer")
-    assert told["volumes"] == "volumes: '/data' cannot be combined with reuse: its files are not this machine's alone."
+    MESSAGES.check("volumes", told["volumes"])
 
 
 def test_compare_and_detach_do_not_go_with_it(project: Path) -> None:

@@ -10,6 +10,9 @@ import pytest
 from cvl_ci.commands.queue.schedule import Schedule
 from cvl_ci.errors import BudgetError
 from cvl_ci.model.queue import GOOD, OVER, JobRecord, JobState, Queue, QueueJob, Retry, RetryCause
+from tests import golden
+
+MESSAGES = golden.Messages(__name__)
 
 WAITING, RUNNING, SUCCEEDED = JobState.WAITING, JobState.RUNNING, JobState.SUCCEEDED
 FAILED, SOFT_FAILED, SKIPPED = JobState.FAILED, JobState.SOFT_FAILED, JobState.SKIPPED
@@ -119,7 +122,7 @@ def test_a_job_that_can_never_be_paid_is_skipped() -> None:
     assert (one.startable(), one.without_run) == ((), ["a"])
     record = one.records["a"]
     assert (record.state, record.exit_code) == (SKIPPED, BudgetError.exit_code)
-    assert record.reason == "it may cost $2.00, and the budget has $1.50 left"
+    MESSAGES.check("too dear", record.reason)
 
 
 def test_the_rest_of_a_spent_budget_is_0() -> None:

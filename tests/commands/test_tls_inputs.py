@@ -15,8 +15,11 @@ from cvl_ci.inputs.deploy_inputs import DeployInputs
 from cvl_ci.inputs.reader import Spelling
 from cvl_ci.model.secret import Secret
 from cvl_ci.model.service import TlsPlan
+from tests import golden
 from tests.support import certificates
 from tests.support.certificates import NAME
+
+MESSAGES = golden.Messages(__name__)
 
 HOUR, DAY = 3600.0, 86400.0
 
@@ -104,7 +107,9 @@ def test_a_key_without_its_frame_is_not_shown(spelling: Spelling) -> None:
 def test_a_name_that_openssl_refuses_is_found_before_anything_is_spent(names: str, domain: str) -> None:
     own = certificates.pair(names=names)
     [told] = problems(own.cert, own.key, domain)
-    assert told.startswith(f"domain: '{domain}' is refused for this certificate, by OpenSSL: Hostname mismatch")
+    refused, by_openssl, _ = told.partition("Hostname mismatch")
+    assert by_openssl
+    MESSAGES.check("refused by OpenSSL", refused.replace(domain, "DOMAIN").strip())
 
 
 ODD = {
@@ -124,7 +129,8 @@ def test_an_odd_certificate_is_a_mistake_and_no_crash(kind: str, is_later: bool)
     assert old in der
     odd = ssl.DER_cert_to_PEM_cert(der.replace(old, new, 1))
     told = problems(own.cert + odd if is_later else odd, own.key, NAME)
-    assert len(told) == 1 and "tls_cert: '***' holds a certificate that is not of use here (" in told[0]
+    assert len(told) == 1 and told[0].startswith("tls_cert: '***' holds a")
+    assert "certificate that is not of use here (" in told[0]
 
 
 def test_a_file_that_never_ends_is_refused() -> None:

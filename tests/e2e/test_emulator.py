@@ -17,7 +17,10 @@ from botocore.exceptions import ClientError, ConnectionClosedError
 from botocore.exceptions import ConnectionError as NoConnection
 
 from cvl_ci.sandbox import BucketFault, Faults, Throttle
+from tests import golden
 from tests.e2e.cloud import EAST, WEST, Cloud, containers, docker, eventually, sandbox_in
+
+MESSAGES = golden.Messages(__name__)
 
 pytestmark = pytest.mark.sandbox
 
@@ -98,9 +101,8 @@ def test_several_machines_of_one_call_reach_each_other(cloud: Cloud) -> None:
     assert len({each["PrivateIpAddress"] for each in answer["Instances"]}) == 2
     first = cloud.launch()
     other = answer["Instances"][0]["PrivateIpAddress"]
-    assert "SSH" in cloud.ssh(
-        first, f"timeout 5 bash -c 'until head -c 3 < /dev/tcp/{other}/22; do sleep 0.2; done' 2>&-"
-    )
+    greeted = f"timeout 5 bash -c 'until head -c 3 < /dev/tcp/{other}/22; do sleep 0.2; done' 2>&-"
+    assert "SSH" in cloud.ssh(first, greeted)
 
 
 def test_regions_have_ranges_of_their_own_and_machines_at_the_same_time(cloud: Cloud) -> None:
@@ -173,7 +175,8 @@ def test_a_rebooted_machine_keeps_its_files_and_loses_its_processes(cloud: Cloud
     machine = cloud.launch()
     cloud.ssh(machine, "echo kept > note; (sleep 987654 >/dev/null 2>&1 </dev/null &)")
     cloud.ec2().reboot_instances(InstanceIds=[machine])
-    assert cloud.ssh(machine, "cat note; pgrep -f 'sleep 98765[4]' || echo none") == "kept\nnone"
+    rest = "cat note; pgrep -f 'sleep 98765[4]' || echo none"
+    assert cloud.ssh(machine, rest) == "kept\nnone"
     assert cloud.state(machine) == "running"
 
 
@@ -185,7 +188,7 @@ def test_a_spot_machine_says_so_and_cannot_be_stopped(cloud: Cloud) -> None:
 
 
 def test_regions_that_are_not_sold_have_no_machines(cloud: Cloud) -> None:
-    with pytest.raises(ClientError, match="sells machines only in us-east-1, us-west-2"):
+    with pytest.raises(ClientError, match="machines only in us-east-1, us-west-2"):
         cloud.launch("eu-west-1")
 
 
@@ -371,7 +374,7 @@ def test_a_machine_builds_and_runs_containers_of_its_own(cloud: Cloud) -> None:
 def test_asking_for_gpus_inside_is_answered_by_one_line_and_a_container_without(cloud: Cloud) -> None:
     machine = cloud.launch(InstanceType="g4dn.xlarge")
     said = cloud.ssh(machine, "docker run --rm --gpus all debian:bookworm-slim echo ran 2>&1")
-    assert said == "sandbox: this machine has no GPU, --gpus gives the container none\nran"
+    MESSAGES.check("no GPU inside", said)
     own = cloud.ssh(machine, "docker run --rm debian:bookworm-slim echo --gpus 2 2>/dev/null")
     assert own == "--gpus 2", "what a program inside is told is its own business"
 

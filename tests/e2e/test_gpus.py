@@ -51,7 +51,7 @@ def test_memory_and_utilisation_are_told_and_the_jobs_log_is_its_own(terminal: T
 def assert_the_broken_machine_was_replaced(ran: Ran) -> None:
     [one] = ran.summary["recoveries"]
     assert (one["lost"], one["place"], one["ran_seconds"]) == ("unfit", "sandbox/us-west-2a", 0)
-    assert "nvidia-smi failed with code 6: No devices were found" in one["why"]
+    assert "with code 6: No devices were found" in one["why"]
     assert one["gone_at"] <= one["resumed_at"] and one["usd"] > 0
     came_up = [each["zone"] for each in ran.summary["attempts"] if each["machines"] or not each["error"]]
     assert came_up[0] == "us-west-2a" and len(came_up) == 2 and "us-west-2a" not in came_up[1:]
@@ -59,4 +59,4 @@ def assert_the_broken_machine_was_replaced(ran: Ran) -> None:
         len(ran.summary["attempts"]) - 1,
         len(ran.summary["attempts"]),
     }
-    assert "cvl-ci gives it back, and asks for a machine elsewhere (1 of 2)" in ran.err
+    assert "cvl-ci gives it back" in ran.err and "asks for a machine elsewhere (1 of 2)" in ran.err

@@ -19,8 +19,11 @@ from cvl_ci.model.outcome import Ending
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.ports import JobEnd
 from cvl_ci.result.conclusion import KILLED, Conclusion, conclude
+from tests import golden
 from tests.support.fakes import FakeClock
 from tests.support.sessions import launched
+
+MESSAGES = golden.Messages(__name__)
 
 BEGUN = f"(t, pid=7) {script.JOB_BEGINS}"
 SETUP = f"(setup pid=9) {script.SETUP_BEGINS}"
@@ -140,7 +143,7 @@ def test_a_report_of_an_end_counts_without_any_other_trace(code: int, ending: En
 def test_a_job_that_waits_for_ever_is_infrastructure_and_one_that_only_prepares_timed_out() -> None:
     waiting = judged(ended(Machines("", status="PENDING"), is_cut=True))
     assert (waiting.ending, waiting.exit_code) == (Ending.NEVER_STARTED, 70)
-    assert "before the end of the run's time: SkyPilot still shows it as PENDING" in waiting.reason
+    MESSAGES.check("pending for ever", waiting.reason)
     for machines, lines in (
         (Machines(PREPARED, status="RUNNING"), ()),
         (Machines("", status="RUNNING"), (BEGUN,)),
@@ -160,4 +163,4 @@ def test_without_any_answer_a_job_is_neither_green_nor_red(failure: Exception) -
 @pytest.mark.parametrize("status", ["<b>", "A" * 99, 7, "FAILED\n::error::", SimpleNamespace(value="X")])
 def test_a_state_in_another_form_is_not_shown(status: object) -> None:
     reason = beginning.why_never(status, num_nodes=2, is_out_of_time=False)
-    assert reason == "The job never began on any of its 2 nodes, and SkyPilot does not know why."
+    MESSAGES.check("a state in another form", reason)

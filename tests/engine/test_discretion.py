@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import stat
 import subprocess
 from pathlib import Path
@@ -80,8 +81,10 @@ def test_scripts_go_as_files_sockets_are_private_and_each_lease_has_its_key() ->
     assert tried["asked"] == 3, "a way for a script that we do not know"
     [[remote, (password, mode)]] = tried["files"]
     assert (password, mode) == ("it is $ecret", "0o600")
-    login = f"sudo docker login --username 'a b' --password-stdin registry.example < {remote}"
-    assert tried["login"] == [login, f"rm -f {remote}"] and tried["logs_in_so"]
+    login = shlex.split(tried["login"][0])
+    assert login[:3] == ["sudo", "docker", "login"] and login[-2:] == ["<", remote]
+    assert login[3:-2] == ["--username", "a b", "--password-stdin", "registry.example"]
+    assert tried["login"][1:] == [f"rm -f {remote}"] and tried["logs_in_so"]
     [control] = tried["control"]
     assert control.startswith(f"ControlPath={sockets}/") and len(control) < len("ControlPath=") + 104 - 57
     keys, user = tried["keys"], tried["hash"]

@@ -16,8 +16,11 @@ from cvl_ci.model.fitness import NO_ANSWER, Fitness, MachineState
 from cvl_ci.model.node_end import NodeEnd
 from cvl_ci.model.plan import MachinePlan, RunPlan, WorkPlan
 from cvl_ci.model.resource_request import ResourceRequest
+from tests import golden
 from tests.engine.machine.test_machine_fitness import L4, Library, turned
 from tests.engine.task.test_script import LEASE, Node
+
+MESSAGES = golden.Messages(__name__)
 
 
 def plan(*, setup: str = "", gpus: dict[str, float] | None = None) -> RunPlan:
@@ -52,7 +55,7 @@ def test_nothing_of_the_job_begins_on_a_broken_machine(node: Node, setup: str) -
     end = end_of(node)
     assert (end.exit_code, end.state and end.state.fitness) == (75, Fitness.BROKEN)
     assert end.state is not None
-    assert end.state.findings[0] == "GPU 0: a row of its memory waits for a reset"
+    MESSAGES.check("a row that waits", end.state.findings[0])
     assert not (node.workdir / "made").exists()
 
 
@@ -132,7 +135,7 @@ def test_a_driver_that_never_answers_does_not_keep_the_job(node: Node) -> None:
     state = end_of(node).state
     assert state is not None
     assert state.fitness is Fitness.UNKNOWN
-    assert "nvidia-smi is not there, or did not answer in time" in state.findings
+    MESSAGES.check("no answer of the driver", golden.line(state.findings, "nvidia-smi"))
 
 
 @pytest.mark.parametrize(

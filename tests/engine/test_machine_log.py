@@ -71,18 +71,15 @@ def shown(
 
 
 def test_the_job_s_lines_come_without_skypilot_s_marks_and_messages(monkeypatch: pytest.MonkeyPatch) -> None:
+    in_use = "cvl-ci: port 8000 of this machine is in use already"
     worker = Streaming(
         "Job ID not provided. Streaming the logs of the latest job.",
         JOB + "cvl-ci: the job begins on this machine",
-        JOB + "cvl-ci: port 8000 of this machine is in use already",
+        JOB + in_use,
         JOB + "listening",
         "...on all addresses",
     )
-    assert shown(worker, monkeypatch) == [
-        "cvl-ci: port 8000 of this machine is in use already",
-        "listening",
-        "...on all addresses",
-    ]
+    assert shown(worker, monkeypatch) == [in_use, "listening", "...on all addresses"]
     [request] = worker.requests
     assert (request["verb"], request["cluster"], request["count"]) == ("tail_log", NAME, 200)
     assert request["until"]() < time.monotonic() + machine_log.LOG_SECONDS

@@ -10,8 +10,11 @@ import pytest
 from cvl_ci.engine import sky_errors
 from cvl_ci.engine.process import WorkerFailed
 from cvl_ci.engine.sky_refusals import CLASSES, FailureKind, kind_of
+from tests import golden
 from tests.engine import skypilot_errors
 from tests.support import sky_process
+
+MESSAGES = golden.Messages(__name__)
 
 _FOREIGN = {
     *("TaskUnreadable", "ValidationError", "NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError"),
@@ -99,11 +102,7 @@ def test_a_refused_request_says_that_asking_again_changes_nothing() -> None:
     found = sky_errors.as_cvl_error(
         WorkerFailed(error="NotSupportedError", text="no ports\non lambda"), was_requested=False
     )
-    assert str(found).splitlines() == [
-        "The request cannot run: no ports on lambda",
-        "Nothing was started and nothing is billed.",
-        "Correct the task or the inputs: the same request would fail again.",
-    ]
+    MESSAGES.check("a refused request", str(found))
 
 
 @pytest.mark.sky

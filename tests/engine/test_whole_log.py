@@ -22,8 +22,11 @@ from cvl_ci.engine.whole_log import StreamedLog, missed
 from cvl_ci.errors import EngineError
 from cvl_ci.model.plan import RunPlan
 from cvl_ci.ports import Event, Line, Progress
+from tests import golden
 from tests.support.fakes import FakeClock
 from tests.support.sessions import launched
+
+MESSAGES = golden.Messages(__name__)
 
 RUN, SETUP = "\x1b[36m(cvl-try-1, pid=691)\x1b[0m ", "(setup pid=650) "
 LOG = [f"step {number}" for number in range(1000)]
@@ -166,7 +169,7 @@ def test_a_stream_that_ended_early_is_made_whole_from_the_machine() -> None:
     assert [node.exit_code for node in ended.nodes] == [139]
     assert ended.warnings == ()
     said = [event.text for event in watched if isinstance(event, Progress)]
-    assert said == ["the stream missed 400 lines of the job, which follow here"]
+    MESSAGES.check("missed lines", said)
 
 
 def test_of_a_whole_stream_nothing_is_fetched_however_ray_cut_it() -> None:

@@ -85,7 +85,7 @@ def test_digits_are_learned_and_a_resumed_run_ends_the_same(tmp_path: Path) -> N
     shutil.rmtree(folder / "outputs")
     done = run(folder, sys.executable, "-c", RUNS, "--epochs 10", "")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("resumed from checkpoint.npz: epoch 10 is done") == 1
+    assert done.stdout.count("from checkpoint.npz: epoch 10 is done") == 1
     assert (folder / "outputs/confusion.csv").read_text() == whole
 
 

@@ -131,10 +131,9 @@ def test_a_service_that_stays_in_trouble_is_given_up_and_says_that_the_files_are
     service: Results, root: Path
 ) -> None:
     service.faults.troubled = 99
-    with pytest.raises(
-        ArtifactError, match=r"CreateArtifact failed 5 times: answer 503\.\nThe files are still"
-    ) as error:
+    with pytest.raises(ArtifactError, match=r"CreateArtifact failed 5 times: .* 503\.") as error:
         ours(service).artifacts.upload("outputs", root=root, paths=["."])
+    assert "503.\nThe files are still" in str(error.value)
     assert_silent(error.value)
 
 
@@ -143,7 +142,7 @@ def test_a_block_that_never_arrives_ends_the_upload_without_a_word_of_the_signat
 ) -> None:
     service.faults.dropped_blocks = 99
     own = ours(service)
-    with pytest.raises(ArtifactError, match=r"Block \d (failed 5 times: ConnectionError|was given up)") as error:
+    with pytest.raises(ArtifactError, match=r"Block \d (.* 5 times: ConnectionError|was given up)") as error:
         own.artifacts.upload("outputs", root=root, paths=["."])
     assert_silent(error.value)
     assert "POST FinalizeArtifact" not in service.seen

@@ -12,10 +12,13 @@ from cvl_ci.errors import CvlError
 from cvl_ci.github.api import Repository
 from cvl_ci.github.artifacts.baseline_runs import BaselineReader, BaselineRuns
 from cvl_ci.result.benchmark import leg_file
+from tests import golden
 from tests.github.api import URL, Api
 from tests.github.repository_store import WORKFLOW, Store
 from tests.github.test_download import cost, open_reader
 from tests.result.benchmark.legs import leg
+
+MESSAGES = golden.Messages(__name__)
 
 COMMITS = [f"{number:040x}" for number in range(1, 151)]
 """Nearest first."""
@@ -118,7 +121,7 @@ def test_what_retention_took_is_counted_and_said(store: Store) -> None:
         store.artifact(number, "cvl-report", lines(f"cvl-{number}"), expired=number != 801)
     result = read()
     assert [one.machines.cluster for one in result.legs] == ["cvl-801"]
-    assert result.notes == ("2 of 3 earlier runs on main have no artifacts any more: their retention is over.",)
+    MESSAGES.check("past their retention", result.notes)
 
 
 def test_lines_that_nobody_can_read_are_nobody_s_runs(store: Store) -> None:
@@ -159,4 +162,4 @@ def test_artifacts_that_github_does_not_send_leave_the_baseline_unknown(
     monkeypatch.setattr(Store, "_archive", lambda *_: (410, {}, '{"message": "Artifact has expired"}'))
     result = read()
     assert result.unknown
-    assert result.notes[0] == "GitHub did not send 1 artifacts of earlier runs, so a baseline may be missing."
+    MESSAGES.check("not sent", result.notes[0])

@@ -21,6 +21,8 @@ from tests.result.outcomes import EVERY, FAILED, HOSTILE, NOT_PROVED_GONE, SUCCE
 from tests.support.fakes import FakeClock, spending
 from tests.support.processor import within
 
+MESSAGES = golden.Messages(__name__)
+
 SECRET = "hf_0123456789abcdef"
 
 
@@ -183,7 +185,7 @@ def test_what_the_run_does_is_told_with_its_time_and_a_table_with_a_bar(step: St
     step.clock.sleep(61)
     step.reporter.show("asking aws/us-east-1a for 1 × m5.large")
     step.reporter.show("two\nlines")
-    assert step.out.getvalue() == "[1:01] asking aws/us-east-1a for 1 × m5.large\n│ two\n│ lines\n"
+    MESSAGES.check("with its time and a bar", step.out.getvalue())
 
 
 def test_text_that_is_no_unicode_ends_no_run(step: Step) -> None:

@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from cvl_ci.local import answer_check
+from tests import golden
+
+MESSAGES = golden.Messages(__name__)
 
 
 def mismatch(
@@ -20,7 +23,7 @@ def mismatch(
 def test_the_first_answer_that_differs_is_told() -> None:
     schema = {"properties": {"version": {"minimum": 2}}}
     assert mismatch(schema, [b'{"version": 2}', b'{"version": 3}']) == ""
-    assert mismatch(schema, [b'{"version": 2}', b'{"version": 1}']) == "/version: 1 is less than the minimum of 2"
+    MESSAGES.check("the first difference", mismatch(schema, [b'{"version": 2}', b'{"version": 1}']))
     assert mismatch({"type": "string"}, ['"caf\u00e9 \u2713"'.encode()]) == ""
 
 
@@ -32,7 +35,7 @@ def test_the_first_answer_that_differs_is_told() -> None:
     ],
 )
 def test_a_check_that_would_not_end_is_no_match(schema: dict[str, object], body: bytes) -> None:
-    assert mismatch(schema, [body], seconds=1.0) == "the answer could not be checked within 1 s"
+    MESSAGES.check("out of time", mismatch(schema, [body], seconds=1.0))
 
 
 def test_a_check_that_needs_more_memory_is_no_match() -> None:

@@ -49,7 +49,8 @@ def build(seen: Path, config: dict[str, Any] | None = None) -> None:
 def test_an_image_is_built_for_the_machines_and_not_for_this_computer(seen: Path) -> None:
     build(seen)
     words = (seen / "words").read_text()
-    assert " build --platform linux/amd64 --build-arg A=1 --tag registry.test/cvl/images:one " in words
+    assert " build --platform linux/amd64 " in words and " --build-arg A=1 " in words
+    assert " --tag registry.test/cvl/images:one " in words
     assert "anna" not in words and "the-password" not in words
 
 

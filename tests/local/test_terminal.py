@@ -22,10 +22,13 @@ from cvl_ci.model.outcome import Phase
 from cvl_ci.ports import RunReporter
 from cvl_ci.result.masks import Masks
 from cvl_ci.result.summary import lines
+from tests import golden
 from tests.github.runner import Runner
 from tests.result.outcomes import NOT_PROVED_GONE, SUCCEEDED
 from tests.result.test_command_shield import HOSTILE
 from tests.support.fakes import spending
+
+MESSAGES = golden.Messages(__name__)
 
 
 @dataclass
@@ -85,11 +88,7 @@ def test_in_a_log_each_line_of_ours_begins_with_the_time() -> None:
     terminal.show_price(spending(3.6, billed=True))
     clock.sleep(10)
     terminal.show_phase(Phase.RUNNING)
-    assert error_text(terminal).splitlines() == [
-        "[0:00] getting machines",
-        "[1:15 · $0.0000] from now on the run costs $3.60 an hour",
-        "[1:25 · $0.0100] running",
-    ]
+    MESSAGES.check("lines of a log", error_text(terminal))
 
 
 def test_in_a_log_progress_is_told_once_however_often_it_is_said() -> None:
@@ -115,10 +114,7 @@ def test_on_the_sandbox_the_money_is_called_emulated() -> None:
     terminal.show_price(spending(3.6, billed=False))
     clock.sleep(10)
     terminal.notice("done")
-    assert error_text(terminal).splitlines() == [
-        "[0:00 · $0.0000 emulated] nothing is billed: emulated price $3.60 an hour",
-        "[0:10 · $0.0100 emulated] done",
-    ]
+    MESSAGES.check("emulated money", error_text(terminal))
 
 
 def test_without_colour_our_words_hold_no_escape_and_the_jobs_colours_stay() -> None:

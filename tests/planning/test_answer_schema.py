@@ -9,6 +9,9 @@ import pytest
 
 from cvl_ci.inputs.parsers import Wrong
 from cvl_ci.planning import answer_schema
+from tests import golden
+
+MESSAGES = golden.Messages(__name__)
 
 VERSIONED = {"type": "object", "required": ["version"], "properties": {"version": {"$ref": "#/$defs/one"}}}
 VERSIONED["$defs"] = {"one": {"type": "integer", "minimum": 2}}
@@ -17,7 +20,7 @@ VERSIONED["$defs"] = {"one": {"type": "integer", "minimum": 2}}
 def test_an_answer_matches_or_one_line_names_the_first_difference() -> None:
     schema = answer_schema.read(json.dumps(VERSIONED).encode())
     assert answer_schema.mismatch(schema, b'{"version": 2}') == ""
-    assert answer_schema.mismatch(schema, b'{"version": 1}') == "/version: 1 is less than the minimum of 2"
+    MESSAGES.check("the first difference", answer_schema.mismatch(schema, b'{"version": 1}'))
     assert answer_schema.mismatch(schema, b"[]") == "[] is not of type 'object'"
     assert answer_schema.mismatch(schema, b"{") == "the answer is not JSON"
     long = answer_schema.mismatch(schema, json.dumps("x" * 100_000).encode())

@@ -22,7 +22,10 @@ from cvl_ci.model.plan import RunPlan
 from cvl_ci.planning import task_file
 from cvl_ci.result.conclusion import conclude
 from cvl_ci.result.machine_text import unmeasured_use
+from tests import golden
 from tests.support.field import plant
+
+MESSAGES = golden.Messages(__name__)
 
 PRICES = CataloguePrices()
 USUAL = {"command": "python train.py", "gpu": "L4", "cloud": "aws"}
@@ -130,7 +133,7 @@ def test_only_a_machine_that_ended_the_job_makes_it_idle(
     expected_code = exit_code if ending is Ending.IDLE else verdict.exit_code
     assert (verdict.ending, verdict.exit_code) == (ending, expected_code)
     if ending is Ending.IDLE:
-        assert "No GPU of machine 1 of 2 was 10 % busy for 15 min" in verdict.reason
+        MESSAGES.check("idle", golden.sentence(verdict.reason, "No GPU of machine"))
 
 
 def test_a_policy_without_samples_is_told() -> None:

@@ -16,7 +16,10 @@ from cvl_ci.inputs.reader import from_keywords
 from cvl_ci.local.git.checkout import open_checkout
 from cvl_ci.model.bucket import BucketAddress
 from cvl_ci.model.plan import RunPlan
+from tests import golden
 from tests.support.field import plant
+
+MESSAGES = golden.Messages(__name__)
 
 PRICES = CataloguePrices()
 USUAL = {"command": "python train.py", "managed": "true", "detach_to": "s3://my-bucket/ci", "cloud": "aws"}
@@ -33,8 +36,8 @@ def test_the_plan_tells_the_bucket_and_what_cvl_ci_cannot_promise(tmp_path: Path
     plan = planned(tmp_path)
     assert (plan.detach.place, plan.detach.is_managed) == (BucketAddress(bucket="my-bucket", prefix="ci"), True)
     text = as_text(plan, quote(plan, PRICES), PRICES)
-    assert "a managed job of an API server; results go to s3://my-bucket/ci" in text
-    assert "SkyPilot's controller, and not cvl-ci, launches and ends the machine" in text
+    MESSAGES.check("a managed job", golden.line(text, "a managed job of"))
+    MESSAGES.check("the controller", golden.sentence(text, "SkyPilot's controller"))
     assert "No timer starts at its boot" in text and "the controller's own cost" in text
 
 

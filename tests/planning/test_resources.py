@@ -9,6 +9,9 @@ import pytest
 from cvl_ci.clouds.catalogue.names import ACCELERATORS
 from cvl_ci.inputs.parsers import Wrong
 from cvl_ci.planning import example, resources
+from tests import golden
+
+MESSAGES = golden.Messages(__name__)
 
 
 def gpus(sources: tuple[str, ...] = (), **said: Any) -> list[str]:
@@ -132,11 +135,7 @@ def test_a_name_that_is_unknown_is_refused_with_the_near_ones(gpu: object) -> No
 
 def test_a_sum_and_a_misspelled_key_are_told() -> None:
     document = {"resource": {}, "resources": {"gpu": 2, "vram_gb": 160, "vram": 8}, "references": [], "title": "t"}
-    assert resources.declared(document).notes == (
-        "resource in its example.yaml is not read. Did you mean resources?",
-        "resources.vram in its example.yaml is not read. Did you mean resources.vram_gb?",
-        "vram_gb 160 is read as the sum of 2 GPUs: 80 GB each.",
-    )
+    MESSAGES.check("a sum and misspelled keys", resources.declared(document).notes)
 
 
 def test_each_unknown_key_of_the_machine_and_a_slip_in_a_preset_are_told() -> None:
@@ -146,13 +145,7 @@ def test_each_unknown_key_of_the_machine_and_a_slip_in_a_preset_are_told() -> No
         "resources": {"gpu": 1, "gpu_typ": "L4", "colour": "red"},
         "presets": {"train": {"scrpt": "a.sh", "descripton": "x", "owner": "me"}, "build": {"scrpt": "b.sh"}},
     }
-    assert resources.declared(document).notes == (
-        "ressources in its example.yaml is not read. Did you mean resources?",
-        "resources.gpu_typ in its example.yaml is not read. Did you mean resources.gpu?",
-        "resources.colour in its example.yaml is not read.",
-        "a preset's scrpt in its example.yaml is not read. Did you mean a preset's script?",
-        "a preset's descripton in its example.yaml is not read. Did you mean a preset's description?",
-    )
+    MESSAGES.check("unknown keys", resources.declared(document).notes)
 
 
 def test_a_hostile_file_gets_few_warnings() -> None:

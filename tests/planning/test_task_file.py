@@ -18,7 +18,10 @@ from cvl_ci.model.secret import Secret
 from cvl_ci.planning import build_plan, task_file
 from cvl_ci.planning.safe_yaml import Unreadable
 from cvl_ci.planning.task_file import TaskFile
+from tests import golden
 from tests.support.processor import within
+
+MESSAGES = golden.Messages(__name__)
 
 FULL = b"""
 name: mine
@@ -78,7 +81,7 @@ def test_the_rest_is_passed_on_but_what_is_ours() -> None:
 
 
 def test_what_is_left_to_be_given_must_be_given() -> None:
-    assert read(FULL).problems(Inputs()) == ["has no value for ASK: set it with env or secrets"]
+    MESSAGES.check("no value", read(FULL).problems(Inputs()))
     assert read(FULL).problems(Inputs(variables=VariableInputs(env={"ASK": "x"}))) == []
 
 
@@ -108,7 +111,7 @@ def test_an_own_cluster_has_its_own_names_of_gpus() -> None:
     task = read(b"run: x\nresources: {infra: k8s/mine, accelerators: 'MI300:8'}")
     assert (task.wrong, task.machines.needs.accelerators) == ((), {"MI300": 8})
     (elsewhere,) = read(b"run: x\nresources: {accelerators: 'my-gpu:8'}").wrong
-    assert "'my-gpu', which is no GPU that SkyPilot knows (if a cluster of your own has it, name" in elsewhere
+    MESSAGES.check("no such GPU", elsewhere)
 
 
 def test_a_name_with_several_counts_makes_alternatives_with_the_tasks_place_and_use_of_spot() -> None:
@@ -297,15 +300,11 @@ def test_what_has_no_price_and_what_a_run_sets_itself_is_told() -> None:
     assert task.wrong == ()
     assert task.work.task_extra == {"resources": {"local_disk": "1000+", "disk_tier": "best"}}
     assert task.machines.recoveries == 3
-    assert task.warnings == (
-        "resources.autostop is not used: a run ends its machine by itself.",
-        "The price does not include the disk's tier and a machine with a local disk, which the task requests.",
-    )
+    MESSAGES.check("no price and no use", task.warnings)
 
 
 def test_a_size_that_skypilot_would_choose_otherwise_is_told() -> None:
-    small = ("The task gives no size: cvl-ci takes a machine with 2 vCPUs or more; SkyPilot alone takes 8.",)
-    assert read(b"run: x").draft(Inputs()).warnings == small
+    MESSAGES.check("no size", read(b"run: x").draft(Inputs()).warnings)
     assert read(b"run: x").draft(Inputs(machine=MachineInputs(cpus=4))).warnings == ()
     assert read(b"run: x\nresources: {cpus: 2}").draft(Inputs()).warnings == ()
     assert read(b"run: x\nresources: {gpus: L4}").draft(Inputs()).warnings == ()
@@ -341,10 +340,7 @@ def test_each_alternative_has_its_own_machine_place_and_use_of_spot() -> None:
     )
     assert second.needs == ResourceRequest(accelerators={"A100": 2}, cpus=4, disk_gb=256)
     assert (second.location, second.spot, second.extra) == (Location(cloud="gcp"), True, {"disk_tier": "best"})
-    assert task.warnings == (
-        "resources.any_of[1].autostop is not used: a run ends its machine by itself.",
-        "The price does not include the disk's tier, which the task requests.",
-    )
+    MESSAGES.check("of alternatives", task.warnings)
 
 
 def test_the_users_words_replace_those_of_every_alternative() -> None:

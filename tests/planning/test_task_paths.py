@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from cvl_ci.planning import task_paths
+from tests import golden
+
+MESSAGES = golden.Messages(__name__)
 
 
 def absolute(mounts: dict[str, object]) -> object:
@@ -49,7 +52,4 @@ def test_variables_are_filled_in_before_anything_is_looked_for() -> None:
 
 def test_a_variable_that_is_never_set_is_a_mistake_and_a_secret_is_not() -> None:
     extra = {"file_mounts": {"/d": "$DATA/$DATA", "/s": {"source": "s3://$BUCKET"}, "/t": "$TOKEN"}}
-    assert task_paths.unset(extra, secrets={"TOKEN"}) == [
-        "has file_mounts./d from $DATA, which neither its envs nor env and secrets set",
-        "has file_mounts./s from $BUCKET, which neither its envs nor env and secrets set",
-    ]
+    MESSAGES.check("never set", task_paths.unset(extra, secrets={"TOKEN"}))

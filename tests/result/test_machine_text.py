@@ -13,7 +13,10 @@ from cvl_ci.model.outcome import MachineResult, Outcome
 from cvl_ci.result.benchmark import leg_file as legs
 from cvl_ci.result.machine_text import fitness_lines
 from cvl_ci.result.summary import to_json
+from tests import golden
 from tests.result.outcomes import SUCCEEDED
+
+MESSAGES = golden.Messages(__name__)
 
 GPU = GpuState(uuid="GPU-4a31c0de-1111", name="NVIDIA L4", temperature_c=45, tflops=98.4, to_gbs=12.14, from_gbs=12.9)
 FIT = MachineState(fitness=Fitness.HEALTHY, gpus=(GPU,), driver="550.54.15")
@@ -40,7 +43,7 @@ def test_a_gpu_is_named_with_its_figures() -> None:
 def test_a_fault_that_came_during_the_job_has_a_line_of_its_own() -> None:
     [first, second] = lines(FIT, after=(HOT,))
     assert first.startswith("healthy")
-    assert second.startswith("after the job slow: GPU 0: it is too hot · NVIDIA L4")
+    MESSAGES.check("after the job", second)
 
 
 def test_no_answer_is_unknown_and_a_fit_machine_without_gpus_needs_no_line() -> None:

@@ -7,6 +7,9 @@ from dataclasses import replace
 from cvl_ci.model.outcome import Phase
 from cvl_ci.model.release import ProviderCheck
 from cvl_ci.result.receipt import AFTERWARDS, MACHINE, MAIN, Receipt, table
+from tests import golden
+
+MESSAGES = golden.Messages(__name__)
 
 CLEAN = ProviderCheck(provider="aws", region="us-east-1", kinds=("instances",))
 CAUGHT = Receipt(
@@ -35,17 +38,7 @@ def test_a_row_for_each_drill_and_how_many_left_a_machine() -> None:
     )
     silent = replace(left, checks=(replace(CLEAN, error="no answer"),))
     early = replace(CAUGHT, phase=Phase.FETCHING, line=None, seconds=None, problem="the run ended before it")
-    assert table([CAUGHT, late, left, silent, early], place="aws").splitlines() == [
-        "5 drills on aws, 2027-01-15: 2 left a machine.",
-        "",
-        "| killed while | by | caught by | after | left |",
-        "|---|---|---|---|---|",
-        "| running | SIGTERM | line 1, main's own lease | 3 s | 0 |",
-        "| running | SIGINT | line 2, post, or `cvl-ci down`, not by line 1 | 1 min 32 s | 0 |",
-        "| setup | runner-lost | no line |  | 2 |",
-        "| setup | runner-lost | no line |  | not known |",
-        "| fetching | SIGTERM | not killed |  | 0 |",
-    ]
+    MESSAGES.check("drills", table([CAUGHT, late, left, silent, early], place="aws"))
 
 
 def test_one_region_that_shows_something_is_not_gone() -> None:

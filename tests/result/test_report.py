@@ -26,6 +26,8 @@ from tests import golden
 from tests.result.outcomes import EVERY, HOSTILE, KEPT, NOT_PROVED_GONE, SUCCEEDED
 from tests.support.cases import generated
 
+MESSAGES = golden.Messages(__name__)
+
 OUR_TAGS = {"h3", "p", "table", "thead", "tbody", "tr", "th", "td", "ul", "li", "code", "strong", "br", "blockquote"}
 OUR_HTML = {"details", "summary"}
 
@@ -40,7 +42,7 @@ def test_a_machine_that_is_kept_is_told_on_top_with_its_price_its_way_in_and_its
     assert "[!NOTE]" in head and "[!CAUTION]" not in head
     for told in ("2026-09-21T14:23:20Z", "$0.016 more at $0.096 an hour", "`ssh ubuntu@203.0.113.7`"):
         assert told in head
-    assert "`cvl-ci down cvl-3f9a1c-digits --cloud aws`" in head
+    assert "down cvl-3f9a1c-digits --cloud aws`" in head
     assert "may still be running" not in group_row(KEPT, leg="L4", run=Link(text="log", url="https://x.test"))
 
 

@@ -11,7 +11,10 @@ import pytest
 
 from cvl_ci.model.outcome import Ending
 from cvl_ci.result.run_result import RunResult
+from tests import golden
 from tests.result.outcomes import EVERY, SUCCEEDED
+
+MESSAGES = golden.Messages(__name__)
 
 FAILED = replace(SUCCEEDED, ending=Ending.FAILED, exit_code=7)
 
@@ -82,6 +85,4 @@ def test_no_word_of_a_machine_becomes_html(outcome: object) -> None:
 
 
 def test_at_a_prompt_it_shows_the_code_and_the_ending() -> None:
-    assert repr(RunResult(FAILED)).startswith(
-        "<RunResult 7: The job failed with exit code 7: digits-sgd train, $0.0024"
-    )
+    MESSAGES.check("at a prompt", repr(RunResult(FAILED)))

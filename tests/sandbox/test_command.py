@@ -13,6 +13,9 @@ import pytest
 
 from cvl_ci.errors import SandboxError
 from cvl_ci.sandbox import Faults, Instance, Status, Throttle, command
+from tests import golden
+
+MESSAGES = golden.Messages(__name__)
 
 STATUS = Status(
     up=True,
@@ -48,18 +51,12 @@ def says(*words: str, environment: dict[str, str]) -> str:
 
 
 def test_the_status_is_a_line_a_machine() -> None:
-    assert command.describe(STATUS) == [
-        "up: http://10.9.0.1:4711, in /somewhere/sandbox",
-        "machine image: cvl-ci-sandbox:0123456789ab, 1.4 GB",
-        "i-1  running        us-east-1b  g4dn.xlarge spot    10.9.0.4         sky-train-head",
-        "i-2  terminated     us-west-2a  m6i.large           -",
-        'faults: {"no_capacity": ["us-east-1a"]}',
-    ]
+    MESSAGES.check("up", command.describe(STATUS))
 
 
 def test_a_sandbox_that_is_down_says_what_was_left_over() -> None:
     down = Status(up=False, id="0badcafe", directory="/d", leftovers=("cvl-ci-0badcafe-i-1",))
-    assert command.describe(down) == ["down: /d; leftovers: cvl-ci-0badcafe-i-1 (`down` removes them)"]
+    MESSAGES.check("down", command.describe(down))
 
 
 def test_the_status_for_programs_has_states_and_tags() -> None:

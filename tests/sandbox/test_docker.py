@@ -98,10 +98,11 @@ def test_containers_and_volumes_of_one_sandbox_alone_are_removed(tmp_path: Path)
     assert docker.remove_all("0badcafe", messages.append) == ("one", "two")
     assert messages == ["removing 2 containers: one, two"]
     lines = (tmp_path / "said").read_text().splitlines()
+    own = "--filter label=cvl-ci-sandbox=0badcafe"
     assert lines == [
-        "ps --all --filter label=cvl-ci-sandbox=0badcafe --format {{.Names}}",
+        f"ps --all {own} --format {{{{.Names}}}}",
         "rm --force --volumes one two",
-        "volume ls --quiet --filter label=cvl-ci-sandbox=0badcafe",
+        f"volume ls --quiet {own}",
         "volume rm --force disk",
     ]
 
@@ -109,4 +110,5 @@ def test_containers_and_volumes_of_one_sandbox_alone_are_removed(tmp_path: Path)
 def test_of_one_sandbox_only_the_containers_of_one_kind_are_removed_when_that_is_said(tmp_path: Path) -> None:
     docker_that(tmp_path, f'echo "$@" >> {tmp_path}/said').remove_all("0badcafe", print, only="machine")
     lines = (tmp_path / "said").read_text().splitlines()
-    assert lines[0] == "ps --all --filter label=cvl-ci-sandbox=0badcafe --filter label=machine --format {{.Names}}"
+    own = "--filter label=cvl-ci-sandbox=0badcafe"
+    assert lines[0] == f"ps --all {own} --filter label=machine --format {{{{.Names}}}}"

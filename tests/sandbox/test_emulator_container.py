@@ -28,9 +28,8 @@ def test_it_is_of_our_image_and_mounts_and_knows_nothing_of_the_steps_secrets(tm
     assert "--network host --volumes-from us" in text
     assert "--label cvl-ci-sandbox-emulator=0badcafe" in text
     assert "--label cvl-ci-sandbox=0badcafe" in text
-    assert text.endswith(
-        f"--entrypoint {sys.executable} sha256:1 -m cvl_ci.sandbox.emulator.main --in-front /github/home/s\n"
-    )
+    main = "cvl_ci.sandbox.emulator.main"
+    assert text.endswith(f"--entrypoint {sys.executable} sha256:1 -m {main} --in-front /github/home/s\n")
     assert "--device /dev/fuse" in text
     assert "hush" not in text
     assert "--env HOME " in text, "by its name: its value stays off the command line"
@@ -44,7 +43,8 @@ def test_it_is_asked_first_and_removed_then_and_gone_by_itself_is_gone(tmp_path:
     rm) echo "Error: No such container: it" >&2; exit 1;;
     esac"""
     emulator_container.end(docker_that(tmp_path, script), "0badcafe", seconds=3)
-    ask = "ps --all --filter label=cvl-ci-sandbox-emulator=0badcafe --format {{.Names}}"
+    own = "label=cvl-ci-sandbox-emulator=0badcafe"
+    ask = f"ps --all --filter {own} --format {{{{.Names}}}}"
     assert (tmp_path / "said").read_text().splitlines() == [ask, "stop --time 3 it", "rm --force --volumes it", ask]
 
 

@@ -14,7 +14,10 @@ from cvl_ci.clouds.catalogue.prices import CataloguePrices
 from cvl_ci.errors import RequestError
 from cvl_ci.model.location import Location
 from cvl_ci.model.resource_request import ResourceRequest, Spot
+from tests import golden
 from tests.clouds.catalogue import files
+
+MESSAGES = golden.Messages(__name__)
 
 
 def test_the_day_is_that_of_the_download_and_not_of_the_file(tmp_path: Path) -> None:
@@ -32,7 +35,7 @@ def test_a_file_that_a_person_changed_has_no_day(tmp_path: Path, change: str) ->
     if change == "edited":
         file.write_text(files.AWS.replace("0.7", "0.8"))
     prices = CataloguePrices(tmp_path, today=date(2026, 9, 22))
-    assert prices.date_of(["aws"]) == "SkyPilot's catalogue of an unknown day (aws)"
+    MESSAGES.check("an unknown day", prices.date_of(["aws"]))
     assert "of an unknown day" in prices.age_warning(["aws"])
 
 
@@ -44,7 +47,7 @@ def test_old_prices_have_a_warning(tmp_path: Path, today: tuple[int, int, int], 
     warning = prices.age_warning(["aws"])
     assert bool(warning) is is_old
     if is_old:
-        assert warning == "The prices of aws are up to 31 days old. `cvl-ci prices update` fetches today's."
+        MESSAGES.check("old prices", warning)
 
 
 def test_the_newest_of_two_folders_counts_for_each_cloud(tmp_path: Path) -> None:
@@ -53,7 +56,7 @@ def test_the_newest_of_two_folders_counts_for_each_cloud(tmp_path: Path) -> None
     files.write(image, "aws", files.AWS.replace("0.7", "0.8"), fetched=date(2026, 9, 21))
     files.write(own, "gcp", files.GCP, fetched=date(2026, 9, 30))
     prices = CataloguePrices(own, image, today=date(2026, 10, 1))
-    assert prices.date_of(["aws", "gcp"]) == "SkyPilot's catalogue of 2026-09-21 (aws); of 2026-09-30 (gcp)"
+    MESSAGES.check("two days", prices.date_of(["aws", "gcp"]))
     (l4,) = prices.offers(ResourceRequest(accelerators={"L4": 1}), locations=[Location(cloud="aws")], spot=Spot.NEVER)
     assert l4.hourly_usd == 0.8
 
@@ -61,10 +64,8 @@ def test_the_newest_of_two_folders_counts_for_each_cloud(tmp_path: Path) -> None
 def test_the_table_of_the_program_has_the_bounds_of_its_days_and_is_as_old_as_it_may_be() -> None:
     prices = CataloguePrices(today=date(2026, 11, 29))
     assert prices.date_of(["aws"]) == "SkyPilot's catalogue between 2025-04-28 and 2026-11-28 (aws 00148f2)"
-    table = "are from cvl-ci's own table, up to {days} days old: this computer has no catalogue of SkyPilot for them"
-    update = ". `cvl-ci prices update` fetches today's."
-    assert prices.age_warning(["aws", "sandbox"]) == f"The prices of aws {table.format(days=580)}{update}"
-    assert prices.age_warning(["aws", "azure"]) == f"The prices of aws, azure {table.format(days=1263)}{update}"
+    MESSAGES.check("the table", prices.age_warning(["aws", "sandbox"]))
+    MESSAGES.check("the older of two tables", prices.age_warning(["aws", "azure"]))
     assert prices.age_warning(["sandbox"]) == "", "the sandbox bills nothing"
     assert "unknown" not in prices.date, "every cloud of the table has bounds"
 
@@ -73,11 +74,7 @@ def test_a_table_an_old_file_and_a_file_of_an_unknown_day_have_a_sentence_each(t
     files.write(tmp_path, "aws", files.AWS, fetched=date(2026, 9, 21))
     files.write(tmp_path, "gcp", files.GCP, digest=False)
     warning = CataloguePrices(tmp_path, today=date(2026, 11, 29)).age_warning(["lambda", "aws", "gcp"])
-    assert warning == (
-        "The prices of lambda are from cvl-ci's own table, up to 580 days old: this computer has no catalogue of "
-        "SkyPilot for them. The prices of aws are up to 69 days old. The prices of gcp are of an unknown day. "
-        "`cvl-ci prices update` fetches today's."
-    )
+    MESSAGES.check("a sentence for each", warning)
 
 
 @pytest.mark.parametrize("is_empty", [False, True])

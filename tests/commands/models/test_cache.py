@@ -20,8 +20,11 @@ from cvl_ci.engine.task import script
 from cvl_ci.model.bucket import BucketAddress
 from cvl_ci.model.model_plan import ModelName, ModelPlan
 from cvl_ci.model.plan import RunPlan, VariablePlan, WorkPlan
+from tests import golden
 from tests.support import loaded_python, probed, s3
 from tests.support.hub import Fault, Hub, HubFile, small
+
+MESSAGES = golden.Messages(__name__)
 
 NAME = "acme/tiny"
 FILES = {
@@ -129,7 +132,7 @@ def test_the_second_run_of_the_same_work_asks_the_hub_nothing(
     """No input names the model: the first run stores what its job downloaded, and records it."""
     first = legs[0].node()
     assert LOADED in first
-    assert "0.01 GB of new models are now in the bucket." in first
+    assert "0.01 GB of new models are now in" in first
     assert listing.verified(model_store, NAME, "main").problems == ()
     hub.requests.clear()
     hub.refuses = Fault(status=429, headers={"Retry-After": "3600"})
@@ -157,7 +160,7 @@ def test_a_hub_that_is_down_harms_only_a_model_that_the_bucket_lacks(
     assert legs[1].ensure().endswith("[exit 0]")
     assert LOADED in legs[1].node(NAME)
     missing = legs[2].node("acme/other")
-    assert "acme/other is not in the bucket. The job may ask the hub for it." in missing
+    MESSAGES.check("not in the bucket", golden.line(missing, "acme/other is not in"))
 
 
 def test_wrong_bytes_in_the_bucket_never_reach_the_job(
@@ -167,7 +170,7 @@ def test_wrong_bytes_in_the_bucket_never_reach_the_job(
     key = model_store.file_key(NAME, model_store.ref(NAME, "main"), "config.json")
     s3.client(endpoint).put_object(Bucket=s3.BUCKET, Key=key, Body=b'{"model_type": "tinX"}')
     output = legs[1].node(NAME)
-    assert "has other bytes than its manifest says. The job may ask the hub for it." in output
+    assert "has other bytes than its manifest says" in output and "The job may ask the hub for it." in output
     assert LOADED in output
     assert "tinX" not in output
 
@@ -185,14 +188,15 @@ def test_a_failed_job_that_was_offline_lets_the_next_one_ask_the_hub(legs: list[
 
 def test_every_container_of_the_job_gets_the_cache(hub: Hub, endpoint: str, bucket: S3Bucket, tmp_path: Path) -> None:
     hub.add(NAME, FILES)
-    commands = "docker run --rm -v x:/y image python train.py; docker build -t image ."
+    arguments = "-v x:/y image python train.py"
+    commands = f"docker run --rm {arguments}; docker build -t image ."
     leg = Leg(tmp_path / "leg", hub, endpoint, script=commands)
     leg.ensure()
     output = leg.node(NAME)
     cache = leg.home / ".cache/huggingface/hub"
     mount = f"--mount type=bind,src={cache},dst=/var/cache/cvl-ci-hub --env HF_HUB_CACHE=/var/cache/cvl-ci-hub"
     mount += " --env CVL_MODELS=/var/cache/cvl-ci-hub/by-name"
-    assert f"docker run {mount} --env HF_HUB_OFFLINE=1 --rm -v x:/y image python train.py\n" in output
+    assert f"docker run {mount} --env HF_HUB_OFFLINE=1 --rm {arguments}\n" in output
     assert "docker build -t image .\n" in output
 
 
@@ -216,5 +220,5 @@ def test_without_a_bucket_the_job_asks_the_hub(legs: list[Leg], endpoint: str) -
     leg = legs[0]
     leg.environment["AWS_ENDPOINT_URL"] = "http://127.0.0.1:1"
     output = leg.node(NAME)
-    assert "the model cache gave no answer, so the job asks the hub: EndpointConnectionError" in output
+    MESSAGES.check("no answer", golden.line(output, "gave no answer").partition(": Could")[0])
     assert LOADED in output

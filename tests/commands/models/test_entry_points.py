@@ -12,9 +12,12 @@ from cvl_ci.cli.main import main
 from cvl_ci.clouds.aws.object_store import S3Bucket
 from cvl_ci.commands.models.model_store import ModelStore
 from cvl_ci.errors import CredentialsError, RequestError
+from tests import golden
 from tests.action.test_main import Job
 from tests.support import s3
 from tests.support.hub import TOKEN, Hub, HubFile, small
+
+MESSAGES = golden.Messages(__name__)
 
 NAME, STORAGE = "acme/tiny", f"s3://{s3.BUCKET}/hub"
 FILES = {"config.json": small("{}"), "model.safetensors": HubFile(size=2 << 20, seed=3)}
@@ -47,9 +50,7 @@ def test_a_terminal_uploads_lists_verifies_and_removes(capsys: pytest.CaptureFix
     assert "(main): 2.1 MB, about $0.00" in out
     assert "2 files, whole, since 20" in out
     assert main(["models", "verify", NAME, "--storage", STORAGE]) == 0
-    assert (
-        "all 2 files, 2.1 MB, are as the manifest says, and the manifest is as the hub says." in capsys.readouterr().out
-    )
+    MESSAGES.check("verified", golden.line(capsys.readouterr().out, "all 2 files"))
     assert main(["models", "remove", NAME, "--in", STORAGE]) == 0
     assert main(["models", "verify", NAME, "--in", STORAGE]) == 64
 
@@ -100,18 +101,14 @@ def test_a_computer_without_the_client_of_aws_gets_one_clear_sentence(
 ) -> None:
     monkeypatch.setitem(sys.modules, "boto3", None)
     assert main(["models", "list", "--in", STORAGE]) == 70
-    assert capsys.readouterr().err.splitlines() == [
-        "cvl-ci: The AWS client is not installed, so cvl-ci cannot reach a bucket.",
-        "No machine was started.",
-        "Install it: pip install 'cvl-ci[aws]'.",
-    ]
+    MESSAGES.check("no client of AWS", capsys.readouterr().err)
 
 
 @pytest.mark.usefixtures("terminal")
 def test_an_error_of_a_list_tells_nothing_of_parts(capsys: pytest.CaptureFixture[str], hub: Hub) -> None:
     assert main(["models", "list", "--in", "s3://no-such-bucket-here/hub"]) == 70
     lines = capsys.readouterr().err.splitlines()
-    assert lines[:2] == ["cvl-ci: The bucket no-such-bucket-here does not exist.", "No machine was started."]
+    MESSAGES.check("no such bucket", lines[:2])
     hub.add(NAME, FILES)
     assert main(["models", "upload", NAME, "--to", "s3://no-such-bucket-here/hub"]) == 70
     assert "Parts that an upload stored are billed" in capsys.readouterr().err
@@ -135,13 +132,13 @@ def test_a_folder_needs_no_hub(hub: Hub, tmp_path: Path, capsys: pytest.CaptureF
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "weights.bin").write_bytes(b"w" * 1000)
     assert main(["models", "upload", "out", "--to", STORAGE]) == 77
-    assert "To store the folder of that name here, type ./out" in capsys.readouterr().err
+    assert "folder of that name here, type ./out" in capsys.readouterr().err
     hub.requests.clear()
     assert main(["models", "upload", "./out", "--to", STORAGE]) == 0
     assert "local/out at" in capsys.readouterr().out
     assert main(["models", "upload", "./out", "--to", STORAGE, "--model-name", "team/out"]) == 0
     assert main(["models", "verify", "team/out", "--in", STORAGE]) == 0
-    assert "The hub did not confirm the manifest: it came from a folder." in capsys.readouterr().out
+    MESSAGES.check("verified without the hub", golden.sentence(capsys.readouterr().out, "did not confirm"))
     assert hub.requests == []
 
 

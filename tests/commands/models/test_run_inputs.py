@@ -21,6 +21,7 @@ from cvl_ci.model.bucket import BucketAddress
 from cvl_ci.model.model_plan import ModelName, ModelPlan
 from cvl_ci.model.owner import Owner
 from cvl_ci.model.plan import RunPlan, WorkPlan
+from tests import golden
 from tests.support.fakes import (
     FakeClock,
     FakeCloud,
@@ -31,6 +32,8 @@ from tests.support.fakes import (
     FakeReporter,
     FakeStaging,
 )
+
+MESSAGES = golden.Messages(__name__)
 
 PRICES = CataloguePrices()
 
@@ -44,12 +47,12 @@ def test_a_plan_shows_the_models_and_their_bucket(tmp_path: Path) -> None:
     named = plan(tmp_path, cloud="aws", hf_cache="s3://b-1/hub/", models="acme/tiny@v2, acme/other")
     assert named.models.cache == BucketAddress(bucket="b-1", prefix="hub")
     text = as_text(named, quote(named, PRICES), PRICES)
-    assert "  models   acme/tiny@v2, acme/other; from s3://b-1/hub\n" in text
+    MESSAGES.check("named models", golden.line(text, "models   "))
     assert "hf_cache works" not in text
     learned = plan(tmp_path, cloud="gcp", hf_cache="s3://b-1")
     text = as_text(learned, quote(learned, PRICES), PRICES)
-    assert "those of the last run of this work; from s3://b-1" in text
-    assert "hf_cache works on machines of AWS alone: a job on gcp asks the hub." in text
+    MESSAGES.check("learned models", golden.line(text, "models   "))
+    MESSAGES.check("another cloud", golden.line(text, "hf_cache works"))
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,11 @@ from cvl_ci.hub.client import HuggingFaceHub
 from cvl_ci.local.clock import SystemClock
 from cvl_ci.local.model_folder import ModelFolder
 from cvl_ci.ports.models import StoredPart, UnfinishedUpload
+from tests import golden
 from tests.support import s3
 from tests.support.hub import TOKEN, Fault, Hub, HubFile, small
+
+MESSAGES = golden.Messages(__name__)
 
 NAME = "acme/tiny"
 LARGE = (2 << 23) + 12345
@@ -120,8 +123,9 @@ def test_named_files_only_and_later_the_others(hub: Hub, model_store: ModelStore
     assert hub.sent == LARGE
     assert whole.manifest.has_all
     assert contents(model_store, commit) == expected(files())
-    with pytest.raises(RequestError, match=r"'modle\.safetensors' names no file .* Did you mean model\.safetensors\?"):
+    with pytest.raises(RequestError) as wrong:
         uploads("modle.safetensors")
+    MESSAGES.check("no such file", str(wrong.value))
 
 
 def test_a_busy_hub_gets_the_pause_it_asks_for(hub: Hub, model_store: ModelStore, uploads: Uploader) -> None:
@@ -135,7 +139,7 @@ def test_a_busy_hub_gets_the_pause_it_asks_for(hub: Hub, model_store: ModelStore
     assert 17 <= uploads.pauses[0] < 18
     assert any(23 <= pause < 24 for pause in uploads.pauses[1:])
     assert contents(model_store, commit) == expected(files())
-    assert any("the hub answers 429. The next try follows in 17 s." in line for line in uploads.lines)
+    assert any("429. The next try follows in 17 s." in line for line in uploads.lines)
 
 
 def test_a_hub_that_stays_busy_is_an_error_after_a_bounded_number_of_tries(hub: Hub, uploads: Uploader) -> None:
@@ -161,7 +165,7 @@ def test_wrong_bytes_are_never_part_of_a_model(hub: Hub, model_store: ModelStore
     assert contents(model_store, commit) == expected(files())
     listing.removed(model_store, NAME, "")
     hub.faults = [("/cdn/acme/tiny/resolve", Fault(wrong=True)) for _ in range(9)]
-    with pytest.raises(HubError, match=r"other bytes of .* than it announced, 2 times"):
+    with pytest.raises(HubError, match=r"other bytes of .* announced, 2 times"):
         uploads()
     assert model_store.find(NAME, "main") is None
 
@@ -194,7 +198,7 @@ def test_a_corrupted_part_is_found_before_the_manifest(
     assert contents(model_store, commit) == expected(files())
     listing.removed(model_store, NAME, "")
     bad = ModelStore(CorruptingBucket(s3.client(endpoint), number=number, times=9), model_store.address)
-    with pytest.raises(StorageError, match="The bucket returned other bytes of hub/models--acme--tiny/snapshots"):
+    with pytest.raises(StorageError, match="other bytes of hub/models--acme--tiny"):
         Uploader(hub, bad)()
     assert model_store.find(NAME, "main") is None
     assert list(model_store.store.uploads("")) == []
@@ -252,7 +256,7 @@ def test_an_unknown_model_or_revision_is_named(hub: Hub, uploads: Uploader) -> N
 @pytest.mark.parametrize("path", ["../x", "a//b", "/etc/passwd", "a/../../b", "a\\b", "a\nb"])
 def test_a_hostile_name_is_stored_nowhere(hub: Hub, model_store: ModelStore, uploads: Uploader, path: str) -> None:
     hub.add(NAME, {path: small("x"), "config.json": small("{}")})
-    with pytest.raises(HubError, match="names a file of acme/tiny that cvl-ci stores nowhere"):
+    with pytest.raises(HubError, match="acme/tiny that cvl-ci stores nowhere"):
         uploads()
     assert list(model_store.store.objects("")) == []
 
@@ -260,7 +264,7 @@ def test_a_hostile_name_is_stored_nowhere(hub: Hub, model_store: ModelStore, upl
 def test_a_missing_bucket_and_its_next_step(endpoint: str, hub: Hub, model_store: ModelStore) -> None:
     hub.add(NAME, files())
     nowhere = ModelStore(S3Bucket(s3.client(endpoint), "no-such-bucket-here"), model_store.address)
-    with pytest.raises(StorageError, match="The bucket no-such-bucket-here does not exist") as error:
+    with pytest.raises(StorageError, match="no-such-bucket-here does not exist") as error:
         Uploader(hub, nowhere)()
     assert "aws s3 mb s3://no-such-bucket-here" in error.value.next_step
 
@@ -284,7 +288,7 @@ def test_a_folder_is_a_source_too(tmp_path: Path, model_store: ModelStore) -> No
     (tmp_path / "config.json").write_text("{}")
     assert go().manifest.commit != first.manifest.commit
     (tmp_path / "keys").symlink_to("/etc/hostname")
-    with pytest.raises(RequestError, match="holds keys, which is not a file of this folder"):
+    with pytest.raises(RequestError, match="holds keys, which is not a file"):
         go()
 
 
@@ -345,7 +349,7 @@ def test_a_list_names_sizes_dollars_and_leftovers(hub: Hub, model_store: ModelSt
     listing.removed(model_store, "acme/half", "")
     assert listing.removed(model_store, NAME, "") == 0
     assert listing.stored_models(model_store).models == ()
-    with pytest.raises(RequestError, match="is not a model of s3://models-bucket/hub"):
+    with pytest.raises(RequestError, match="not a model of s3://models-bucket/hub"):
         listing.removed(model_store, NAME, "")
 
 

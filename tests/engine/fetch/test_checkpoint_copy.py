@@ -28,11 +28,14 @@ from cvl_ci.engine.task import script
 from cvl_ci.model.checkpoint_plan import CheckpointPlan, Resume
 from cvl_ci.model.plan import RunPlan, WorkPlan
 from cvl_ci.ports import CheckpointBytes, Event
+from tests import golden
 from tests.engine.task.test_checkpoints import TRAIN
 from tests.engine.task.test_script import LEASE, Node
 from tests.engine.test_follow import Hanging
 from tests.support.fakes import FakeClock
 from tests.support.sessions import launched
+
+MESSAGES = golden.Messages(__name__)
 
 STORED = CheckpointPlan(globs=("step-*",), on_runner=True, folder="work/cvl-1", every_seconds=0.05)
 PLAN = RunPlan(title="t", work=WorkPlan(run_commands=(TRAIN,)), checkpoints=STORED)
@@ -131,8 +134,7 @@ def test_a_checkpoint_without_room_stays_on_its_machine_and_a_person_reads_it_on
     here.note(told[-1], events.append)
     assert here.newest() is None and here.files_for("cvl-1") == {}
     [warning] = here.warnings
-    assert "step-1 stays on its machine: it has 12 B in 2 files, and 11 B fit here" in warning
-    assert "A loss of the machine loses it. Give checkpoint_to a bucket" in warning
+    MESSAGES.check("no room", warning)
     here.drop()
 
 
@@ -267,7 +269,7 @@ def test_a_checkpoint_that_never_comes_whole_is_given_up_with_one_warning(node: 
     for event in told:
         here.note(event, lambda _: None)
     [warning] = here.warnings
-    assert "step-1 did not come whole in 3 tries, so it stays on its machine: the files of " in warning
+    MESSAGES.check("never whole", warning)
     here.drop()
 
 
@@ -449,15 +451,17 @@ def test_outputs_that_did_not_come_give_way_to_the_copy_and_a_copy_that_cannot_b
     jobs = SkyPilotJobs(session)
     jobs.follow(watch=lambda _: None, until=FakeClock().now() + 60)
 
+    lost = "Not all outputs were fetched: it was lost."
+
     def lost_archives() -> Brought:
         session.archives = Brought(globs=(), directory="")
-        session.archives.problems.append("Not all outputs were fetched: it was lost.")
+        session.archives.problems.append(lost)
         return session.archives
 
     lost_archives()
     fetched = jobs.unpack(into=tmp_path / "1")
     assert [file.path for file in fetched.files] == ["step-1/step", "step-1/weights"]
-    assert (fetched.is_whole_copy, fetched.problem) == (True, "Not all outputs were fetched: it was lost.")
+    assert (fetched.is_whole_copy, fetched.problem) == (True, lost)
 
     def full(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
@@ -466,7 +470,7 @@ def test_outputs_that_did_not_come_give_way_to_the_copy_and_a_copy_that_cannot_b
     monkeypatch.setattr(RunnerCheckpoints, "_pack", full)
     fetched = jobs.unpack(into=tmp_path / "2")
     assert (fetched.files, fetched.is_whole_copy) == ((), False), "no advice names it"
-    assert "it was lost. The newest checkpoint on this computer could not be unpacked" in str(fetched.problem)
+    MESSAGES.check("a copy that cannot be packed", str(fetched.problem))
     session.close()
 
 

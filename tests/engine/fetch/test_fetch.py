@@ -23,10 +23,13 @@ from cvl_ci.engine.node_commands import REST
 from cvl_ci.engine.session import Session
 from cvl_ci.model.plan import RunPlan, WorkPlan
 from cvl_ci.ports import Fetched
+from tests import golden
 from tests.engine.task.test_script import LEASE, Node
 from tests.support.fakes import FakeClock
 from tests.support.processor import within
 from tests.support.sessions import launched
+
+MESSAGES = golden.Messages(__name__)
 
 SSH = """#!/bin/bash
 # The last word is the command; the others are about reaching a machine.
@@ -199,7 +202,7 @@ def test_a_tar_that_fails_and_a_python3_that_lies_are_told(machine: Machine, tmp
     machine.lies("tar", "echo 'tar: no' >&2; exit 2")
     machine.lies("python3", "touch $HOME/python3-was-asked; exit 0")
     came = fetched(machine, tmp_path / "out")
-    assert came.problem is not None and "Not all could be packed on node 0: tar: no" in came.problem
+    MESSAGES.check("a tar that fails", str(came.problem))
     assert not (machine.home / "python3-was-asked").exists(), "no python3 is needed on a machine"
 
 

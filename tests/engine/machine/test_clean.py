@@ -163,7 +163,7 @@ def test_a_tool_that_gives_no_answer_is_no_clean_machine(broken: str, problem: s
 
 def test_a_scheduled_command_of_the_job_is_not_left() -> None:
     code, said = clean(job="mkdir -p /var/spool/cron/crontabs; echo '* * * * * x' > /var/spool/cron/crontabs/other")
-    assert code == 1 and "a command that its job scheduled is left" in said
+    assert code == 1 and "command that its job scheduled is left" in said
 
 
 def test_what_runs_below_cron_is_not_left() -> None:
@@ -315,7 +315,7 @@ def test_the_login_by_which_the_machine_is_cleaned_lives_on() -> None:
 
 def test_a_machine_whose_logins_were_not_noted_is_refused() -> None:
     code, said = clean(job="rm .cvl-ci-birth/connections")
-    assert code == 1 and "its logins at the beginning are not known" in said
+    assert code == 1 and "logins at the beginning are not known" in said
 
 
 GPU = """

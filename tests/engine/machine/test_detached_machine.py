@@ -159,7 +159,7 @@ def test_a_place_that_refuses_results_ends_the_run_before_setup_and_job(
     work = WorkPlan(run_commands=("touch ran",), setup_commands=setup)
     plan = replace(PLAN, work=work, detach=DetachPlan(place=BucketAddress(bucket="my-bucekt", prefix="ci")))
     printed = machine.detached_job(plan)
-    assert "cannot store results in s3://my-bucekt/ci" in printed and "s3:PutObject" in printed, printed
+    assert "cannot store results in s3://my-bucekt" in printed and "s3:PutObject" in printed, printed
     assert "NoSuchBucket" in printed and script.JOB_BEGINS not in printed
     assert not (machine.workdir / "set-up").exists() and not (machine.workdir / "ran").exists()
     end = read_end(0, machine.run(script.end(lease=LEASE), {}).stdout)

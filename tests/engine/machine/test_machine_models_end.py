@@ -18,7 +18,10 @@ import pytest
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import make_server
 
+from tests import golden
 from tests.support import s3
+
+MESSAGES = golden.Messages(__name__)
 
 ROOT = Path(__file__).parents[3]
 COMMIT = "c" * 40
@@ -74,6 +77,6 @@ def test_a_stopped_node_leaves_no_unfinished_upload(slow_storage: str, tmp_path:
     output, _ = store.communicate(timeout=60)
 
     assert store.returncode == 124
-    assert output.startswith("cvl-ci: the model cache was stopped. It left no unfinished upload")
+    MESSAGES.check("stopped", golden.line(output, "was stopped"))
     assert client.list_multipart_uploads(Bucket="stopped").get("Uploads", []) == []
     assert client.list_objects_v2(Bucket="stopped").get("Contents", []) == []

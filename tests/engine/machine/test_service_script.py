@@ -95,7 +95,7 @@ def test_a_key_of_another_certificate_ends_the_job_with_the_reason(node: Node, m
     own = certificates.Pair(cert=certificates.pair().cert, key=certificates.pair(kind="rsa:2048").key)
     plan = planned(own, monkeypatch)
     done = node.job(plan, CVL_CI_TLS_KEY=script.secrets_of_service(plan.service)["CVL_CI_TLS_KEY"])
-    assert done.returncode == 98 and "the proxy cannot use the certificate of this service" in done.stdout
+    assert done.returncode == 98 and "cannot use the certificate of this" in done.stdout
     assert node.end()["exit_code"] == "98"
 
 

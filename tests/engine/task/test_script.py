@@ -56,7 +56,7 @@ def test_a_container_that_ends_by_itself_does_not_stop_the_next_job(tmp_path: Pa
         engine.wait()
     assert (tmp_path / "asked").read_text().splitlines()[-2:] == ["kill a1 b2", "ps --quiet"]
     assert done.returncode == code, done.stderr
-    assert ("The container b2 of the job before does not end" in done.stderr) is bool(code)
+    assert ("b2 of the job before does not end" in done.stderr) is bool(code)
 
 
 class Node:
@@ -252,11 +252,12 @@ def test_a_machine_that_is_kept_has_its_end_moved_and_lets_a_person_in_beside_th
     (tmp_path / "root" / "deadline").write_text("1700000000\n")
     (tmp_path / ".ssh").mkdir()
     known = tmp_path / ".ssh" / "authorized_keys"
-    known.write_text("ssh-ed25519 AAAA the runner's")
-    done = keeping(tmp_path, public_key="ssh-ed25519 AAAB anna's laptop")
+    runner, laptop = "ssh-ed25519 AAAA the runner's", "ssh-ed25519 AAAB anna's laptop"
+    known.write_text(runner)
+    done = keeping(tmp_path, public_key=laptop)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "root" / "deadline").read_text() == "1800000000\n"
-    assert known.read_text() == "ssh-ed25519 AAAA the runner's\nssh-ed25519 AAAB anna's laptop\n"
+    assert known.read_text() == f"{runner}\n{laptop}\n"
     assert known.stat().st_mode & 0o777 == 0o600
 
 

@@ -331,8 +331,8 @@ def test_rendered_it_is_plain_commands_and_no_secrets_value() -> None:
     read = yaml.safe_load(text)
     assert read["secrets"] == {"HF_TOKEN": None}
     assert read["name"] == "digits-sgd-train"
-    assert read["run"] == "set -e\ncd 'examples/digits sgd'\nbash train.sh --epochs 3\n"
-    assert read["setup"] == "set -e\ncd 'examples/digits sgd'\nbash build.sh\n"
+    assert read["run"].split("\n") == ["set -e", "cd 'examples/digits sgd'", "bash train.sh --epochs 3", ""]
+    assert read["setup"].split("\n") == ["set -e", "cd 'examples/digits sgd'", "bash build.sh", ""]
     assert read["workdir"] == "."
 
 

@@ -151,7 +151,8 @@ def test_the_word_that_begins_a_trial_is_not_the_jobs(node: Node) -> None:
     assert len(said) == 8
     read = [log.read(f"(task, pid=1) {line}")[1:] for line in said]
     assert read == [(None, line.removeprefix("cvl-ci: ")) for line in said]
-    assert log.read("(task, pid=1) cvl-ci: trial 1 of 8: head-1; rm")[1] == "cvl-ci: trial 1 of 8: head-1; rm"
+    line = "cvl-ci: trial 1 of 8: head-1; rm"
+    assert log.read(f"(task, pid=1) {line}")[1] == line
 
 
 def test_what_a_machine_says_of_trials_is_believed_only_as_far_as_it_makes_sense() -> None:

@@ -48,7 +48,7 @@ def test_a_machine_that_answers_is_asked_once(end_set_up: Callable[..., tuple[in
 
 def test_a_broken_connection_is_tried_twice_again(end_set_up: Callable[..., tuple[int, list[float]]]) -> None:
     assert end_set_up([DONE, BROKEN], [BROKEN, DONE], [DONE, DONE]) == (3, [1.0, 5.0])
-    with pytest.raises(RuntimeError, match="Node 1 could not do its part: Connection reset by peer"):
+    with pytest.raises(RuntimeError, match=r"Node 1 could not .*: Connection reset"):
         end_set_up(*[[DONE, BROKEN]] * 3)
 
 

@@ -19,7 +19,10 @@ from cvl_ci.result.benchmark.leg_file import LARGEST_BYTES, line, read
 from cvl_ci.result.matrix import markdown, regressions
 from cvl_ci.result.matrix.report import ReportPolicy, report
 from cvl_ci.result.report import COMMENT_BYTES, SUMMARY_BYTES, Link
+from tests import golden
 from tests.result.benchmark.legs import NIGHT, leg, summary
+
+MESSAGES = golden.Messages(__name__)
 
 INPUTS = 1_000
 BASE, HEAD = "b" * 40, "c" * 40
@@ -174,17 +177,16 @@ def test_a_summary_whose_ending_is_none_is_told_as_unreadable(ending: str, tmp_p
     (tmp_path / "cvl-good.json").write_text(json.dumps(summary()))
     (tmp_path / "cvl-other.json").write_text('{"something": "else"}')
     found, troubles = run_files.gather([str(tmp_path)], field="FOLDER")
-    assert ([one.machines.cluster for one in found], troubles) == (
-        ["cvl-1-00000001"],
-        ["cvl-bad.json has an unknown ending", "cvl-other.json is not a summary of a run"],
-    )
+    assert [one.machines.cluster for one in found] == ["cvl-1-00000001"]
+    MESSAGES.check("unreadable summaries", troubles)
 
 
 def test_a_history_s_lines_that_are_no_runs_are_counted_and_the_others_are_read(tmp_path: Path) -> None:
     lines = [line(leg()), '{"ending": []}', "", '{"ending": "succ', "[" * 100_000, line(leg(cluster="b"))]
     (tmp_path / "history.jsonl").write_text("\n".join(lines))
     found, troubles = run_files.gather([str(tmp_path / "history.jsonl")], field="--history-files")
-    assert (len(found), troubles) == (2, ["history.jsonl holds 3 lines that are not runs"])
+    assert len(found) == 2
+    MESSAGES.check("lines that are not runs", troubles)
 
 
 def test_a_file_s_name_that_is_no_text_can_be_told_of(tmp_path: Path) -> None:

@@ -11,7 +11,10 @@ from cvl_ci.result.matrix.page import page
 from cvl_ci.result.matrix.report import report
 from cvl_ci.result.matrix.spend import KEYS, NO_NAME, as_json, as_text, spend
 from cvl_ci.result.matrix.trends import day
+from tests import golden
 from tests.result.benchmark.legs import NIGHT, leg
+
+MESSAGES = golden.Messages(__name__)
 
 DAY = 86_400.0
 LEGS = [
@@ -71,7 +74,7 @@ def test_programs_and_persons_read_the_same() -> None:
     read = json.loads(as_json(total))
     assert (read["usd"], read["runs"], read["runs_without_cost"]) == (7.5, 3, 1)
     text = "\n".join(as_text(total, since="2026-09-21"))
-    assert text.startswith("$7.50 in 3 runs since 2026-09-21.\n1 more had a machine and name no cost.")
+    MESSAGES.check("spend", text)
     assert "gcp" in text and "$2.50" in text
     assert as_text(spend([], since=0.0), since="ever") == ["$0.00 in 0 runs since ever."]
 

@@ -19,7 +19,10 @@ from cvl_ci.result.matrix import text as row_text
 from cvl_ci.result.matrix.report import Report, ReportPolicy, report
 from cvl_ci.result.matrix.trends import trend
 from cvl_ci.result.report import _compared
+from tests import golden
 from tests.result.benchmark.legs import NIGHT, leg
+
+MESSAGES = golden.Messages(__name__)
 
 BASE, HEAD = "b" * 40, "c" * 40
 STRICT = ReportPolicy(fail_on_regression=True)
@@ -88,7 +91,7 @@ def test_other_hardware_is_named_and_never_judged(case: str) -> None:
 def test_another_region_is_shown_and_compared() -> None:
     found = told(runs(HEAD, *[0.5] * 5, region="us-west-2"), runs(BASE, *[0.9] * 5))
     assert found.exit_code == 1
-    assert "against 5 runs in us-east-1 (this: us-west-2) of" in row_text.versus(found.rows[0])
+    assert "5 runs in us-east-1 (this: us-west-2)" in row_text.versus(found.rows[0])
     assert json.loads(reporting.as_json(found))["rows"][0]["regions"] == ["us-west-2"]
 
 
@@ -110,9 +113,8 @@ def test_a_summary_that_does_not_name_its_machine_is_no_match(lack: tuple[str, .
     found = told(runs(HEAD, *[0.5] * 5, **after), runs(BASE, *[0.9] * 5, **before))
     [row] = found.rows
     assert (found.exit_code, row.comparison.verdict.value) == (0, "no baseline")
-    assert (
-        "does not say on which instance type and how many nodes it ran: not compared" in row.comparison.baseline.reason
-    )
+    assert "does not say on which instance type" in row.comparison.baseline.reason
+    assert "and how many nodes it ran: not compared" in row.comparison.baseline.reason
 
 
 def test_a_line_of_history_keeps_what_the_machine_was() -> None:
@@ -127,8 +129,9 @@ def test_a_line_of_history_keeps_what_the_machine_was() -> None:
 
 def test_a_gate_says_of_which_legs_it_says_nothing() -> None:
     found = told(runs(HEAD, 0.5), runs(BASE, 0.9))
-    said = "fail_on_regression cannot judge 1 leg, which may be worse than the base."
-    assert reporting.as_text(found)[:2] == ["1 leg, none red, 1 cannot be judged", said]
+    head, said = reporting.as_text(found)[:2]
+    assert head == "1 leg, none red, 1 cannot be judged"
+    MESSAGES.check("not gated", said)
     written = texts(found)
     assert all(said in written[name] for name in (reporting.PAGE, reporting.SUMMARY, reporting.COMMENT))
     assert json.loads(written[reporting.DATA])["rows"][0]["unsure"] == ["accuracy"]
@@ -219,6 +222,6 @@ def test_a_leg_that_does_not_say_how_long_it_took_is_not_called_quick() -> None:
 
 def test_a_cost_that_is_not_known_is_not_counted_as_nothing() -> None:
     found = told([*runs(HEAD, 0.9, cost_usd=None), *runs("d" * 40, 0.9, cost_usd=0.5)], [])
-    assert "billed <b>$0.50, and 1 of unknown cost</b>" in texts(found)[reporting.PAGE]
+    assert "<b>$0.50, and 1 of unknown cost</b>" in texts(found)[reporting.PAGE]
     assert json.loads(reporting.as_json(found))["unpriced"] == 1
     assert told(runs(HEAD, 0.9, cost_usd=None, billed=False), []).unpriced == 0
