@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Collection
 
 import pytest
 
@@ -28,7 +27,7 @@ OF_PLAN = {"yaml", "_yaml"}
 """The packages that `plan` loads: it reads the example's YAML."""
 
 
-def loaded(*words: str) -> tuple[Collection[str], Collection[str]]:
+def loaded(*words: str) -> tuple[set[str], set[str]]:
     """Return the packages of other authors that a command loads, and all modules."""
     done = subprocess.run(
         [sys.executable, "-c", LISTED, *words], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
