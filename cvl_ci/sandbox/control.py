@@ -6,7 +6,6 @@ answers questions but refuses commands. A user of Docker's socket can still end 
 
 from __future__ import annotations
 
-import http.client
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -44,6 +43,8 @@ class EmulatorClient:
         self, verb: str, question: Mapping[str, object] | None = None, *, timeout: float = 5.0
     ) -> dict[str, object]:
         """Send a request: GET without a question, else POST. Raises NoEmulatorAnswer or EmulatorRefused."""
+        import http.client  # it loads ssl and email, and no `--help` needs them
+
         connection = http.client.HTTPConnection(self.host, self.port, timeout=timeout)
         try:
             body = None if question is None else json.dumps(question)
