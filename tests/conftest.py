@@ -36,9 +36,10 @@ TOGETHER = ("tests/e2e/test_emulator.py", "tests/e2e/test_api_server.py")
 SHARED = (
     tuple(f"tests/commands/models/test_{name}.py" for name in ("cache", "hostile_manifest", "kills")),
     ("tests/commands/models/",),
+    tuple(f"tests/clouds/credentials/test_{name}.py" for name in ("policies", "what_skypilot_reads")),
     tuple(f"tests/github/test_{name}.py" for name in ("artifact", "fetched_names", "publishing")),
 )
-"""Paths of tests that share servers of the session: a bucket, a storage. One process takes all of them."""
+"""Paths of tests that share what a process starts once: a bucket, a storage, a loaded SkyPilot. One takes them all."""
 QUICK = ("tests/e2e/test_emulator.py", "tests/e2e/test_up_and_down.py", "tests/action/test_image.py")
 """Files on the sandbox whose tests take seconds. They come last: no process is left with long ones."""
 A_LAUNCH = 2.0
