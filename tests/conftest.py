@@ -1,9 +1,9 @@
 """Quick tests run first, and no test sees this machine's home, credentials or leases.
 
 Several processes share the tests, more than there are cores: a test on the sandbox waits a third of its time. A file is
-the unit of work, and those that load SkyPilot are one together. A test on the sandbox is a unit of its own, unless its
-file shares a fixture of the module. A test that only waits, for a machine that ends itself, gives its place to another
-test: tests/support/places.py.
+the unit of work. Those that share a server are one together, and so are those that load SkyPilot. A test on the sandbox
+is a unit of its own, unless its file shares a fixture of the module. A test that only waits, for a machine that ends
+itself, gives its place to another test: tests/support/places.py.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ SHARED = (
     ("tests/commands/models/",),
     tuple(f"tests/github/test_{name}.py" for name in ("artifact", "fetched_names", "publishing")),
 )
-"""Paths of tests that share servers of the session: a bucket, a storage. One process takes all of them."""
+"""Paths of tests that share what a process starts once: a bucket, a storage. One takes them all."""
 QUICK = ("tests/e2e/test_emulator.py", "tests/e2e/test_up_and_down.py", "tests/action/test_image.py")
 """Files on the sandbox whose tests take seconds. They come last: no process is left with long ones."""
 WITH_SKYPILOT = re.compile(r"\b(?:sky_process|skylet_daemon)\b|^ +(?:from|import) sky\b", re.MULTILINE)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+
+from tests.support import sky_process
 
 ROOT = Path(__file__).resolve().parents[3]
 POLICIES = ROOT / "cvl_ci/clouds/policies"
@@ -120,7 +121,8 @@ def test_gcp_s_role_is_what_skypilot_checks_for_and_no_more_without_a_reason(tmp
         "import json; from sky.clouds.utils import gcp_utils as g; "
         "print(json.dumps(sorted({*g.get_minimal_compute_permissions(), 'iam.serviceAccounts.actAs'})))"
     )
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    result = sky_process.run(program, env={**os.environ, "HOME": str(tmp_path)})
+    assert result.returncode == 0, result.stderr
     role = yaml.safe_load((POLICIES / "gcp.yaml").read_text())
     checked = json.loads(result.stdout.splitlines()[-1])
     assert role["includedPermissions"] == sorted({*checked, *UNSEEN_ON_GCP})
