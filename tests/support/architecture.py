@@ -12,6 +12,8 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TypeGuard
 
+from tests.support import syntax
+
 ROOT = Path(__file__).resolve().parents[2]
 
 ENTRY_POINTS = {"action", "cli", "runner"}
@@ -83,24 +85,13 @@ class Module:
 
     @cached_property
     def nodes(self) -> tuple[ast.AST, ...]:
-        """All nodes of the tree, as ast.walk has them, in half the time: each law looks at them."""
-        found: list[ast.AST] = [self.tree]
-        for node in found:
-            for name in node._fields:
-                inside = getattr(node, name, None)
-                if isinstance(inside, list):
-                    found += [one for one in inside if isinstance(one, ast.AST)]
-                elif isinstance(inside, ast.AST) and not isinstance(inside, ast.expr_context):
-                    found.append(inside)
-        return tuple(found)
+        """All nodes of the tree: each law looks at them."""
+        return tuple(syntax.nodes(self.tree))
 
     @cached_property
     def statements(self) -> tuple[ast.AST, ...]:
-        """All statements of the tree."""
-        found = list[ast.AST](self.tree.body)
-        for node in found:
-            found += _inner(node)
-        return tuple(found)
+        """All statements of the tree: each class and each import is one."""
+        return tuple(syntax.statements(self.tree))
 
     @cached_property
     def dotted_names(self) -> tuple[tuple[int, str], ...]:
@@ -537,13 +528,7 @@ def _imports(body: Sequence[ast.AST], *, lazy: bool, typing: bool) -> Iterator[I
         else:
             inside = lazy or isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
             for_types = typing or (isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"))
-            yield from _imports(_inner(node), lazy=inside, typing=for_types)
-
-
-def _inner(node: ast.AST) -> list[ast.AST]:
-    """Return the statements in this one. An import is one, and in no expression."""
-    blocks = ("body", "handlers", "orelse", "finalbody", "cases")
-    return [inner for block in blocks for inner in getattr(node, block, ())]
+            yield from _imports(syntax.inner(node), lazy=inside, typing=for_types)
 
 
 def _targets(module: Module, names: set[str]) -> Iterator[str]:
