@@ -7,7 +7,6 @@ import io
 import re
 import tokenize
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 
 from tests.support import syntax
 
@@ -189,9 +188,3 @@ def bindings(tree: ast.Module) -> Iterator[str]:
             yield node.arg
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             yield node.id
-
-
-def modules(root: Path) -> Iterator[str]:
-    """Yield the source of every Python file below a folder."""
-    for path in sorted(root.rglob("*.py")):
-        yield path.read_text(encoding="utf-8")
