@@ -43,7 +43,7 @@ raise SystemExit(code)
 
 def cvl_ci(*words: str, cwd: Path = ROOT, home: Path | None = None, **more: str) -> subprocess.CompletedProcess[str]:
     env = {"PATH": os.environ["PATH"], "HOME": str(home or os.environ["HOME"]), **more}
-    return fork_server.run("cvl_ci.cli.main", *words, env=env, folder=cwd)
+    return fork_server.run("tests.support.command_line", *words, env=env, folder=cwd)
 
 
 def test_the_installed_program_is_this_one() -> None:

@@ -12,6 +12,8 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TypeGuard
 
+from tests.support import syntax
+
 ROOT = Path(__file__).resolve().parents[2]
 
 ENTRY_POINTS = {"action", "cli", "runner"}
@@ -87,7 +89,12 @@ class Module:
     @cached_property
     def nodes(self) -> tuple[ast.AST, ...]:
         """All nodes of the tree: each law looks at them."""
-        return tuple(ast.walk(self.tree))
+        return tuple(syntax.nodes(self.tree))
+
+    @cached_property
+    def statements(self) -> tuple[ast.AST, ...]:
+        """All statements of the tree: each class and each import is one."""
+        return tuple(syntax.statements(self.tree))
 
     @cached_property
     def dotted_names(self) -> tuple[tuple[int, str], ...]:
@@ -188,7 +195,7 @@ def root_is_not_imported(module: Module) -> list[str]:
     packages = frozenset[str]().union(*LAYERS)
     return [
         f"{module.path}:{node.lineno} imports the package root"
-        for node in module.nodes
+        for node in module.statements
         if (isinstance(node, ast.Import) and any(alias.name == "cvl_ci" for alias in node.names))
         or (isinstance(node, ast.ImportFrom) and node.level > 0 and not module.path.startswith(_FOR_MACHINES))
         or (isinstance(node, ast.ImportFrom) and node.module == "cvl_ci" and {a.name for a in node.names} - packages)
@@ -245,7 +252,7 @@ def namesakes(every: Sequence[Module]) -> list[str]:
     """Each name of two or more public classes, with the modules that define them."""
     paths: dict[str, list[str]] = {}
     for module in every:
-        for node in module.nodes:
+        for node in module.statements:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 paths.setdefault(node.name, []).append(module.path)
     return [f"{name}: {', '.join(places)}" for name, places in sorted(paths.items()) if len(places) > 1]
@@ -257,7 +264,7 @@ def unclear_aliases(every: Sequence[Module]) -> list[str]:
     things_of: dict[str, set[str]] = {}
     aliases: set[tuple[str, str]] = set()
     for module in every:
-        for node in module.nodes:
+        for node in module.statements:
             for item in node.names if isinstance(node, ast.Import | ast.ImportFrom) else ():
                 thing = f"{node.module}.{item.name}" if isinstance(node, ast.ImportFrom) else item.name
                 if thing.startswith("cvl_ci."):
@@ -555,9 +562,9 @@ def _imports(body: Sequence[ast.AST], *, lazy: bool, typing: bool) -> Iterator[I
                 Import(name=f"{start}.{a.name}", line=node.lineno, lazy=lazy, typing=typing) for a in node.names
             )
         else:
-            inside = lazy or isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
+            inside = lazy or isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
             for_types = typing or (isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"))
-            yield from _imports(list(ast.iter_child_nodes(node)), lazy=inside, typing=for_types)
+            yield from _imports(syntax.inner(node), lazy=inside, typing=for_types)
 
 
 def _targets(module: Module, names: set[str]) -> Iterator[str]:
@@ -601,8 +608,17 @@ def _names(module: Module) -> Iterator[tuple[int, str]]:
     }
     for node in module.nodes:
         if isinstance(node, (ast.Name, ast.Attribute)):
-            head, dot, rest = ast.unparse(node).partition(".")
+            head, dot, rest = _dotted(node).partition(".")
             yield node.lineno, f"{renamed.get(head, head)}{dot}{rest}"
+
+
+def _dotted(node: ast.expr) -> str:
+    """Return what ast.unparse returns; of names with dots, sooner."""
+    attributes, inner = [], node
+    while isinstance(inner, ast.Attribute):
+        attributes.append(inner.attr)
+        inner = inner.value
+    return ".".join([inner.id, *reversed(attributes)]) if isinstance(inner, ast.Name) else ast.unparse(node)
 
 
 def _takes_down(called: ast.expr, verbs: set[str]) -> str | None:

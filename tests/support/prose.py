@@ -7,7 +7,8 @@ import io
 import re
 import tokenize
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
+
+from tests.support import syntax
 
 MOST_WORDS = 20
 """Of one sentence: rule 6."""
@@ -88,13 +89,15 @@ def complaints(text: Iterable[str], *, patterns: Mapping[str, re.Pattern[str]] =
 
 def docstrings(source: str) -> Iterator[str]:
     """Yield every docstring, attribute docstrings included."""
-    for node in ast.walk(ast.parse(source)):
+    for node in syntax.statements(ast.parse(source)):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
             yield node.value.value
 
 
 def comments(source: str) -> Iterator[str]:
     """Yield every comment that is prose."""
+    if "#" not in source:
+        return
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT and not re.match(r"#\s*(?:noqa|type:|fmt:|pragma|!)", token.string):
             yield token.string.lstrip("# ")
@@ -131,7 +134,7 @@ def _literals(node: ast.AST) -> Iterator[str]:
         for inside in _placeholders(node):
             yield from _literals(inside)
     elif not _has_no_message(node):
-        for child in ast.iter_child_nodes(node):
+        for child in syntax.children(node):
             yield from _literals(child)
 
 
@@ -178,7 +181,7 @@ def dialect(source: str) -> list[str]:
 
 def bindings(tree: ast.Module) -> Iterator[str]:
     """Yield each name that a module binds: functions, classes, arguments, variables, fields."""
-    for node in ast.walk(tree):
+    for node in syntax.nodes(tree):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             yield node.name
         elif isinstance(node, ast.arg):
