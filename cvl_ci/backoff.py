@@ -65,7 +65,7 @@ class Pace:
     sleep: Callable[[float], None] = time.sleep
     now: Callable[[], float] = time.monotonic
 
-    def looks(self, *, until: float | None = None) -> Iterator[None]:
+    def ticks(self, *, until: float | None = None) -> Iterator[None]:
         """Yield before each look, with a pause between two of them, until the time is over. There is at least one look.
 
         `until`: the end of a longer work, by `now`, instead of `within_seconds` from the first look on.

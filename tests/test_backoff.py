@@ -69,18 +69,18 @@ def pace(clock: FakeClock, *, within: float = 10.0) -> Pace:
 
 def test_looks_come_at_a_fixed_pace_and_one_comes_after_the_last_pause() -> None:
     clock = FakeClock(time=0.0)
-    assert [clock.time for _ in pace(clock).looks()] == [0.0, 3.0, 6.0, 9.0, 12.0]
+    assert [clock.time for _ in pace(clock).ticks()] == [0.0, 3.0, 6.0, 9.0, 12.0]
 
 
 @pytest.mark.parametrize("within", [0.0, -1.0])
 def test_there_is_one_look_without_any_time(within: float) -> None:
     clock = FakeClock(time=0.0)
-    assert [clock.time for _ in pace(clock, within=within).looks()] == [0.0]
+    assert [clock.time for _ in pace(clock, within=within).ticks()] == [0.0]
 
 
 def test_looks_of_a_longer_work_end_with_it_and_slow_looks_count() -> None:
     clock, seen = FakeClock(time=5.0), list[float]()
-    for _ in pace(clock).looks(until=13.0):
+    for _ in pace(clock).ticks(until=13.0):
         seen.append(clock.time)
         clock.sleep(2.0)
     assert seen == [5.0, 10.0, 15.0]
@@ -88,7 +88,7 @@ def test_looks_of_a_longer_work_end_with_it_and_slow_looks_count() -> None:
 
 def test_a_loop_that_has_its_answer_pauses_no_more() -> None:
     clock = FakeClock(time=0.0)
-    for _ in pace(clock, within=1e9).looks():
+    for _ in pace(clock, within=1e9).ticks():
         if clock.time >= 6.0:
             break
     assert clock.time == 6.0

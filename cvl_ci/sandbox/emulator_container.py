@@ -102,7 +102,7 @@ def end(docker: Docker, identity: str, *, seconds: float) -> None:
             docker.run("stop", "--time", f"{seconds:.0f}", name, timeout=seconds + 30)
         with suppress(DockerFailed):
             docker.run("rm", "--force", "--volumes", name)
-    for _ in Pace(every_seconds=0.05, within_seconds=10.0).looks():  # Docker carries --rm out shortly after the end
+    for _ in Pace(every_seconds=0.05, within_seconds=10.0).ticks():  # Docker carries --rm out shortly after the end
         if not find(docker, identity):
             return
 

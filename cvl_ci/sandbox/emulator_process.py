@@ -93,7 +93,7 @@ def kill(process: Process) -> None:
 
 
 def wait_gone(process: Process, *, seconds: float) -> bool:
-    return any(not process.alive for _ in Pace(every_seconds=0.02, within_seconds=seconds).looks())
+    return any(not process.alive for _ in Pace(every_seconds=0.02, within_seconds=seconds).ticks())
 
 
 def log_tail(directory: Path, lines: int = 6) -> str:

@@ -253,7 +253,7 @@ class Sandbox:
         return lambda: emulator_process.start_time(pid) is not None
 
     def _await(self, spec: SandboxSpec, alive: Callable[[], bool]) -> EmulatorClient:
-        for _ in Pace(every_seconds=0.05, within_seconds=START_SECONDS).looks():
+        for _ in Pace(every_seconds=0.05, within_seconds=START_SECONDS).ticks():
             if not alive():
                 break
             client = self._client(spec)

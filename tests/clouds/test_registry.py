@@ -51,17 +51,17 @@ def test_a_check_knows_it_and_its_credentials_are_written(tmp_path: Path) -> Non
     masked: list[str] = []
     [before] = cloud_credentials.check_clouds(machine(tmp_path), ["acme"], provable_clouds=registry.provable_clouds())
     assert (before.usable, before.missing) == (False, ("any credentials",))
-    where = machine(tmp_path, ACME_KEY=KEY)
+    place = machine(tmp_path, ACME_KEY=KEY)
     cloud_credentials.set_up(
-        where,
+        place,
         ["acme"],
         provable_clouds=registry.provable_clouds(),
         mask=lambda *texts: masked.extend(texts),
         adopt=lambda _: None,
         required=True,
     )
-    written = where.expand("~/.acme/key")
-    assert (written.read_text(), written.stat().st_mode & 0o777) == (KEY, 0o600)
+    text = place.expand("~/.acme/key")
+    assert (text.read_text(), text.stat().st_mode & 0o777) == (KEY, 0o600)
     assert masked == [KEY]
 
 
@@ -72,27 +72,27 @@ def test_a_release_and_a_sweep_ask_it_with_its_key_and_end_what_is_ours(
     api.get(f"{API}/servers", json={"servers": [OURS, FOREIGN]}, match=[shows_key])
     api.delete(f"{API}/servers/{CLUSTER}-head", status=204, match=[shows_key])
     opened = inventory(tmp_path)
-    found = opened.find(lease=OWNER.name, locations=[Location(cloud="acme")])
-    resources, silent = found.read()
-    assert ([each.id for each in resources], bool(silent)) == ([f"{CLUSTER}-head"], False)
-    assert (list(found.unproved), found.patience_seconds) == ([], 60.0)
+    result = opened.find(lease=OWNER.name, locations=[Location(cloud="acme")])
+    resources, silent = result.read()
+    assert ([item.id for item in resources], bool(silent)) == ([f"{CLUSTER}-head"], False)
+    assert (list(result.unproved), result.patience_seconds) == ([], 60.0)
     opened.remove(resources)
 
 
 @pytest.mark.parametrize("body", ["[]", "{}", "null", '{"servers": null}', '{"servers": [1]}', "<html>", ""])
 def test_an_answer_without_its_member_proves_nothing(tmp_path: Path, api: responses.RequestsMock, body: str) -> None:
     api.get(f"{API}/servers", body=body)
-    [asked] = inventory(tmp_path).find(lease=OWNER.name, locations=[Location(cloud="acme")]).asked
-    assert asked.error
+    [request] = inventory(tmp_path).find(lease=OWNER.name, locations=[Location(cloud="acme")]).asked
+    assert request.error
 
 
 def test_a_key_that_is_not_there_and_a_refusal_are_errors(tmp_path: Path, api: responses.RequestsMock) -> None:
-    [asked] = (
+    [request] = (
         registry.all_inventories({"HOME": str(tmp_path)})
         .find(lease=OWNER.name, locations=[Location(cloud="acme")])
         .asked
     )
-    assert "No such file" in str(asked.error)
+    assert "No such file" in str(request.error)
     api.get(f"{API}/servers", json={"servers": [OURS]})
     api.delete(f"{API}/servers/{CLUSTER}-head", status=403, body=json.dumps({"error": "not yours"}))
     opened = inventory(tmp_path)

@@ -48,14 +48,14 @@ class Api:
 
     def comment(self, body: str, *, author: str = "github-actions[bot]") -> int:
         number = 1 + max(self.comments, default=99)
-        shown = openapi.example("POST /repos/{owner}/{repo}/issues/{issue_number}/comments")
+        document = openapi.example("POST /repos/{owner}/{repo}/issues/{issue_number}/comments")
         self.comments[number] = {
-            **shown,
+            **document,
             "id": number,
             "url": f"{REPOSITORY}/issues/comments/{number}",
             "html_url": f"https://git.example.com/cvl/ci/pull/5#issuecomment-{number}",
             "body": body,
-            "user": {**shown["user"], "login": author},
+            "user": {**document["user"], "login": author},
         }
         return number
 
@@ -77,11 +77,11 @@ class Api:
         assert self.wrong == [], "GitHub would not have understood this, or not have said it"
 
     def _answer(self, request: requests.PreparedRequest) -> Answer:
-        asked = str(request.url).partition("/api/v3")[2]
-        path = urlparse(asked).path
+        question = str(request.url).partition("/api/v3")[2]
+        path = urlparse(question).path
         method = str(request.method)
         self.asked.append(f"{method} {path}")
-        self.wrong += openapi.wrong_request(method, asked, request.body)
+        self.wrong += openapi.wrong_request(method, question, request.body)
         if request.headers["Authorization"] != "token secret-token":
             self.wrong.append(f"Authorization: {request.headers['Authorization']}")
         for pattern, waiting in self.faults.items():
@@ -94,7 +94,7 @@ class Api:
         with self.lock:  # a comment is made or changed in one step
             answer = self._route(method, path, request)
         self.delay()
-        self.wrong += openapi.wrong_answer(method, asked, answer[0], answer[2])
+        self.wrong += openapi.wrong_answer(method, question, answer[0], answer[2])
         if method == "POST" and self.lose_answers:
             self.lose_answers -= 1
             raise requests.ConnectionError("reset by peer")
@@ -110,14 +110,14 @@ class Api:
             return self._page(str(request.url))
         if path == "/repos/cvl/ci/issues/5/comments":
             return _json(self.comments[self.comment(_body(request), author=self.me or "github-actions[bot]")], 201)
-        found = re.fullmatch(r"/repos/cvl/ci/issues/comments/(\d+)", path)
-        if found and int(found[1]) in self.comments:
-            return self._one(method, int(found[1]), request)
+        result = re.fullmatch(r"/repos/cvl/ci/issues/comments/(\d+)", path)
+        if result and int(result[1]) in self.comments:
+            return self._one(method, int(result[1]), request)
         if re.fullmatch(r"/repos/cvl/ci/commits/[0-9a-f]+/pulls", path):
             return _json(self.pulls)
         if method == "GET" and path in self.runs:
-            shown = openapi.example("GET /repos/{owner}/{repo}/actions/runs/{run_id}/attempts/{attempt_number}")
-            return _json({**shown, **self.runs[path]})
+            document = openapi.example("GET /repos/{owner}/{repo}/actions/runs/{run_id}/attempts/{attempt_number}")
+            return _json({**document, **self.runs[path]})
         query = {name: values[0] for name, values in parse_qs(urlparse(str(request.url)).query).items()}
         return self.store.route(method, path, query, request.body) or _json({"message": "Not Found"}, 404)
 
@@ -151,16 +151,16 @@ def _body(request: requests.PreparedRequest) -> str:
 
 def pull(number: int, *, sha: str, head: str | None = "cvl/ci", state: str = "open") -> dict[str, Any]:
     """A pull request of `cvl/ci`. `head`: the repository it comes from; None: that was deleted."""
-    [shown] = openapi.example("GET /repos/{owner}/{repo}/commits/{commit_sha}/pulls")
-    repository = shown["base"]["repo"]
+    [document] = openapi.example("GET /repos/{owner}/{repo}/commits/{commit_sha}/pulls")
+    repository = document["base"]["repo"]
     theirs = {**repository, "full_name": head, "url": f"{URL}/repos/{head}"} if head else None
     return {
-        **shown,
+        **document,
         "number": number,
         "state": state,
         "requested_teams": [],
-        "head": {**shown["head"], "sha": sha, "repo": theirs},
-        "base": {**shown["base"], "repo": {**repository, "full_name": "cvl/ci", "url": REPOSITORY}},
+        "head": {**document["head"], "sha": sha, "repo": theirs},
+        "base": {**document["base"], "repo": {**repository, "full_name": "cvl/ci", "url": REPOSITORY}},
     }
 
 

@@ -98,8 +98,8 @@ def _matches(name: str, asked: str) -> re.Match[str] | None:
 
 
 def _in_path(name: str, path: str) -> dict[str, str]:
-    found = _matches(name, f"{name.partition(' ')[0]} {path}")
-    return found.groupdict() if found else {}
+    result = _matches(name, f"{name.partition(' ')[0]} {path}")
+    return result.groupdict() if result else {}
 
 
 def _not_as(parameters: list[Any], where: str, given: Mapping[str, str], name: str) -> Iterator[str]:
@@ -123,12 +123,12 @@ def _typed(text: str, schema: Any) -> object:
 
 
 def _not_a_body(name: str, body: str | bytes | None) -> Iterator[str]:
-    asked = description()["operations"][name].get("requestBody")
-    if asked is None:
+    request = description()["operations"][name].get("requestBody")
+    if request is None:
         if body:
             yield f"{name} takes no body"
         return
-    schema, sent = _json_schema(asked), _parsed(body)
+    schema, sent = _json_schema(request), _parsed(body)
     yield from _errors(f"{name}: body", schema, sent)
     for key in (sent.keys() if isinstance(sent, dict) else set()) - schema.get("properties", {}).keys():
         yield f"{name}: body: no property {key} is described"
@@ -159,12 +159,12 @@ def cut(package: str, whole: Any) -> dict[str, Any]:
     operations: dict[str, Any] = {}
     for name in OPERATIONS:
         method, path = name.split(" ")
-        found = whole["paths"][path][method.lower()]
-        kept = {key: found[key] for key in ("parameters", "requestBody", "responses") if key in found}
-        said = _example(whole, found["responses"])
+        result = whole["paths"][path][method.lower()]
+        kept = {key: result[key] for key in ("parameters", "requestBody", "responses") if key in result}
+        text = _example(whole, result["responses"])
         kept = _inlined(whole, kept)
         _say_limits(kept.get("parameters", []))
-        operations[name] = {**_bare(kept), **({"example": said} if said else {})}
+        operations[name] = {**_bare(kept), **({"example": text} if text else {})}
     # A fork that was deleted since: GitHub says null there, though its description does not know it.
     pulls = _json_schema(operations["GET /repos/{owner}/{repo}/commits/{commit_sha}/pulls"]["responses"]["200"])
     pulls["items"]["properties"]["head"]["properties"]["repo"]["nullable"] = True
@@ -174,23 +174,23 @@ def cut(package: str, whole: Any) -> dict[str, Any]:
 def _say_limits(parameters: list[Any]) -> None:
     """That a page holds 100 at most is said in prose alone."""
     for one in parameters:
-        found = re.search(r"\(max (\d+)\)", one.get("description", ""))
-        if found:
-            one["schema"] = {**one["schema"], "maximum": int(found[1])}
+        result = re.search(r"\(max (\d+)\)", one.get("description", ""))
+        if result:
+            one["schema"] = {**one["schema"], "maximum": int(result[1])}
 
 
 def _example(whole: Any, responses: Any) -> Any:
     content: Any = next((one.get("content", {}) for status, one in responses.items() if status.startswith("2")), {})
-    shown = content.get("application/json", {}).get("examples", {})
-    return next((_inlined(whole, one)["value"] for one in shown.values()), None)
+    result = content.get("application/json", {}).get("examples", {})
+    return next((_inlined(whole, one)["value"] for one in result.values()), None)
 
 
 def _inlined(whole: Any, node: Any) -> Any:
     if isinstance(node, dict) and "$ref" in node:
-        found = whole
+        result = whole
         for part in node["$ref"].removeprefix("#/").split("/"):
-            found = found[part.replace("~1", "/").replace("~0", "~")]
-        return _inlined(whole, found)
+            result = result[part.replace("~1", "/").replace("~0", "~")]
+        return _inlined(whole, result)
     if isinstance(node, dict):
         return {key: _inlined(whole, inner) for key, inner in node.items()}
     return [_inlined(whole, inner) for inner in node] if isinstance(node, list) else node

@@ -47,15 +47,15 @@ class Store:
     """Names and zips that a runner's own service holds of a run."""
 
     def run(self, number: int, commit: str, *, branch: str = "main", event: str = "push", **more: Any) -> int:
-        [shown, *_] = openapi.example(RUNS)["workflow_runs"]
+        [document, *_] = openapi.example(RUNS)["workflow_runs"]
         known = {"id": number, "head_sha": commit, "head_branch": branch, "event": event, "status": "completed"}
-        ours = {**shown["head_repository"], "full_name": "cvl/ci"}
-        self.runs.append({**shown, **known, "workflow_id": WORKFLOW, "head_repository": ours, **more})
+        ours = {**document["head_repository"], "full_name": "cvl/ci"}
+        self.runs.append({**document, **known, "workflow_id": WORKFLOW, "head_repository": ours, **more})
         return number
 
     def job(self, name: str, *, attempt: int, began: int = 0, runner: str = "") -> int:
         """List a job in an attempt. `began`: the attempt that really ran it; 0: this one. Return its number."""
-        [shown, *_] = openapi.example(JOBS)["jobs"]
+        [document, *_] = openapi.example(JOBS)["jobs"]
         number = 5_000 + sum(map(len, self.jobs))
         while len(self.jobs) < attempt:
             self.jobs.append([])
@@ -68,7 +68,7 @@ class Store:
             "created_at": f"2026-09-21T1{attempt}:00:00Z",
             "runner_name": runner or f"runner of {name}",
         }
-        self.jobs[attempt - 1].append({**shown, **known})
+        self.jobs[attempt - 1].append({**document, **known})
         return number
 
     def artifact(
@@ -83,21 +83,21 @@ class Store:
         """`files`: in the zip, or the zip itself."""
         number = 1000 + len(self.archives)
         archive = files if isinstance(files, bytes) else zipped(files)
-        [shown, *_] = openapi.example(ARTIFACTS)["artifacts"]
+        [document, *_] = openapi.example(ARTIFACTS)["artifacts"]
         known = {"id": number, "name": name, "size_in_bytes": len(archive), "expired": expired}
-        of_run = {**shown["workflow_run"], "id": run, **(workflow_run or {})}
-        self.artifacts.setdefault(run, []).append({**shown, **known, "workflow_run": of_run})
+        of_run = {**document["workflow_run"], "id": run, **(workflow_run or {})}
+        self.artifacts.setdefault(run, []).append({**document, **known, "workflow_run": of_run})
         self.archives[number] = archive
         return number
 
     def issue(self, body: str, *, author: str = "github-actions[bot]", **more: Any) -> int:
         number = 40 + len(self.issues)
-        [shown, *_] = openapi.example("GET /repos/{owner}/{repo}/issues")
-        shown.pop("pull_request", None)
-        user = {**shown["user"], "login": author}
+        [document, *_] = openapi.example("GET /repos/{owner}/{repo}/issues")
+        document.pop("pull_request", None)
+        user = {**document["user"], "login": author}
         at = f"https://git.example.com/cvl/ci/issues/{number}"
         known = {"number": number, "state": "open", "title": "Bench", "body": body, "user": user, "html_url": at}
-        self.issues[number] = {**shown, **known, **more}
+        self.issues[number] = {**document, **known, **more}
         return number
 
     def open_issues(self) -> list[dict[str, Any]]:
@@ -126,15 +126,15 @@ class Store:
             (r"GET /deployments", self._deployments),
             (r"GET /deployments/(\d+)/statuses", self._statuses),
         ):
-            found = re.fullmatch(form, f"{method} {path}")
-            if found:
-                return answer(query, *found.groups())
+            result = re.fullmatch(form, f"{method} {path}")
+            if result:
+                return answer(query, *result.groups())
         return self._written(method, path, json.loads(body) if body else {})
 
     def _run(self, _: Mapping[str, str], number: str) -> Answer:
         known = next((run for run in self.runs if run["id"] == int(number)), {"id": int(number)})
-        shown = openapi.example("GET /repos/{owner}/{repo}/actions/runs/{run_id}")
-        return _json({**shown, **known, "workflow_id": WORKFLOW})
+        document = openapi.example("GET /repos/{owner}/{repo}/actions/runs/{run_id}")
+        return _json({**document, **known, "workflow_id": WORKFLOW})
 
     def _artifacts(self, query: Mapping[str, str], number: str) -> Answer:
         for name, archive in self.more_artifacts(int(number)):
@@ -143,7 +143,7 @@ class Store:
         return _page("artifacts", self.artifacts.get(int(number), []), query)
 
     def _all_artifacts(self, query: Mapping[str, str]) -> Answer:
-        return _page("artifacts", [one for listed in self.artifacts.values() for one in listed], query)
+        return _page("artifacts", [one for listing in self.artifacts.values() for one in listing], query)
 
     def _jobs(self, query: Mapping[str, str], _: str) -> Answer:
         every = [job for attempt in self.jobs for job in attempt]
@@ -151,41 +151,41 @@ class Store:
         return _page("jobs", every if query.get("filter") == "all" else latest, query)
 
     def _archive(self, _: Mapping[str, str], number: str) -> Answer:
-        every = [one for listed in self.artifacts.values() for one in listed]
+        every = [one for listing in self.artifacts.values() for one in listing]
         if any(one["id"] == int(number) and one["expired"] for one in every):
             return _json({"message": "Artifact has expired"}, 410)
         return (302, {"Location": f"{BLOBS}/{number}.zip?sig=secret"}, "")
 
     def _runs(self, query: Mapping[str, str], _: str) -> Answer:
-        found = [run for run in self.runs if run["head_branch"] == query.get("branch", run["head_branch"])]
+        results = [run for run in self.runs if run["head_branch"] == query.get("branch", run["head_branch"])]
         status = query.get("status")
-        return _page("workflow_runs", [run for run in found if status in {None, run["status"]}], query)
+        return _page("workflow_runs", [run for run in results if status in {None, run["status"]}], query)
 
     def _commits(self, query: Mapping[str, str]) -> Answer:
-        wanted = query.get("sha", "")
-        start = self.commits.index(wanted) if wanted in self.commits else 0
-        [shown, *_] = openapi.example("GET /repos/{owner}/{repo}/commits")
-        return _json(_slice([{**shown, "sha": sha} for sha in self.commits[start:]], query))
+        expected = query.get("sha", "")
+        start = self.commits.index(expected) if expected in self.commits else 0
+        [document, *_] = openapi.example("GET /repos/{owner}/{repo}/commits")
+        return _json(_slice([{**document, "sha": sha} for sha in self.commits[start:]], query))
 
     def _issues(self, query: Mapping[str, str]) -> Answer:
-        wanted = query.get("state", "open")
-        listed = [one for one in self.issues.values() if wanted in {"all", one["state"]}]
+        expected = query.get("state", "open")
+        listing = [one for one in self.issues.values() if expected in {"all", one["state"]}]
         by = query.get("creator")
-        return _json(_slice([one for one in listed if by in {None, one["user"]["login"]}], query))
+        return _json(_slice([one for one in listing if by in {None, one["user"]["login"]}], query))
 
     def _request(self, _: Mapping[str, str], number: str) -> Answer:
         if int(number) not in self.requests:
             return _json({"message": "Not Found"}, 404)
-        shown = openapi.example("GET /repos/{owner}/{repo}/pulls/{pull_number}")
+        document = openapi.example("GET /repos/{owner}/{repo}/pulls/{pull_number}")
         known = self.requests[int(number)]
-        head = {**shown["head"], "sha": known.get("sha", shown["head"]["sha"])}
-        shown["requested_teams"] = []  # the example of a team lacks a member that the description demands
-        return _json({**shown, "head": head, **{key: known[key] for key in ("state", "closed_at") if key in known}})
+        head = {**document["head"], "sha": known.get("sha", document["head"]["sha"])}
+        document["requested_teams"] = []  # the example of a team lacks a member that the description demands
+        return _json({**document, "head": head, **{key: known[key] for key in ("state", "closed_at") if key in known}})
 
     def deployment(self, environment: str, **more: Any) -> int:
         number = 300 + len(self.deployments)
-        shown = openapi.example("POST /repos/{owner}/{repo}/deployments")
-        self.deployments[number] = {**shown, "id": number, "environment": environment, "statuses": [], **more}
+        document = openapi.example("POST /repos/{owner}/{repo}/deployments")
+        self.deployments[number] = {**document, "id": number, "environment": environment, "statuses": [], **more}
         return number
 
     def states(self, number: int) -> list[str]:
@@ -203,14 +203,14 @@ class Store:
         if path == "/deployments":
             number = self.deployment(**{key: body[key] for key in ("environment", "ref", "transient_environment")})
             return _json({key: value for key, value in self.deployments[number].items() if key != "statuses"}, 201)
-        found = re.fullmatch(r"/deployments/(\d+)/statuses", path)
-        if found is None or int(found[1]) not in self.deployments:
+        result = re.fullmatch(r"/deployments/(\d+)/statuses", path)
+        if result is None or int(result[1]) not in self.deployments:
             return None
         assert len(body["description"]) <= 140
-        [shown] = openapi.example("GET /repos/{owner}/{repo}/deployments/{deployment_id}/statuses")
+        [document] = openapi.example("GET /repos/{owner}/{repo}/deployments/{deployment_id}/statuses")
         known = {key: body[key] for key in ("state", "environment_url", "log_url", "description") if key in body}
-        self.deployments[int(found[1])]["statuses"].append({**shown, **known})
-        return _json({**shown, **known}, 201)
+        self.deployments[int(result[1])]["statuses"].append({**document, **known})
+        return _json({**document, **known}, 201)
 
     def _written(self, method: str, path: str, body: Mapping[str, Any]) -> Answer | None:
         if (method, path) == ("POST", "/issues"):
@@ -220,16 +220,16 @@ class Store:
         status = re.fullmatch(r"/statuses/([0-9a-f]{40})", path)
         if status and method == "POST":
             self.statuses.append((status[1], body["context"], body["state"], body["description"]))
-            shown = openapi.example("POST /repos/{owner}/{repo}/statuses/{sha}")
-            return _json({**shown, **body}, 201)
-        found = re.fullmatch(r"/issues/(\d+)(/comments)?", path)
-        if found is None or int(found[1]) not in self.issues:
+            document = openapi.example("POST /repos/{owner}/{repo}/statuses/{sha}")
+            return _json({**document, **body}, 201)
+        result = re.fullmatch(r"/issues/(\d+)(/comments)?", path)
+        if result is None or int(result[1]) not in self.issues:
             return None
-        number = int(found[1])
-        if found[2] and method == "POST":
+        number = int(result[1])
+        if result[2] and method == "POST":
             self.said.append((number, body["body"]))
-            shown = openapi.example("POST /repos/{owner}/{repo}/issues/{issue_number}/comments")
-            return _json({**shown, "body": body["body"]}, 201)
+            document = openapi.example("POST /repos/{owner}/{repo}/issues/{issue_number}/comments")
+            return _json({**document, "body": body["body"]}, 201)
         if method == "PATCH":
             self.issues[number] |= body
             return _json(self.issues[number])

@@ -91,8 +91,8 @@ def _first_form(line: str, known: set[str]) -> tuple[str, dict[str, str], str] |
 
 
 def _properties(pairs: str, separator: str, escaped: str) -> dict[str, str]:
-    found = [pair.lstrip("=").partition("=") for pair in pairs.split(separator)]
-    return {name: _unescaped(value, also=escaped) for name, _, value in found if name and value}
+    results = [pair.lstrip("=").partition("=") for pair in pairs.split(separator)]
+    return {name: _unescaped(value, also=escaped) for name, _, value in results if name and value}
 
 
 def _unescaped(text: str, *, also: str = "") -> str:
@@ -104,7 +104,7 @@ def _unescaped(text: str, *, also: str = "") -> str:
 
 def read_file(text: str) -> dict[str, str]:
     """GITHUB_OUTPUT and GITHUB_STATE: NAME=VALUE or heredocs, by line feeds alone; a malformed file fails the step."""
-    found: dict[str, str] = {}
+    values: dict[str, str] = {}
     lines = iter(text.removesuffix("\n").split("\n"))
     for line in lines:
         if not line:
@@ -117,8 +117,8 @@ def read_file(text: str) -> dict[str, str]:
             name, _, delimiter = line.partition("<<")
             value = "\n".join(_until(delimiter, lines))
         assert name, line
-        found[name] = value
-    return found
+        values[name] = value
+    return values
 
 
 def _until(delimiter: str, lines: Iterator[str]) -> Iterator[str]:

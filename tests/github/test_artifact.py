@@ -65,9 +65,9 @@ def uploaded(done: Uploaded | NotUploaded) -> Uploaded:
 
 
 def downloads_equal(done: Uploaded, root: Path, service: Results, into: Path) -> None:
-    seen = node.run("download.mjs", done.name, into, environ=service.environ)
-    assert seen["digestMismatch"] is False and seen["digest"] == f"sha256:{done.sha256}"
-    assert (seen["id"], seen["size"]) == (done.id, done.bytes)
+    results = node.run("download.mjs", done.name, into, environ=service.environ)
+    assert results["digestMismatch"] is False and results["digest"] == f"sha256:{done.sha256}"
+    assert (results["id"], results["size"]) == (done.id, done.bytes)
     assert contents(into) == contents(root)
 
 
@@ -76,10 +76,10 @@ def contents(root: Path) -> dict[str, bytes]:
 
 
 def test_the_official_client_downloads_what_we_uploaded(service: Results, root: Path, tmp_path: Path) -> None:
-    done = uploaded(ours(service).artifacts.upload("outputs", root=root, paths=["."]))
-    assert done.name == "outputs" and done.files == 4 and done.left_out == {}
-    assert done.url == f"https://github.com/cvl/examples/actions/runs/77/artifacts/{done.id}"
-    downloads_equal(done, root, service, tmp_path / "back")
+    result = uploaded(ours(service).artifacts.upload("outputs", root=root, paths=["."]))
+    assert result.name == "outputs" and result.files == 4 and result.left_out == {}
+    assert result.url == f"https://github.com/cvl/examples/actions/runs/77/artifacts/{result.id}"
+    downloads_equal(result, root, service, tmp_path / "back")
 
 
 def test_the_official_client_reads_zip64(
@@ -87,44 +87,44 @@ def test_the_official_client_reads_zip64(
 ) -> None:
     """As files of 4 GiB are written, without writing 4 GiB."""
     monkeypatch.setattr(zipfile, "ZIP64_LIMIT", 1000)
-    done = uploaded(ours(service).artifacts.upload("outputs", root=root, paths=["."]))
-    downloads_equal(done, root, service, tmp_path / "back")
+    result = uploaded(ours(service).artifacts.upload("outputs", root=root, paths=["."]))
+    downloads_equal(result, root, service, tmp_path / "back")
 
 
 def test_several_artifacts_of_one_run_stand_side_by_side(service: Results, root: Path) -> None:
-    mine = ours(service)
+    own = ours(service)
     names = [
-        uploaded(mine.artifacts.upload(name, root=root, paths=["empty"])).name
+        uploaded(own.artifacts.upload(name, root=root, paths=["empty"])).name
         for name in ("train-L4, aws/us-east-1-log", "train-L4, aws/us-east-1", "train-T4-log", "train-T4")
     ]
     assert len(set(names)) == 4
-    seen = node.run("download.mjs", names[1], root.parent / "back", environ=service.environ)
-    assert sorted(str(each) for each in _list(seen["names"])) == sorted(names)
+    results = node.run("download.mjs", names[1], root.parent / "back", environ=service.environ)
+    assert sorted(str(item) for item in _list(results["names"])) == sorted(names)
 
 
 def test_act_s_server_gets_one_block_after_the_other(service: Results, root: Path, tmp_path: Path) -> None:
-    done = uploaded(ours(service, ACT="true").artifacts.upload("outputs", root=root, paths=["."]))
+    result = uploaded(ours(service, ACT="true").artifacts.upload("outputs", root=root, paths=["."]))
     assert service.most_at_once == 1
-    downloads_equal(done, root, service, tmp_path / "back")
+    downloads_equal(result, root, service, tmp_path / "back")
 
 
 def test_only_the_block_that_was_lost_is_sent_again(service: Results, root: Path, tmp_path: Path) -> None:
     service.faults.dropped_blocks = 1
     service.faults.troubled_blocks = 1
-    mine = ours(service)
-    done = uploaded(mine.artifacts.upload("outputs", root=root, paths=["."]))
-    blocks = [each for each in service.seen if each.startswith("PUT block ")]
+    own = ours(service)
+    result = uploaded(own.artifacts.upload("outputs", root=root, paths=["."]))
+    blocks = [item for item in service.seen if item.startswith("PUT block ")]
     assert len(set(blocks)) == 3 and len(blocks) == 5
-    downloads_equal(done, root, service, tmp_path / "back")
+    downloads_equal(result, root, service, tmp_path / "back")
 
 
 def test_a_service_in_trouble_is_asked_again_after_a_growing_pause(service: Results, root: Path) -> None:
     service.faults.troubled, service.faults.not_json = 3, 1
-    mine = ours(service)
-    began = mine.clock.now()
-    uploaded(mine.artifacts.upload("outputs", root=root, paths=["empty"]))
+    own = ours(service)
+    start = own.clock.now()
+    uploaded(own.artifacts.upload("outputs", root=root, paths=["empty"]))
     assert service.seen.count("POST CreateArtifact") == 5
-    assert mine.clock.now() - began == pytest.approx(sum(3 * 1.5**n * 1.25 for n in range(4)), abs=0.01)
+    assert own.clock.now() - start == pytest.approx(sum(3 * 1.5**n * 1.25 for n in range(4)), abs=0.01)
 
 
 def test_a_service_that_stays_in_trouble_is_given_up_and_says_that_the_files_are_there(
@@ -142,9 +142,9 @@ def test_a_block_that_never_arrives_ends_the_upload_without_a_word_of_the_signat
     service: Results, root: Path
 ) -> None:
     service.faults.dropped_blocks = 99
-    mine = ours(service)
+    own = ours(service)
     with pytest.raises(ArtifactError, match=r"Block \d (failed 5 times: ConnectionError|was given up)") as error:
-        mine.artifacts.upload("outputs", root=root, paths=["."])
+        own.artifacts.upload("outputs", root=root, paths=["."])
     assert_silent(error.value)
     assert "POST FinalizeArtifact" not in service.seen
 
@@ -164,26 +164,26 @@ def test_a_name_that_is_taken_is_counted_on(service: Results, root: Path) -> Non
 
 def test_a_used_up_quota_fails_nobody(service: Results, root: Path) -> None:
     service.faults.quota = True
-    mine = ours(service)
-    done = [mine.artifacts.upload(name, root=root, paths=["empty"]) for name in ("logs", "cost")]
-    assert all(isinstance(each, NotUploaded) and "used up" in each.reason for each in done)
+    own = ours(service)
+    result = [own.artifacts.upload(name, root=root, paths=["empty"]) for name in ("logs", "cost")]
+    assert all(isinstance(item, NotUploaded) and "used up" in item.reason for item in result)
     assert service.seen == ["POST CreateArtifact"] * 2
 
 
 def test_retention_is_what_was_asked_but_no_more_than_the_repository_allows(service: Results, root: Path) -> None:
-    mine = ours(service, GITHUB_RETENTION_DAYS="10")
-    done = uploaded(mine.artifacts.upload("logs", root=root, paths=["empty"], retention_days=90))
-    assert service.artifacts[done.name].expires_at == "2027-01-25T08:00:00Z"  # ten days after the fake clock's now
-    unlimited = uploaded(mine.artifacts.upload("cost", root=root, paths=["empty"]))
+    own = ours(service, GITHUB_RETENTION_DAYS="10")
+    result = uploaded(own.artifacts.upload("logs", root=root, paths=["empty"], retention_days=90))
+    assert service.artifacts[result.name].expires_at == "2027-01-25T08:00:00Z"  # ten days after the fake clock's now
+    unlimited = uploaded(own.artifacts.upload("cost", root=root, paths=["empty"]))
     assert service.artifacts[unlimited.name].expires_at is None
 
 
 def test_every_secret_is_masked_before_it_is_used(service: Results, root: Path) -> None:
-    mine = ours(service)
-    done = uploaded(mine.artifacts.upload("logs", root=root, paths=["empty"]))
-    raw = service.artifacts[done.name].query.partition("sig=")[2]
-    assert mine.masked[0] == token() and raw in mine.masked
-    assert any("%" not in each and each not in (token(), raw) for each in mine.masked) or "%" not in raw
+    own = ours(service)
+    result = uploaded(own.artifacts.upload("logs", root=root, paths=["empty"]))
+    raw = service.artifacts[result.name].query.partition("sig=")[2]
+    assert own.masked[0] == token() and raw in own.masked
+    assert any("%" not in item and item not in (token(), raw) for item in own.masked) or "%" not in raw
 
 
 def test_no_secret_is_logged_even_when_everything_is(
@@ -201,7 +201,7 @@ def test_a_large_file_takes_constant_memory(service: Results, tmp_path: Path) ->
     large.mkdir()
     with (large / "checkpoint.pt").open("wb") as file:
         file.truncate(MEMORY_TEST_BYTES)
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "tests.bench.upload", "large", large],
         env={**service.environ, "PATH": os.environ["PATH"]},
         capture_output=True,
@@ -209,9 +209,9 @@ def test_a_large_file_takes_constant_memory(service: Results, tmp_path: Path) ->
         check=True,
         timeout=240,
     )
-    said = json.loads(done.stdout)
-    assert said["bytes"] > MEMORY_TEST_BYTES
-    assert said["peak_rss_bytes"] < MOST_MEMORY_BYTES
+    document = json.loads(result.stdout)
+    assert document["bytes"] > MEMORY_TEST_BYTES
+    assert document["peak_rss_bytes"] < MOST_MEMORY_BYTES
 
 
 def _list(value: object) -> list[object]:

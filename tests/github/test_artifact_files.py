@@ -114,7 +114,7 @@ def test_names_in_the_zip_hold_nothing_forbidden_and_stay_different(root: Path) 
 
 def test_an_entry_never_takes_a_name_that_is_taken() -> None:
     taken = {"a_b_2"}
-    assert [entry_name(each, used_names=taken) for each in ("a:b", "a?b", "a*b")] == ["a_b", "a_b_3", "a_b_4"]
+    assert [entry_name(item, used_names=taken) for item in ("a:b", "a?b", "a*b")] == ["a_b", "a_b_3", "a_b_4"]
 
 
 FORBIDDEN = ['a"b', "a:b", "a<b", "a>b", "a|b", "a*b", "a?b", "a\rb", "a\nb", "a\\b", "a/b", "", "..", "x" * 500]
@@ -123,17 +123,17 @@ FORBIDDEN = ['a"b', "a:b", "a<b", "a>b", "a|b", "a*b", "a?b", "a\rb", "a\nb", "a
 @pytest.mark.parametrize("name", [*FORBIDDEN, "\u202egnp.exe", "\x1b[31m", "\ud800"])
 def test_an_artifacts_name_holds_nothing_forbidden(name: str) -> None:
     stem = artifact_stem(name, job=name, leg=[name], attempt="1")
-    for made in (artifact_name(name), artifact_name(f"{stem}-log", again=2)):
-        assert made and not set('"<>|*?:\\/\r\n\x1b\u202e') & set(made) and len(made.encode()) < 250
-        assert not made.startswith(".")
+    for result in (artifact_name(name), artifact_name(f"{stem}-log", again=2)):
+        assert result and not set('"<>|*?:\\/\r\n\x1b\u202e') & set(result) and len(result.encode()) < 250
+        assert not result.startswith(".")
     assert "-log" in artifact_name(f"{stem}-log", again=2)
 
 
 @pytest.mark.parametrize("end", ["cost", "log", "checkpoints", "cost-2"])
 def test_a_job_s_outputs_never_pass_for_a_summary(end: str) -> None:
     """A leg of a matrix may be called anything, and a report believes what an artifact is called."""
-    for given, leg, job in (("", [f"low-{end}"], "legs"), (f"x-{end}", [], "legs"), ("", [], f"x-{end}")):
-        stem = artifact_stem(given, job=job, leg=leg, attempt="1")
+    for values, leg, job in (("", [f"low-{end}"], "legs"), (f"x-{end}", [], "legs"), ("", [], f"x-{end}")):
+        stem = artifact_stem(values, job=job, leg=leg, attempt="1")
         assert not any(step_of(artifact_name(stem, again=again)) for again in (1, 2))
         assert step_of(artifact_name(f"{stem}-cost")) == stem
     assert artifact_stem("", job="report", leg=[], attempt="1") != REPORT
@@ -142,8 +142,8 @@ def test_a_job_s_outputs_never_pass_for_a_summary(end: str) -> None:
 
 def test_legs_attempts_and_repeats_never_share_a_name() -> None:
     names = [
-        artifact_name(artifact_stem(given, job="train", leg=leg, attempt=attempt), again=again)
-        for given in ("", "digits")
+        artifact_name(artifact_stem(values, job="train", leg=leg, attempt=attempt), again=again)
+        for values in ("", "digits")
         for leg in ([], ["L4:1"], ["L4/1"], ["L4_1"], ["y" * 300], ["y" * 301])
         for attempt in ("1", "2")
         for again in (1, 2)
@@ -152,7 +152,7 @@ def test_legs_attempts_and_repeats_never_share_a_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "leg", "attempt", "stem"),
+    ("value", "leg", "attempt", "stem"),
     [
         ("", [], "1", "cvl-train"),
         ("", ["L4", "fit"], "1", "cvl-train-L4-fit"),
@@ -162,5 +162,5 @@ def test_legs_attempts_and_repeats_never_share_a_name() -> None:
         ("digits of L4", ["L4", "fit"], "2", "digits of L4-fit-attempt2"),
     ],
 )
-def test_a_name_tells_what_another_step_would_look_for(given: str, leg: list[str], attempt: str, stem: str) -> None:
-    assert artifact_stem(given, job="train", leg=leg, attempt=attempt) == stem
+def test_a_name_tells_what_another_step_would_look_for(value: str, leg: list[str], attempt: str, stem: str) -> None:
+    assert artifact_stem(value, job="train", leg=leg, attempt=attempt) == stem

@@ -27,9 +27,9 @@ ENVIRON = {
 
 
 def test_run_and_job_come_from_the_token_and_only_the_origin_of_the_address_counts() -> None:
-    found = access(ENVIRON)
-    assert isinstance(found, ArtifactServiceAccess)
-    assert (found.origin, found.run, found.job) == ("https://results.example", RUN, JOB)
+    result = access(ENVIRON)
+    assert isinstance(result, ArtifactServiceAccess)
+    assert (result.origin, result.run, result.job) == ("https://results.example", RUN, JOB)
 
 
 def test_the_token_is_in_no_repr() -> None:
@@ -89,9 +89,9 @@ def created_without_an_end(handler: Any) -> None:
 def test_an_answer_whose_head_has_no_end_is_no_answer(hostile: Answer, monkeypatch: pytest.MonkeyPatch) -> None:
     """A head that is cut when we hang up would pass for a whole `201 Created`."""
     monkeypatch.setattr(artifact_http, "MOST_SECONDS", 0.3)
-    with serving(hostile) as (address, asked):
+    with serving(hostile) as (address, requests):
         http = Http(environ={}, backoff=replace(BACKOFF, tries=2, sleep=lambda _: None), connections=1)
         with pytest.raises(ArtifactError, match="Block 1 failed 2 times"):
             http.ask("POST", address, what="Block 1", headers={}, body=b"x")
         http.close()
-    assert len(asked) == 2
+    assert len(requests) == 2

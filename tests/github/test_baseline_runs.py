@@ -58,10 +58,10 @@ def test_a_run_that_wrote_a_report_is_read_from_one_artifact(store: Store) -> No
     store.run(800, COMMITS[0])
     store.artifact(800, "cvl-legs-a-cost", cost(cluster="cvl-a"))
     store.artifact(800, "cvl-report", lines("cvl-a", "cvl-b"))
-    found = read()
-    assert [one.machines.cluster for one in found.legs] == ["cvl-a", "cvl-b"]
+    result = read()
+    assert [one.machines.cluster for one in result.legs] == ["cvl-a", "cvl-b"]
     assert len(store.shown) == 1
-    assert found.notes == ()
+    assert result.notes == ()
 
 
 def test_a_run_whose_report_was_never_written_is_read_from_its_legs(store: Store) -> None:
@@ -80,9 +80,9 @@ def test_a_stranger_s_run_is_no_baseline_whatever_its_branch_is_called(store: St
     store.run(900, COMMITS[0])
     for run in (800, 801, 802, 900):
         store.artifact(run, "cvl-report", lines(f"cvl-{run}"))
-    found = read()
-    assert found.legs == ()
-    assert any("never run to its end on main" in said for said in found.notes)
+    result = read()
+    assert result.legs == ()
+    assert any("never run to its end on main" in text for text in result.notes)
 
 
 def test_the_latest_nights_and_the_nearest_commit_are_read_and_no_more(store: Store, api: Api) -> None:
@@ -90,12 +90,12 @@ def test_the_latest_nights_and_the_nearest_commit_are_read_and_no_more(store: St
     for number in range(150, 0, -1):
         store.run(number, COMMITS[150 - number])
         store.artifact(number, "cvl-report", lines(f"cvl-{number:03}"))
-    found = read(nights=4, base=COMMITS[100])
-    assert [one.machines.cluster for one in found.legs] == [
+    result = read(nights=4, base=COMMITS[100])
+    assert [one.machines.cluster for one in result.legs] == [
         *(f"cvl-{number:03}" for number in (150, 149, 148, 147)),
         *(f"cvl-{number:03}" for number in (50, 49, 48)),
     ]
-    assert found.commits[0] == COMMITS[100]
+    assert result.commits[0] == COMMITS[100]
     assert len([line for line in api.asked if line.endswith("/artifacts")]) == 7
 
 
@@ -105,8 +105,8 @@ def test_work_that_the_last_runs_did_not_do_is_looked_for_in_those_before_them(s
         store.run(number, COMMITS[60 - number])
         example = "rare" if number in {20, 10} else "often"
         store.artifact(number, "cvl-report", lines(f"cvl-{number}", example=example, commit=COMMITS[60 - number]))
-    found = reader_of().read(branch="main", commits=COMMITS, nights=4, work={("rare", "train"), ("often", "train")})
-    assert [one.machines.cluster for one in found.legs if one.key.example == "rare"] == ["cvl-20"]
+    result = reader_of().read(branch="main", commits=COMMITS, nights=4, work={("rare", "train"), ("often", "train")})
+    assert [one.machines.cluster for one in result.legs if one.key.example == "rare"] == ["cvl-20"]
     assert len([line for line in api.asked if line.endswith("/artifacts")]) == 41
     lost = reader_of().read(branch="main", commits=COMMITS, nights=4, work={("never", "train")})
     assert len(lost.legs) == 44, "it is not looked for for ever"
@@ -116,9 +116,9 @@ def test_what_retention_took_is_counted_and_said(store: Store) -> None:
     for number in (800, 801, 802):
         store.run(number, COMMITS[0])
         store.artifact(number, "cvl-report", lines(f"cvl-{number}"), expired=number != 801)
-    found = read()
-    assert [one.machines.cluster for one in found.legs] == ["cvl-801"]
-    assert found.notes == ("2 of 3 earlier runs on main have no artifacts any more: their retention is over.",)
+    result = read()
+    assert [one.machines.cluster for one in result.legs] == ["cvl-801"]
+    assert result.notes == ("2 of 3 earlier runs on main have no artifacts any more: their retention is over.",)
 
 
 def test_lines_that_nobody_can_read_are_nobody_s_runs(store: Store) -> None:
@@ -138,9 +138,9 @@ def test_this_run_s_workflow_is_asked_for_and_another_by_its_file(store: Store, 
 
 def test_a_token_that_may_not_ask_is_told_what_it_takes(api: Api) -> None:
     api.faults["GET /repos/cvl/ci/commits"] = [(404, {}, '{"message": "Not Found"}')]
-    with pytest.raises(CvlError) as caught:
+    with pytest.raises(CvlError) as error:
         reader_of().commits("main", without="")
-    assert "contents: read" in caught.value.next_step
+    assert "contents: read" in error.value.next_step
 
 
 @pytest.mark.parametrize("status", [500, 502, 503])
@@ -157,6 +157,6 @@ def test_artifacts_that_github_does_not_send_leave_the_baseline_unknown(
     store.artifact(800, "cvl-report", lines("cvl-a"))
     assert not read().unknown
     monkeypatch.setattr(Store, "_archive", lambda *_: (410, {}, '{"message": "Artifact has expired"}'))
-    found = read()
-    assert found.unknown
-    assert found.notes[0] == "GitHub did not send 1 artifacts of earlier runs, so a baseline may be missing."
+    result = read()
+    assert result.unknown
+    assert result.notes[0] == "GitHub did not send 1 artifacts of earlier runs, so a baseline may be missing."

@@ -60,9 +60,9 @@ def words(thread: CommentThread, *texts: str) -> None:
 def test_who_says_a_word_does_not_wait_for_github(github: SlowGitHub) -> None:
     github.gate.clear()
     thread = CommentThread(github)
-    began = time.monotonic()
+    start = time.monotonic()
     words(thread, *map(str, range(1000)))
-    assert time.monotonic() - began < 30, "half of what GitHub takes"
+    assert time.monotonic() - start < 30, "half of what GitHub takes"
     assert github.words == []
 
 
@@ -132,9 +132,9 @@ def test_waiting_for_the_last_word_has_an_end(github: SlowGitHub) -> None:
     github.gate.clear()
     thread = CommentThread(github)
     words(thread, "stuck")
-    began = time.monotonic()
+    start = time.monotonic()
     assert not thread.flush(within=0.2)
-    assert 0.2 <= time.monotonic() - began < 30
+    assert 0.2 <= time.monotonic() - start < 30
 
 
 def test_one_who_may_not_write_is_asked_once_and_holds_nobody(github: SlowGitHub) -> None:

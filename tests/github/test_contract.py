@@ -54,16 +54,16 @@ HOSTILE: dict[str, Said] = {
 
 @contextmanager
 def serving(say: Callable[[str, str], Said]) -> Iterator[list[str]]:
-    asked: list[str] = []
+    questions: list[str] = []
 
     def answer(request: requests.PreparedRequest) -> Said:
-        asked.append(f"{request.method} {request.url}")
+        questions.append(f"{request.method} {request.url}")
         return say(str(request.method), str(request.url))
 
     with responses.RequestsMock(assert_all_requests_are_fired=False) as mock:
         for method in ("GET", "POST", "PATCH", "DELETE"):
             mock.add_callback(method, re.compile(".*"), callback=answer)
-        yield asked
+        yield questions
 
 
 class NoHttp:
@@ -99,25 +99,25 @@ RAISING: dict[str, Callable[[], object]] = {
 @pytest.mark.parametrize("reader", RAISING)
 @pytest.mark.parametrize("hostile", HOSTILE)
 def test_no_hostile_answer_is_an_empty_list(reader: str, hostile: str) -> None:
-    with serving(lambda *_: HOSTILE[hostile]) as asked, pytest.raises(CvlError) as raised:
+    with serving(lambda *_: HOSTILE[hostile]) as questions, pytest.raises(CvlError) as raised:
         RAISING[reader]()
     assert "NoneType" not in str(raised.value)
     assert "secret-token" not in str(raised.value)
-    assert not any("elsewhere" in one for one in asked)
-    assert len(asked) <= client.BACKOFF.tries
+    assert not any("elsewhere" in one for one in questions)
+    assert len(questions) <= client.BACKOFF.tries
 
 
 @pytest.mark.parametrize("hostile", HOSTILE)
 def test_what_never_raises_says_why_instead(hostile: str) -> None:
     words: list[str] = []
-    with serving(lambda *_: HOSTILE[hostile]) as asked:
+    with serving(lambda *_: HOSTILE[hostile]) as questions:
         runs = WorkflowRuns(api=URL, token="t", repository="cvl/ci", say=words.append, backoff=WITHOUT_PAUSES)
         assert runs.ended_at("1", "1") is None
         assert len(words) == 1
         assert _put(words.append) is None
         assert len(words) == 2
     assert not any("NoneType" in one for one in words)
-    assert not any("elsewhere" in one for one in asked)
+    assert not any("elsewhere" in one for one in questions)
 
 
 def _put(say: Callable[[str], None]) -> str | None:
@@ -152,13 +152,13 @@ def test_a_page_that_comes_again_is_no_listing(reader: str) -> None:
         return 200, JSON, json.dumps({"artifacts": page} if "artifacts" in url else page).encode()
 
     if reader == "commits":
-        with serving(say) as asked:  # a hundred is all that is asked for
+        with serving(say) as questions:  # a hundred is all that is asked for
             assert RAISING[reader]()
-        assert len(asked) == 1
+        assert len(questions) == 1
     else:
-        with serving(say) as asked, pytest.raises(CvlError, match="again"):
+        with serving(say) as questions, pytest.raises(CvlError, match="again"):
             RAISING[reader]()
-        assert len(asked) <= 4
+        assert len(questions) <= 4
 
 
 def test_comments_without_end_write_nothing() -> None:
@@ -172,9 +172,9 @@ def test_comments_without_end_write_nothing() -> None:
         page = [{"id": next(number), "html_url": "x", "user": None, "body": None} for _ in range(100)]
         return 200, JSON, json.dumps(page).encode()
 
-    with serving(say) as asked:
+    with serving(say) as questions:
         assert _put(words.append) is None
-    assert len(asked) <= 4 * 101
+    assert len(questions) <= 4 * 101
     assert "pages" in words[0]
 
 

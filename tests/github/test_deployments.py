@@ -73,6 +73,6 @@ def test_an_end_reaches_an_older_one_behind_one_that_is_inactive(api: Api) -> No
 
 def test_a_token_without_the_permission_is_told_its_name(api: Api) -> None:
     api.writable = False
-    with pytest.raises(CvlError) as caught:
+    with pytest.raises(CvlError) as error:
         deployments().begin(COMMIT, "hello serve")
-    assert "permissions: {deployments: write}" in caught.value.next_step
+    assert "permissions: {deployments: write}" in error.value.next_step

@@ -38,13 +38,13 @@ def repository() -> Repository:
 
 
 def search(*, now: float = NOW) -> tuple[WaitingRuns, list[str]]:
-    said: list[str] = []
-    return waiting(repository(), open_reader(), branch="main", now=now, say=said.append), said
+    lines: list[str] = []
+    return waiting(repository(), open_reader(), branch="main", now=now, say=lines.append), lines
 
 
 def waiting_runs() -> tuple[list[WaitingRun], list[str]]:
-    result, said = search()
-    return list(result.runs), said
+    result, text = search()
+    return list(result.runs), text
 
 
 def test_a_record_comes_with_the_run_and_the_commit_that_github_names(store: Store) -> None:
@@ -92,7 +92,7 @@ def test_an_artifact_of_a_fork_counts_for_nothing(store: Store, name: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("files", "more"),
+    ("files", "extra"),
     [
         ({"other.json": "{}"}, {}),
         ({f"{LEASE}.json": "x" * (2 << 20)}, {}),
@@ -103,14 +103,14 @@ def test_an_artifact_of_a_fork_counts_for_nothing(store: Store, name: str) -> No
     ids=range(5),
 )
 def test_an_artifact_without_a_record_is_told_and_stops_no_other(
-    store: Store, files: Any, more: dict[str, Any]
+    store: Store, files: Any, extra: dict[str, Any]
 ) -> None:
     store.artifact(6, f"{WAITING}cvl-6-00000000", {"cvl-6-00000000.json": "{}"}, workflow_run=OWN)
-    store.artifact(7, f"{WAITING}{LEASE}", files, **{"workflow_run": OWN, **more})
-    result, said = search()
+    store.artifact(7, f"{WAITING}{LEASE}", files, **{"workflow_run": OWN, **extra})
+    result, lines = search()
     assert [run.lease for run in result.runs] == ["cvl-6-00000000"]
     assert result.unread == (LEASE,)
-    assert len(said) == 1 and LEASE in said[0]
+    assert len(lines) == 1 and LEASE in lines[0]
 
 
 @pytest.mark.parametrize(("days", "unread"), [(30, (LEASE,)), (32, ())])

@@ -63,12 +63,12 @@ def test_each_leg_s_cost_becomes_a_leg_and_other_artifacts_are_left_alone(store:
     store.artifact(7, "cvl-legs-gcp-log", {"cvl-2.log": "hello"})
     store.artifact(7, "cvl-legs-gcp", {"metrics.json": "{}"})
     store.artifact(8, "cvl-legs-gcp-cost", cost(cluster="cvl-3"))
-    found = reader.of_run(7)
-    assert [(leg.machines.cluster, leg.name) for leg in found.legs] == [
+    result = reader.of_run(7)
+    assert [(leg.machines.cluster, leg.name) for leg in result.legs] == [
         ("cvl-1", "digits aws"),
         ("cvl-2", "digits gcp"),
     ]
-    assert found.troubles == ()
+    assert result.troubles == ()
     assert len(store.shown) == 2
 
 
@@ -95,8 +95,8 @@ def test_a_leg_that_was_run_again_counts_by_its_last_attempt_and_others_stay(
     store.artifact(7, "cvl-legs-gcp-cost", cost(cluster="cvl-2", leg="digits gcp", run_url=attempt(1)))
     store.artifact(7, "cvl-legs-aws-attempt2-cost", cost(cluster="cvl-3", leg="digits aws", run_url=attempt(2)))
     store.artifact(7, "cvl-legs-aws-attempt2-cost-2", cost(cluster="cvl-3", leg="digits aws", run_url=attempt(2)))
-    found = reader.of_run(7)
-    assert sorted(leg.machines.cluster for leg in found.legs) == ["cvl-2", "cvl-3", "cvl-3"], "main's word, and post's"
+    result = reader.of_run(7)
+    assert sorted(leg.machines.cluster for leg in result.legs) == ["cvl-2", "cvl-3", "cvl-3"], "main's word, and post's"
 
 
 def test_a_name_that_was_cut_still_tells_its_attempts_apart(store: Store, reader: ArtifactReader) -> None:
@@ -110,19 +110,19 @@ def test_a_summary_in_two_steps_artifacts_is_named(store: Store, reader: Artifac
     store.artifact(7, "cvl-legs-aws-cost-2", cost(cluster="cvl-1"))
     store.artifact(7, "copy-cost", cost(cluster="cvl-1"))
     store.artifact(7, "cvl-legs-gcp-cost", cost(cluster="cvl-2"))
-    found = reader.of_run(7)
-    assert (len(found.legs), found.copies) == (4, ("cvl-1: cvl-legs-aws-cost, copy-cost",))
+    result = reader.of_run(7)
+    assert (len(result.legs), result.copies) == (4, ("cvl-1: cvl-legs-aws-cost, copy-cost",))
 
 
 def test_what_is_past_its_retention_is_counted_and_not_asked_for(store: Store, reader: ArtifactReader) -> None:
     store.artifact(7, "cvl-legs-aws-cost", cost(), expired=True)
     store.artifact(7, "cvl-legs-gcp-cost", cost(cluster="cvl-2"))
-    found = reader.of_run(7)
-    assert ([leg.machines.cluster for leg in found.legs], found.expired, found.troubles) == (["cvl-2"], 1, ())
+    result = reader.of_run(7)
+    assert ([leg.machines.cluster for leg in result.legs], result.expired, result.troubles) == (["cvl-2"], 1, ())
 
 
 @pytest.mark.parametrize(
-    ("fault", "said"),
+    ("fault", "text"),
     [
         ((410, {}, '{"message": "Artifact has expired"}'), "its retention is over"),
         ((404, {}, '{"message": "Not Found"}'), "answer 404"),
@@ -130,23 +130,23 @@ def test_what_is_past_its_retention_is_counted_and_not_asked_for(store: Store, r
     ],
     ids=["expired just now", "gone", "never answers"],
 )
-def test_one_that_cannot_be_had_is_named_and_the_others_count(store: Store, api: Api, fault: Any, said: str) -> None:
+def test_one_that_cannot_be_had_is_named_and_the_others_count(store: Store, api: Api, fault: Any, text: str) -> None:
     first = store.artifact(7, "cvl-legs-aws-cost", cost())
     store.artifact(7, "cvl-legs-gcp-cost", cost(cluster="cvl-2"))
     api.faults[f"GET /repos/cvl/ci/actions/artifacts/{first}/zip"] = [fault] * 9
-    found = open_reader().of_run(7)
-    assert [leg.machines.cluster for leg in found.legs] == ["cvl-2"]
-    [trouble] = found.troubles
+    result = open_reader().of_run(7)
+    assert [leg.machines.cluster for leg in result.legs] == ["cvl-2"]
+    [trouble] = result.troubles
     assert trouble.startswith("cvl-legs-aws-cost")
-    assert said in trouble
+    assert text in trouble
     assert "sig=" not in trouble
 
 
 def test_a_token_that_may_not_list_is_told_which_permission_it_takes(api: Api, reader: ArtifactReader) -> None:
     api.faults["GET /repos/cvl/ci/actions/runs/7/artifacts"] = [(403, {}, '{"message": "not by integration"}')]
-    with pytest.raises(CvlError, match="403") as caught:
+    with pytest.raises(CvlError, match="403") as error:
         reader.of_run(7)
-    assert "actions: read" in caught.value.next_step
+    assert "actions: read" in error.value.next_step
 
 
 # ---- archives that mean harm -----------------------------------------------------------------------------------------
@@ -182,7 +182,7 @@ def torn() -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("archive", "said"),
+    ("archive", "text"),
     [
         (b"", "is damaged"),
         (b"PK\x05\x06" + bytes(10), "is damaged"),
@@ -200,25 +200,25 @@ def torn() -> bytes:
     ids=["empty", "cut", "noise", "torn", "bomb", "bombs", "lzma", "bzip2", "encrypted", "deep", "no summary", "many"],
 )
 def test_a_hostile_archive_is_named_and_harms_no_other(
-    store: Store, reader: ArtifactReader, archive: bytes | Callable[[], bytes], said: str
+    store: Store, reader: ArtifactReader, archive: bytes | Callable[[], bytes], text: str
 ) -> None:
     """The large ones are made when they are needed, and not in each process that only lists the tests."""
     store.artifact(7, "evil-cost", archive if isinstance(archive, bytes) else archive())
     store.artifact(7, "cvl-legs-gcp-cost", cost(cluster="cvl-2"))
-    found = reader.of_run(7)
-    assert [leg.machines.cluster for leg in found.legs] == ["cvl-2"]
-    assert any(trouble.startswith("evil-cost") and said in trouble for trouble in found.troubles), found.troubles
+    result = reader.of_run(7)
+    assert [leg.machines.cluster for leg in result.legs] == ["cvl-2"]
+    assert any(trouble.startswith("evil-cost") and text in trouble for trouble in result.troubles), result.troubles
 
 
 def test_a_name_that_leads_elsewhere_is_no_path(store: Store, reader: ArtifactReader) -> None:
     store.artifact(7, "evil-cost", {"../../../etc/passwd.json": json.dumps(summary(cluster="cvl-9"))})
-    found = reader.of_run(7)
-    assert found.legs == ()
-    assert "another name than the run" in found.troubles[0]
+    result = reader.of_run(7)
+    assert result.legs == ()
+    assert "another name than the run" in result.troubles[0]
 
 
 @pytest.mark.parametrize(
-    ("files", "said"),
+    ("files", "text"),
     [
         ({}, "holds no summary"),
         ({"readme.txt": "x"}, "holds no summary"),
@@ -229,12 +229,12 @@ def test_a_name_that_leads_elsewhere_is_no_path(store: Store, reader: ArtifactRe
     ids=["nothing", "no JSON", "other name", "deeper", "no marker"],
 )
 def test_a_cost_without_a_summary_is_a_leg_whose_end_is_unknown(
-    store: Store, reader: ArtifactReader, files: dict[str, str], said: str
+    store: Store, reader: ArtifactReader, files: dict[str, str], text: str
 ) -> None:
     store.artifact(7, "cvl-legs-aws-cost", files)
-    found = reader.of_run(7)
-    assert found.legs == ()
-    assert [trouble for trouble in found.troubles if said in trouble], found.troubles
+    result = reader.of_run(7)
+    assert result.legs == ()
+    assert [trouble for trouble in result.troubles if text in trouble], result.troubles
 
 
 def test_a_report_s_lines_are_read_from_its_own_file_alone(store: Store, reader: ArtifactReader) -> None:
@@ -246,9 +246,9 @@ def test_a_report_s_lines_are_read_from_its_own_file_alone(store: Store, reader:
 def test_what_says_that_it_is_huge_is_not_asked_for(store: Store, reader: ArtifactReader) -> None:
     store.artifact(7, "evil-cost", cost())
     store.artifacts[7][0]["size_in_bytes"] = LARGEST_ARCHIVE + 1
-    found = reader.of_run(7)
-    assert (found.legs, store.shown) == ((), [])
-    assert "more than any summary" in found.troubles[0]
+    result = reader.of_run(7)
+    assert (result.legs, store.shown) == ((), [])
+    assert "more than any summary" in result.troubles[0]
 
 
 def test_what_is_longer_than_it_said_is_not_read_to_its_end(
@@ -257,9 +257,9 @@ def test_what_is_longer_than_it_said_is_not_read_to_its_end(
     monkeypatch.setattr("cvl_ci.github.artifacts.download.LARGEST_ARCHIVE", 1 << 20)
     number = store.artifact(7, "evil-cost", cost())
     store.archives[number] = random.Random(1).randbytes(3 << 20)
-    found = reader.of_run(7)
-    assert found.legs == ()
-    assert "longer than 1 MiB" in found.troubles[0]
+    result = reader.of_run(7)
+    assert result.legs == ()
+    assert "longer than 1 MiB" in result.troubles[0]
 
 
 def test_names_of_artifacts_cannot_speak_to_a_terminal(store: Store, reader: ArtifactReader) -> None:
@@ -274,5 +274,5 @@ def test_no_archive_of_noise_makes_the_reader_stumble() -> None:
         archive = bytearray(whole)
         for _ in range(dice.randrange(1, 12)):
             archive[dice.randrange(len(archive))] = dice.randrange(256)
-        said: list[str] = []
-        list(unzip.files(bytes(archive), endings=(".json",), largest=1 << 20, say=said.append))
+        lines: list[str] = []
+        list(unzip.files(bytes(archive), endings=(".json",), largest=1 << 20, say=lines.append))

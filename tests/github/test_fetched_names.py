@@ -42,8 +42,8 @@ def test_a_name_that_is_not_utf_8_ends_no_run_and_hides_no_failure(
 ) -> None:
     job = Job(tmp_path)
     _pack(tmp_path / "archives", b"./caf\xe9.txt", b"./metrics.json", b"./\xff\xfe/\xed\xa0\x80.pt")
-    given = {"STAGE_ARCHIVES": str(tmp_path / "archives"), "STAGE_EXIT": str(exit_code), **service.environ}
-    code, printed = job.run("/entrypoint", **given)
+    values = {"STAGE_ARCHIVES": str(tmp_path / "archives"), "STAGE_EXIT": str(exit_code), **service.environ}
+    code, printed = job.run("/entrypoint", **values)
     assert code == exit_code, printed
     assert (job.outputs()["ending"], job.outputs()["exit_code"]) == (ending, str(exit_code))
     assert "caf%E9.txt" in job.summary()
@@ -55,7 +55,7 @@ def test_a_name_that_is_not_utf_8_ends_no_run_and_hides_no_failure(
     outputs = service.artifacts[STEM]
     assert sorted(_entries(service, outputs.number)) == ["caf%E9.txt", "metrics.json"]
     assert Runner().read(printed).stopped_by == ""
-    code, printed = job.run("/post-entrypoint", **given)
+    code, printed = job.run("/post-entrypoint", **values)
     assert (code, printed) == (0, "")
 
 

@@ -22,8 +22,8 @@ TIMES_A_PLAIN_COPY = 16
 @pytest.mark.timeout(900)
 def test_a_flood_of_lines_takes_no_more_memory_and_a_few_times_what_copying_them_takes() -> None:
     command = [sys.executable, "-m", "tests.support.flood", str(LINES)]
-    said = json.loads(subprocess.run(command, capture_output=True, text=True, check=True, timeout=900).stdout)
-    assert said["lines"] == LINES, "the file holds every one"
-    assert said["grown_bytes"] < LINES * 8 / 2
-    assert said["shown_bytes"] < 4 << 20
-    assert said["lines_per_second"] * TIMES_A_PLAIN_COPY > said["copied_lines_per_second"], said
+    document = json.loads(subprocess.run(command, capture_output=True, text=True, check=True, timeout=900).stdout)
+    assert document["lines"] == LINES, "the file holds every one"
+    assert document["grown_bytes"] < LINES * 8 / 2
+    assert document["shown_bytes"] < 4 << 20
+    assert document["lines_per_second"] * TIMES_A_PLAIN_COPY > document["copied_lines_per_second"], document

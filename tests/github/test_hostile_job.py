@@ -47,8 +47,8 @@ class Told:
     kept: Mapping[str, str]
 
     def everywhere(self) -> dict[str, str]:
-        said = [data + json.dumps(properties) for name, properties, data in self.runner.obeyed if name != "add-mask"]
-        places = {"step log": "\n".join(self.runner.log), "annotations": "\n".join(said), "comment": self.comment}
+        lines = [data + json.dumps(properties) for name, properties, data in self.runner.obeyed if name != "add-mask"]
+        places = {"step log": "\n".join(self.runner.log), "annotations": "\n".join(lines), "comment": self.comment}
         return {**places, **self.files, **self.kept}
 
 
@@ -208,6 +208,6 @@ def test_a_line_is_read_in_a_time_that_grows_with_its_length_alone(unit: str) ->
 
 
 def seconds(read: Callable[[str], object], line: str) -> float:
-    began = time.process_time()
+    start = time.process_time()
     read(line)
-    return time.process_time() - began
+    return time.process_time() - start

@@ -113,9 +113,9 @@ def test_what_a_machine_said_in_the_body_names_no_leg(store: Store) -> None:
 
 def test_a_token_that_may_not_write_is_told_what_it_takes(api: Api) -> None:
     api.writable = False
-    with pytest.raises(CvlError) as caught:
+    with pytest.raises(CvlError) as error:
         tell(bad=["aa"])
-    assert "issues: write" in caught.value.next_step
+    assert "issues: write" in error.value.next_step
 
 
 def test_a_person_s_token_finds_the_person_s_issue(store: Store, api: Api) -> None:

@@ -32,12 +32,12 @@ def job(tmp_path: Path, service: Results) -> Job:
 
 
 def names(service: Results) -> list[str]:
-    return [each.name for each in service.artifacts.values() if each.size is not None]
+    return [item.name for item in service.artifacts.values() if item.size is not None]
 
 
 def downloaded(service: Results, name: str, into: Path) -> dict[str, bytes]:
-    seen = node.run("download.mjs", name, into, environ=service.environ)
-    assert seen["digestMismatch"] is False
+    results = node.run("download.mjs", name, into, environ=service.environ)
+    assert results["digestMismatch"] is False
     return {path.relative_to(into).as_posix(): path.read_bytes() for path in into.rglob("*") if path.is_file()}
 
 
@@ -51,8 +51,8 @@ def until(look: Callable[[], bool]) -> None:
 def test_a_run_s_files_log_and_cost_are_there_after_machine_and_runner(
     job: Job, service: Results, tmp_path: Path
 ) -> None:
-    code, said = job.run("/entrypoint", INPUT_RETENTION_DAYS="7", GITHUB_SHA="c" * 40, INPUT_CHECK_RUN="51725241954")
-    assert code == 0, said
+    code, output = job.run("/entrypoint", INPUT_RETENTION_DAYS="7", GITHUB_SHA="c" * 40, INPUT_CHECK_RUN="51725241954")
+    assert code == 0, output
     assert names(service) == [f"cvl-train-L4-attempt2{end}" for end in ("-cost", "-log", "")]
     fetched = downloaded(service, "cvl-train-L4-attempt2", tmp_path / "outputs")
     assert fetched == {"metrics.json": b'{"accuracy": 0.9}'}
@@ -66,7 +66,7 @@ def test_a_run_s_files_log_and_cost_are_there_after_machine_and_runner(
     assert (cost["example"], cost["title"]) == ("", "python train.py")
     assert cost["run_url"] == "https://github.com/cvl/examples/actions/runs/77/attempts/2"
     assert (cost["job"], cost["check_run"]) == ("train (L4)", "51725241954")
-    assert all(each.expires_at for each in service.artifacts.values())
+    assert all(item.expires_at for item in service.artifacts.values())
 
 
 def test_later_steps_and_the_page_point_to_the_artifact(job: Job, service: Results) -> None:
@@ -79,7 +79,7 @@ def test_later_steps_and_the_page_point_to_the_artifact(job: Job, service: Resul
 
 
 @pytest.mark.parametrize(
-    "spoken",
+    "output",
     [
         SECRET,
         f"https://user:{SECRET}@example.com",
@@ -89,9 +89,9 @@ def test_later_steps_and_the_page_point_to_the_artifact(job: Job, service: Resul
     ids=["plain", "in a URL", "base64", "base64 of a header"],
 )
 def test_a_secret_that_the_job_prints_is_in_no_artifact(
-    job: Job, service: Results, tmp_path: Path, spoken: str
+    job: Job, service: Results, tmp_path: Path, output: str
 ) -> None:
-    assert job.run("/entrypoint", STAGE_LINES=f"Authorization: {spoken}")[0] == 0
+    assert job.run("/entrypoint", STAGE_LINES=f"Authorization: {output}")[0] == 0
     hidden = {SECRET.encode(), *(base64.b64encode(b"\0" * shift + SECRET.encode())[4:-4] for shift in range(3))}
     for name in names(service):
         for path, text in downloaded(service, name, tmp_path / name).items():
@@ -104,19 +104,19 @@ def test_a_secret_that_the_job_prints_is_in_no_artifact(
 def test_an_upload_that_fails_makes_no_green_run_red_and_hides_no_red_one(job: Job, service: Results) -> None:
     for code in (0, 7):
         service.faults.troubled = 1_000
-        ended, said = job.run("/entrypoint", STAGE_EXIT=str(code), GITHUB_ACTION=f"step{code}")
-        assert ended == code, said
-        warnings = Runner().read(said).commands("warning")
-        [warning] = [each for each in warnings if "could not be uploaded" in each]
+        end, text = job.run("/entrypoint", STAGE_EXIT=str(code), GITHUB_ACTION=f"step{code}")
+        assert end == code, text
+        warnings = Runner().read(text).commands("warning")
+        [warning] = [item for item in warnings if "could not be uploaded" in item]
         assert "cvl-outputs" in warning
     service.faults.troubled = 0
 
 
 def test_a_used_up_quota_is_said_once_and_the_run_is_green(job: Job, service: Results) -> None:
     service.faults.quota = True
-    code, said = job.run("/entrypoint")
+    code, text = job.run("/entrypoint")
     assert code == 0
-    assert said.count("used up") == 1
+    assert text.count("used up") == 1
 
 
 def test_two_legs_and_two_attempts_never_take_each_other_s_place(job: Job, service: Results) -> None:
@@ -133,8 +133,8 @@ def test_a_cancelled_run_s_log_and_cost_are_uploaded_by_post(job: Job, service: 
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
     assert names(service) == []
-    code, said = job.run("/post-entrypoint")
-    assert (code, job.alive()) == (0, []), said
+    code, output = job.run("/post-entrypoint")
+    assert (code, job.alive()) == (0, []), output
     assert sorted(names(service)) == ["cvl-train-L4-attempt2-cost", "cvl-train-L4-attempt2-log"]
     kept = downloaded(service, "cvl-train-L4-attempt2-log", tmp_path / "log")
     [text] = downloaded(service, "cvl-train-L4-attempt2-cost", tmp_path / "cost").values()
@@ -167,8 +167,8 @@ def test_post_finishes_what_a_killed_main_was_uploading_and_does_nothing_twice(
     process.communicate(timeout=60)
     service.unstuck.set()
     assert names(service) == ["cvl-train-L4-attempt2-cost", "cvl-train-L4-attempt2-log"]
-    code, said = job.run("/post-entrypoint")
-    assert code == 0, said
+    code, text = job.run("/post-entrypoint")
+    assert code == 0, text
     assert names(service) == [f"cvl-train-L4-attempt2{end}" for end in ("-cost", "-log", "-2")]
     assert downloaded(service, "cvl-train-L4-attempt2-2", tmp_path / "back") == {"metrics.json": b'{"accuracy": 0.9}'}
     assert "Succeeded" in job.summary()
@@ -203,7 +203,7 @@ def test_a_leg_that_was_refused_leaves_its_cost_and_why_for_the_report(
 
 
 def blocks(service: Results) -> int:
-    return sum(each.startswith("PUT block ") for each in service.seen)
+    return sum(item.startswith("PUT block ") for item in service.seen)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away, as the action does in its container")

@@ -27,12 +27,12 @@ def state(said: list[str]) -> PullRequestState | None:
 
 
 def test_an_open_one_has_its_newest_commit_and_a_closed_one_its_moment(api: Api) -> None:
-    said: list[str] = []
+    lines: list[str] = []
     api.store.requests[5] = {"sha": SHA, "state": "open", "closed_at": None}
-    assert state(said) == PullRequestState(head_sha=SHA, closed_at=None)
+    assert state(lines) == PullRequestState(head_sha=SHA, closed_at=None)
     api.store.requests[5] |= {"state": "closed", "closed_at": "2026-09-21T14:00:00Z"}
-    assert state(said) == PullRequestState(head_sha=SHA, closed_at=1_789_999_200.0)
-    assert said == []
+    assert state(lines) == PullRequestState(head_sha=SHA, closed_at=1_789_999_200.0)
+    assert lines == []
 
 
 @pytest.mark.parametrize(
@@ -40,23 +40,23 @@ def test_an_open_one_has_its_newest_commit_and_a_closed_one_its_moment(api: Api)
     [(500, ""), (503, "<html>"), (404, '{"message": "Not Found"}'), (403, '{"message": "no"}'), (200, "[]")],
 )
 def test_any_other_answer_is_not_closed_and_is_told(api: Api, status: int, body: str) -> None:
-    said: list[str] = []
+    lines: list[str] = []
     api.store.requests[5] = {"sha": SHA, "state": "closed", "closed_at": "2026-09-21T14:00:00Z"}
     api.faults["GET /repos/cvl/ci/pulls/5"] = [(status, {}, body)] * 9
     api.wrong = []
-    assert state(said) is None
-    assert len(said) == 1 and "It counts as open" in said[0]
-    assert ("pull-requests: read" in said[0]) is (status in {403, 404})
+    assert state(lines) is None
+    assert len(lines) == 1 and "It counts as open" in lines[0]
+    assert ("pull-requests: read" in lines[0]) is (status in {403, 404})
 
 
 def test_a_closed_one_without_a_moment_is_not_closed(api: Api) -> None:
-    said: list[str] = []
+    lines: list[str] = []
     api.store.requests[5] = {"sha": SHA, "state": "closed", "closed_at": None}
-    assert state(said) is None and "closed_at" in said[0]
+    assert state(lines) is None and "closed_at" in lines[0]
 
 
 def test_a_short_failure_is_asked_again(api: Api) -> None:
-    said: list[str] = []
+    lines: list[str] = []
     api.store.requests[5] = {"sha": SHA, "state": "open", "closed_at": None}
     api.faults["GET /repos/cvl/ci/pulls/5"] = [(502, {}, ""), (500, {}, "")]
-    assert state(said) is not None and said == []
+    assert state(lines) is not None and lines == []

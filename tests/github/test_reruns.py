@@ -125,14 +125,14 @@ CASES = {
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_a_summary_of_an_earlier_attempt_counts_where_its_job_did_not_run_again(api: Api, case: Case) -> None:
     number = case.jobs(api.store)
-    found = counted([told("digits", check_run=str(number))], attempt=len(api.store.jobs))
-    assert [one.name for one in found.legs] == ([] if case.why else ["digits"])
-    assert all(case.why in one.why and one.name == "digits" for one in found.outdated)
-    assert len(found.outdated) == bool(case.why)
+    result = counted([told("digits", check_run=str(number))], attempt=len(api.store.jobs))
+    assert [one.name for one in result.legs] == ([] if case.why else ["digits"])
+    assert all(case.why in one.why and one.name == "digits" for one in result.outdated)
+    assert len(result.outdated) == bool(case.why)
 
 
 @pytest.mark.parametrize(
-    ("job", "listed", "counts"),
+    ("job", "listing", "counts"),
     [
         ("legs (digits, aws)", "legs (digits, aws)", True),
         ("legs (digits, aws)", "nightly / legs (digits, aws)", True),
@@ -144,14 +144,14 @@ def test_a_summary_of_an_earlier_attempt_counts_where_its_job_did_not_run_again(
     ids=["as GitHub names it", "of a called workflow", "named by its leg", "a name of its own", "longer", "no name"],
 )
 def test_without_a_number_a_job_is_known_by_a_name_that_no_other_has(
-    api: Api, job: str, listed: str, counts: bool
+    api: Api, job: str, listing: str, counts: bool
 ) -> None:
     """A runner older than 2025 does not tell a job its number."""
-    api.store.job(listed, attempt=1)
-    api.store.job(listed, attempt=2, began=1)
-    found = counted([told("digits", job=job)])
-    assert len(found.legs) == counts
-    assert [one.why for one in found.outdated] == (
+    api.store.job(listing, attempt=1)
+    api.store.job(listing, attempt=2, began=1)
+    result = counted([told("digits", job=job)])
+    assert len(result.legs) == counts
+    assert [one.why for one in result.outdated] == (
         [] if counts else ["its only summary is of attempt 1, and no job in GitHub's list is known to be its job"]
     )
 
@@ -170,20 +170,20 @@ def test_a_number_that_is_not_in_the_list_is_not_replaced_by_a_name(api: Api) ->
 
 
 def test_github_is_not_asked_where_every_leg_has_a_summary_of_this_attempt(api: Api) -> None:
-    found = counted([told("digits", attempt=2), told("gpt", attempt=2)])
-    assert (len(found.legs), found.outdated, api.asked) == (2, (), [])
+    result = counted([told("digits", attempt=2), told("gpt", attempt=2)])
+    assert (len(result.legs), result.outdated, api.asked) == (2, (), [])
 
 
 def test_what_says_that_it_is_of_a_later_attempt_does_not_count(api: Api) -> None:
     api.store.job("digits", attempt=2)
-    found = counted([told("digits", attempt=99)])
-    assert (found.legs, [one.why for one in found.outdated]) == (
+    result = counted([told("digits", attempt=99)])
+    assert (result.legs, [one.why for one in result.outdated]) == (
         (), ["its summary names attempt 99, and this is attempt 2"]
     )  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("fault", "said"),
+    ("fault", "text"),
     [
         ((403, {}, '{"message": "Resource not accessible by integration"}'), "actions: read"),
         ((404, {}, '{"message": "Not Found"}'), "actions: read"),
@@ -194,29 +194,29 @@ def test_what_says_that_it_is_of_a_later_attempt_does_not_count(api: Api) -> Non
     ],
     ids=["no permission", "not found", "HTML", "no key", "not a job", "redirect"],
 )
-def test_no_answer_is_told_and_makes_nothing_green(api: Api, fault: Any, said: str) -> None:
+def test_no_answer_is_told_and_makes_nothing_green(api: Api, fault: Any, text: str) -> None:
     others_again(api.store)
     api.faults["GET /repos/cvl/ci/actions/runs/7/jobs"] = [fault] * 9
-    found = counted([told("digits", job="digits"), told("gpt", attempt=2)])
-    assert [one.name for one in found.legs] == ["gpt"]
-    assert [one.why for one in found.outdated] == [
+    result = counted([told("digits", job="digits"), told("gpt", attempt=2)])
+    assert [one.name for one in result.legs] == ["gpt"]
+    assert [one.why for one in result.outdated] == [
         "its only summary is of attempt 1, and GitHub does not tell whether its job ran again"
     ]
-    assert said in found.warning
+    assert text in result.warning
 
 
 def test_a_machine_that_may_be_left_is_never_dropped(api: Api) -> None:
     number = all_again(api.store)
-    found = counted([told("digits", check_run=str(number), released={"gone": False})])
-    assert (len(found.legs), len(found.outdated)) == (1, 1)
+    result = counted([told("digits", check_run=str(number), released={"gone": False})])
+    assert (len(result.legs), len(result.outdated)) == (1, 1)
 
 
 def test_hundreds_of_jobs_come_over_all_pages(api: Api) -> None:
     numbers = [api.store.job(f"leg {number}", attempt=1) for number in range(230)]
     for number in range(230):
         api.store.job(f"leg {number}", attempt=2, began=1 if number != 200 else 2)
-    found = counted([told(f"leg {at}", check_run=str(number)) for at, number in enumerate(numbers)])
-    assert [one.name for one in found.outdated] == ["leg 200"]
+    result = counted([told(f"leg {at}", check_run=str(number)) for at, number in enumerate(numbers)])
+    assert [one.name for one in result.outdated] == ["leg 200"]
 
 
 def test_a_list_without_the_key_raises(api: Api) -> None:

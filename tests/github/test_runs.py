@@ -31,25 +31,25 @@ class ProviderCheck(list[str]):
 
 def test_a_completed_attempt_ended_when_github_says() -> None:
     with Api(runs={RUN: ENDED}).serving():
-        asked = ProviderCheck()
-        assert asked.ended_at() == ENDED_AT
-    assert asked == []
+        questions = ProviderCheck()
+        assert questions.ended_at() == ENDED_AT
+    assert questions == []
 
 
 @pytest.mark.parametrize("status", ["queued", "in_progress", "waiting", "requested", "pending", "action_required", ""])
 def test_every_other_status_is_a_living_run(status: str) -> None:
     with Api(runs={RUN: {**ENDED, "status": status, "conclusion": None}}).serving():
-        asked = ProviderCheck()
-        assert asked.ended_at() is None
-    assert asked == []
+        questions = ProviderCheck()
+        assert questions.ended_at() is None
+    assert questions == []
 
 
 def test_the_attempt_is_asked_for_and_not_the_run() -> None:
     second = RUN.replace("attempts/1", "attempts/2")
     with Api(runs={RUN: ENDED, second: {**ENDED, "status": "in_progress"}}).serving():
-        asked = ProviderCheck()
-        assert asked.ended_at(attempt="1") == ENDED_AT
-        assert asked.ended_at(attempt="2") is None
+        request = ProviderCheck()
+        assert request.ended_at(attempt="1") == ENDED_AT
+        assert request.ended_at(attempt="2") is None
 
 
 BROKEN: list[Any] = [
@@ -68,11 +68,11 @@ BROKEN: list[Any] = [
 @pytest.mark.parametrize("fault", BROKEN, ids=str)
 def test_no_clear_answer_is_never_an_end_and_is_said_once(fault: Any) -> None:
     with Api(faults={f"GET {RUN}": [fault] * 9}).serving():
-        asked = ProviderCheck()
-        assert asked.ended_at() is None
-        assert asked.ended_at() is None
-    assert len(asked) <= 1, "one question a run"
-    assert all("living" in said and "secret-token" not in said for said in asked)
+        questions = ProviderCheck()
+        assert questions.ended_at() is None
+        assert questions.ended_at() is None
+    assert len(questions) <= 1, "one question a run"
+    assert all("living" in text and "secret-token" not in text for text in questions)
 
 
 @pytest.mark.parametrize("status", [500, 502, 503])
@@ -84,18 +84,18 @@ def test_a_moment_s_failure_is_asked_again(status: int) -> None:
 def test_a_token_that_may_not_ask_is_told_once_with_what_it_takes() -> None:
     refused: Any = (403, {}, '{"message": "Resource not accessible by integration"}')
     with Api(faults={r"GET /repos/cvl/ci/actions/runs/\d+/attempts/1": [refused] * 9}).serving() as api:
-        asked = ProviderCheck()
-        assert [asked.ended_at(run) for run in ("1", "2", "3")] == [None, None, None]
+        questions = ProviderCheck()
+        assert [questions.ended_at(run) for run in ("1", "2", "3")] == [None, None, None]
         assert len(api.asked) == 1
-    assert len(asked) == 1
-    assert "actions: read" in asked[0]
+    assert len(questions) == 1
+    assert "actions: read" in questions[0]
 
 
 def test_a_run_with_many_machines_is_asked_for_once() -> None:
     with Api(runs={RUN: ENDED}).serving() as api:
-        asked = ProviderCheck()
+        request = ProviderCheck()
         for _ in range(50):
-            asked.ended_at()
+            request.ended_at()
         assert api.asked == [f"GET {RUN}"]
 
 

@@ -62,11 +62,11 @@ class Said(list[str]):
 
 
 def test_the_first_word_makes_a_comment_and_the_next_change_it(api: Api) -> None:
-    said = Said()
-    address = said.put("one")
-    assert said.put("two") == address == "https://git.example.com/cvl/ci/pull/5#issuecomment-100"
+    lines = Said()
+    address = lines.put("one")
+    assert lines.put("two") == address == "https://git.example.com/cvl/ci/pull/5#issuecomment-100"
     assert api.bodies() == [f"{MARK}\ntwo"]
-    assert said == []
+    assert lines == []
 
 
 def test_a_later_run_finds_it_again(api: Api) -> None:
@@ -134,44 +134,44 @@ def test_a_hiccup_is_asked_through(api: Api, fault: Answer | Exception) -> None:
 
 def test_an_outage_is_told_after_the_last_word_and_raises_nothing(api: Api) -> None:
     api.faults["GET .*comments"] = [BUSY] * 50
-    said = Said()
-    assert said.put("one") is None
-    assert len(said) == 1
-    assert said.clock.time - FakeClock().time < 60
+    lines = Said()
+    assert lines.put("one") is None
+    assert len(lines) == 1
+    assert lines.clock.time - FakeClock().time < 60
 
 
 def test_a_rate_limit_s_own_time_is_waited_for(api: Api) -> None:
     api.faults["POST .*"] = [(403, {"Retry-After": "7"}, '{"message": "You have exceeded a secondary rate limit"}')]
-    said = Said()
-    assert said.put("one")
-    assert said.clock.time == FakeClock().time + 7
+    result = Said()
+    assert result.put("one")
+    assert result.clock.time == FakeClock().time + 7
 
 
 def test_a_rate_limit_without_a_time_is_given_a_minute(api: Api) -> None:
     api.faults["POST .*"] = [(429, {}, '{"message": "slow down"}')]
-    said = Said()
-    assert said.put("one")
-    assert said.clock.time == FakeClock().time + 60
+    result = Said()
+    assert result.put("one")
+    assert result.clock.time == FakeClock().time + 60
 
 
 def test_a_rate_limit_of_an_hour_is_not_waited_for(api: Api) -> None:
     reset = str(int(FakeClock().time) + 3600)
     api.faults["GET .*comments"] = [(403, {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": reset}, "{}")]
-    said = Said()
-    assert said.put("one") is None
-    assert said.clock.time == FakeClock().time
-    assert len(said) == 1
+    lines = Said()
+    assert lines.put("one") is None
+    assert lines.clock.time == FakeClock().time
+    assert len(lines) == 1
 
 
 def test_while_it_runs_a_word_too_soon_is_left_out_and_the_last_never(api: Api) -> None:
-    said = Said()
-    said.put("one", last=False)
-    said.put("two", last=False)
+    result = Said()
+    result.put("one", last=False)
+    result.put("two", last=False)
     assert api.bodies() == [f"{MARK}\none"]
-    said.clock.sleep(SECONDS_BETWEEN)
-    said.put("three", last=False)
+    result.clock.sleep(SECONDS_BETWEEN)
+    result.put("three", last=False)
     assert api.bodies() == [f"{MARK}\nthree"]
-    said.put("four", last=True)
+    result.put("four", last=True)
     assert api.bodies() == [f"{MARK}\nfour"]
 
 
@@ -194,18 +194,18 @@ def stranger(repository: dict[str, Any] | None) -> Event:
 )
 def test_a_token_that_may_not_write_is_told_once_with_what_to_do(api: Api, event: Event, reason: str) -> None:
     api.writable = False
-    said = Said(event)
+    lines = Said(event)
     for _ in range(3):
-        assert said.put("one") is None
-    assert said == [f"No comment on the pull request: {reason}. The step's summary has it all."]
+        assert lines.put("one") is None
+    assert lines == [f"No comment on the pull request: {reason}. The step's summary has it all."]
     assert len(api.writes()) == 1
 
 
 def test_a_run_of_no_pull_request_is_told_once(api: Api) -> None:
-    said = Said(Event(name="schedule", payload={}))
-    said.put("one")
-    said.put("two")
-    assert said == [f"No comment on the pull request: {NO_REQUEST}. The step's summary has it all."]
+    lines = Said(Event(name="schedule", payload={}))
+    lines.put("one")
+    lines.put("two")
+    assert lines == [f"No comment on the pull request: {NO_REQUEST}. The step's summary has it all."]
     assert api.asked == []
 
 
@@ -220,9 +220,9 @@ def test_a_push_is_about_the_open_request_of_its_commit(api: Api) -> None:
 
 
 def test_a_push_whose_commit_has_no_open_request_is_about_none(api: Api) -> None:
-    said = Said(Event(name="push", payload={}))
-    said.put("one")
-    assert NO_REQUEST in said[0]
+    result = Said(Event(name="push", payload={}))
+    result.put("one")
+    assert NO_REQUEST in result[0]
 
 
 # ---- many legs, one comment ---------------------------------------------------------------------------------------
@@ -230,8 +230,8 @@ def test_a_push_whose_commit_has_no_open_request_is_about_none(api: Api) -> None
 
 def test_the_rows_of_other_legs_stay(api: Api) -> None:
     for key in ("b", "a", "b", "c"):
-        said = Said()
-        said.discussion.put(
+        result = Said()
+        result.discussion.put(
             partial(group_comment, title="nightly", marker=MARK, key=key, row=f"`{key}` | x"), last=True
         )
     [body] = api.bodies()
@@ -263,33 +263,33 @@ def row(key: str, before: str) -> str:
 
 @pytest.mark.parametrize("times", [0, 1, 2])
 def test_a_row_that_another_leg_overwrote_is_written_again(api: Api, times: int) -> None:
-    said, rival = Said(), Rival(api, times=times)
-    said.clock.sleep = rival.sleep  # type: ignore[method-assign]
-    assert said.discussion.put(rival.write, stays="<!-- row:ours -->")
+    result, rival = Said(), Rival(api, times=times)
+    result.clock.sleep = rival.sleep  # type: ignore[method-assign]
+    assert result.discussion.put(rival.write, stays="<!-- row:ours -->")
     [body] = api.bodies()
     assert "row:ours" in body
     assert ("row:theirs" in body) is (times > 0)
 
 
 def test_a_row_that_stayed_costs_one_more_look_and_no_more_words(api: Api) -> None:
-    said = Said()
-    said.discussion.put(lambda before: row("ours", before), stays="<!-- row:ours -->")
+    result = Said()
+    result.discussion.put(lambda before: row("ours", before), stays="<!-- row:ours -->")
     assert len(api.writes()) == 1
-    assert SECONDS_TO_HEAL <= said.clock.time - FakeClock().time <= 2 * SECONDS_TO_HEAL
+    assert SECONDS_TO_HEAL <= result.clock.time - FakeClock().time <= 2 * SECONDS_TO_HEAL
 
 
 def test_a_twin_that_another_leg_removed_first_silences_nobody(api: Api) -> None:
     for text in ("one", "two"):
         api.comment(f"{MARK}\n{text}")
     api.faults["DELETE .*"] = [(404, {}, '{"message": "Not Found"}')]
-    said = Said()
-    assert said.put("new")
-    assert said == []
+    lines = Said()
+    assert lines.put("new")
+    assert lines == []
 
 
 def test_where_nothing_is_to_be_said_no_comment_is_made(api: Api) -> None:
-    said = Said()
-    assert said.discussion.put(lambda before: before) == ""
+    result = Said()
+    assert result.discussion.put(lambda before: before) == ""
     assert api.writes() == []
 
 
@@ -309,6 +309,6 @@ def test_legs_that_end_at_once_all_find_their_rows_in_one_comment(api: Api, monk
 
 
 def _say_row(key: str) -> None:
-    said = Said()
-    said.clock.sleep = time.sleep  # type: ignore[method-assign,assignment]
-    said.discussion.put(lambda before: row(key, before), last=True, stays=f"<!-- row:{key} -->")
+    result = Said()
+    result.clock.sleep = time.sleep  # type: ignore[method-assign,assignment]
+    result.discussion.put(lambda before: row(key, before), last=True, stays=f"<!-- row:{key} -->")

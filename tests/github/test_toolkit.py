@@ -33,10 +33,10 @@ def cases(seed: int) -> list[dict[str, str]]:
 
 
 def ours(case: dict[str, str], folder: Path) -> str:
-    written: list[str] = []
+    content: list[str] = []
     file = folder / "file"
     file.write_text("")
-    commands = Commands(written.append, files={"GITHUB_OUTPUT": str(file), "GITHUB_STATE": str(file)})
+    commands = Commands(content.append, files={"GITHUB_OUTPUT": str(file), "GITHUB_STATE": str(file)})
     match case["kind"]:
         case "group":
             commands.group(case["text"])
@@ -48,7 +48,7 @@ def ours(case: dict[str, str], folder: Path) -> str:
             commands.state("name", case["text"])
         case kind:
             commands.annotate(kind, case["text"], title=case["title"], file=case["file"])
-    return "".join(written) + file.read_bytes().decode()
+    return "".join(content) + file.read_bytes().decode()
 
 
 def alike(text: str) -> str:
@@ -63,20 +63,20 @@ def test_commands_and_files_are_those_of_the_official_client(tmp_path: Path, off
     generated = [one for one in generated if one["kind"] != "mask" or one["text"].strip()]
     file = tmp_path / "cases.json"
     file.write_text(json.dumps(generated))
-    said = node.run("core.mjs", file, environ={})["said"]
-    assert isinstance(said, list)
-    assert len(said) == len(generated) > CASES * 0.9
-    for case, theirs in zip(generated, said, strict=True):
+    lines = node.run("core.mjs", file, environ={})["said"]
+    assert isinstance(lines, list)
+    assert len(lines) == len(generated) > CASES * 0.9
+    for case, theirs in zip(generated, lines, strict=True):
         assert alike(ours(case, tmp_path)) == alike(theirs), case
 
 
 def test_the_runner_reads_back_what_was_meant(tmp_path: Path) -> None:
     for case in cases(8):
-        written = ours(case, tmp_path)
+        content = ours(case, tmp_path)
         if case["kind"] in {"output", "state"}:
-            assert read_file(written) == {"name": case["text"]}
+            assert read_file(content) == {"name": case["text"]}
         elif case["kind"] != "mask":
-            [(name, properties, data)] = Runner().read(written).obeyed
+            [(name, properties, data)] = Runner().read(content).obeyed
             assert (name, data) == (case["kind"], case["text"])
             # The runner trims what stands between name and data, and so the end of the last property.
             for key in ("title", "file"):

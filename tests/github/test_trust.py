@@ -28,10 +28,10 @@ def request(name: str, *, repository: dict[str, str] | None = THEIRS, actor: str
 
 def go(event: Event, **changed: Any) -> Policy:
     """`head`: of the checkout."""
-    asked: dict[str, Any] = {"fork": "plan", "allowed_sha": "", "github_sha": BASE, "on_sandbox": False, **changed}
-    head, there = asked.pop("head", SHA), asked.pop("has_credentials", False)
-    files: list[str] = asked.pop("changed", [])
-    return decide(event, head=lambda: head, changed=lambda: files, has_credentials=lambda: there, **asked)[0]
+    values: dict[str, Any] = {"fork": "plan", "allowed_sha": "", "github_sha": BASE, "on_sandbox": False, **changed}
+    head, there = values.pop("head", SHA), values.pop("has_credentials", False)
+    files: list[str] = values.pop("changed", [])
+    return decide(event, head=lambda: head, changed=lambda: files, has_credentials=lambda: there, **values)[0]
 
 
 @pytest.mark.parametrize("name", ["pull_request_target", "workflow_run"])
@@ -98,12 +98,12 @@ def test_a_stranger_s_comment_starts_nothing(association: str, on_a_request: boo
 
 @pytest.mark.parametrize("association", [*MEMBERS, *STRANGERS])
 @pytest.mark.parametrize(
-    ("name", "spoken"),
+    ("name", "text"),
     [("pull_request_review", "review"), ("pull_request_review_comment", "comment"), ("discussion_comment", "comment")],
 )
-def test_reviews_and_other_comments_of_strangers_start_nothing_either(name: str, spoken: str, association: str) -> None:
+def test_reviews_and_other_comments_of_strangers_start_nothing_either(name: str, text: str, association: str) -> None:
     ours = request(name, repository=OURS)
-    event = Event(name=name, payload={**ours.payload, spoken: {"author_association": association}})
+    event = Event(name=name, payload={**ours.payload, text: {"author_association": association}})
     if association in MEMBERS:
         assert go(event, head=BASE) is Policy.RUN
     else:
@@ -124,12 +124,12 @@ def test_a_member_s_comment_runs_our_own_code_or_a_reviewed_commit(association: 
 
 
 @pytest.mark.parametrize("changed", [{}, {"allowed_sha": OTHER}, {"allowed_sha": SHA[:7]}, {"head": ""}])
-@pytest.mark.parametrize("more", [{"fork": "run"}, {"fork": "sandbox"}, {"on_sandbox": True}, {"github_sha": ""}])
+@pytest.mark.parametrize("extra", [{"fork": "run"}, {"fork": "sandbox"}, {"on_sandbox": True}, {"github_sha": ""}])
 def test_a_member_s_comment_runs_no_code_that_nobody_reviewed(
-    changed: dict[str, str], more: dict[str, str | bool]
+    changed: dict[str, str], extra: dict[str, str | bool]
 ) -> None:
     with pytest.raises(UntrustedCode):
-        go(a_comment("OWNER"), **changed, **more)
+        go(a_comment("OWNER"), **changed, **extra)
 
 
 def test_a_fork_goes_the_way_the_input_says_even_where_credentials_lie_about() -> None:
@@ -176,8 +176,8 @@ def workflow_events() -> set[str]:
     """All that a workflow may name, by the schema of its file."""
     text = resources.files("check_jsonschema").joinpath("builtin_schemas/vendor/github-workflows.json").read_text()
     schema = json.loads(text)
-    listed = schema["properties"]["on"]["oneOf"][2]["properties"]
-    return {*schema["definitions"]["event"]["enum"], *listed}
+    listing = schema["properties"]["on"]["oneOf"][2]["properties"]
+    return {*schema["definitions"]["event"]["enum"], *listing}
 
 
 def test_each_event_that_can_start_a_workflow_is_decided_and_only_four_run_whatever_is_checked_out() -> None:
@@ -190,8 +190,8 @@ def test_each_event_that_can_start_a_workflow_is_decided_and_only_four_run_whate
 def unknown(name: str) -> Event:
     """Of our own repository, by a member: nothing but the event's name speaks against it."""
     ours = request(name, repository=OURS).payload
-    spoken = {"author_association": "OWNER"}
-    return Event(name=name, payload={**ours, "comment": spoken, "review": spoken})
+    values = {"author_association": "OWNER"}
+    return Event(name=name, payload={**ours, "comment": values, "review": values})
 
 
 def refuses(event: Event, **changed: Any) -> bool:
@@ -205,8 +205,8 @@ def refuses(event: Event, **changed: Any) -> bool:
 @pytest.mark.parametrize("name", [*sorted(EVENTS), "invented_tomorrow", "", "Push", "pull_request_invented"])
 def test_a_commit_that_nobody_knows_runs_only_by_the_four_and_by_a_pull_request_of_ours(name: str) -> None:
     free = EVENTS.get(name) in {Code.OURS, Code.PROPOSED}
-    for more in ({}, {"fork": "run"}, {"on_sandbox": True}, {"has_credentials": True}, {"allowed_sha": SHA}):
-        assert refuses(unknown(name), head=OTHER, **more) is not free
+    for extra in ({}, {"fork": "run"}, {"on_sandbox": True}, {"has_credentials": True}, {"allowed_sha": SHA}):
+        assert refuses(unknown(name), head=OTHER, **extra) is not free
     assert not refuses(unknown(name), head=OTHER, allowed_sha=OTHER)
     of_theirs = EVENTS.get(name, Code.ANY) is Code.ANY
     assert refuses(unknown(name), head=BASE) is of_theirs, "GITHUB_SHA may be anybody's there"
@@ -216,8 +216,8 @@ def test_a_commit_that_nobody_knows_runs_only_by_the_four_and_by_a_pull_request_
 @pytest.mark.parametrize("name", [*sorted(EVENTS), "invented_tomorrow"])
 def test_a_patch_over_a_known_commit_runs_only_where_any_commit_does(name: str) -> None:
     free = EVENTS.get(name) in {Code.OURS, Code.PROPOSED}
-    for more in ({}, {"fork": "run"}, {"on_sandbox": True}, {"has_credentials": True}):
-        known: dict[str, Any] = {"head": SHA, "allowed_sha": SHA, **more}
+    for extra in ({}, {"fork": "run"}, {"on_sandbox": True}, {"has_credentials": True}):
+        known: dict[str, Any] = {"head": SHA, "allowed_sha": SHA, **extra}
         assert not refuses(unknown(name), **known)
         assert refuses(unknown(name), changed=["train.py"], **known) is not free
     if EVENTS.get(name) is Code.NAMED:

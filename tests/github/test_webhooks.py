@@ -35,14 +35,14 @@ def named_by_addresses(name: str, payload: Payload) -> int | None:
         case "issue_comment" | "issues":
             address = payload["issue"].get("pull_request", {}).get("url", "")
         case "check_run" | "check_suite" | "workflow_run":
-            listed = [request["url"] for request in payload[name]["pull_requests"]]
-            address = next((one for one in listed if one.startswith(f"{ours}/")), "")
+            listing = [request["url"] for request in payload[name]["pull_requests"]]
+            address = next((one for one in listing if one.startswith(f"{ours}/")), "")
         case "merge_group":
             address = re.sub(r".*/pr-(\d+)-\w+$", r"/pulls/\1", payload["merge_group"]["head_ref"])
         case _:
             address = ""
-    found = re.search(r"/pulls/(\d+)$", address)
-    return int(found[1]) if found else None
+    result = re.search(r"/pulls/(\d+)$", address)
+    return int(result[1]) if result else None
 
 
 def of_two_minds(name: str, payload: Payload) -> bool:
@@ -55,18 +55,18 @@ def of_two_minds(name: str, payload: Payload) -> bool:
 
 @pytest.mark.peers
 def test_the_pull_request_of_every_example_is_the_one_its_addresses_name(official: None) -> None:
-    found: Counter[str] = Counter()
+    result: Counter[str] = Counter()
     for name, payload in examples():
         if not of_two_minds(name, payload):
             number = Event(name=name, payload=payload).pull_request
             assert number == named_by_addresses(name, payload), (name, payload.get("action"))
-            found[name] += number is not None
-    about_one = {name for name, count in found.items() if count}
+            result[name] += number is not None
+    about_one = {name for name, count in result.items() if count}
     assert about_one == {
         *("pull_request", "pull_request_review", "pull_request_review_comment"),
         *("issues", "check_run", "check_suite", "merge_group"),
     }
-    assert found["pull_request"] > 40
+    assert result["pull_request"] > 40
 
 
 @pytest.mark.peers
@@ -76,7 +76,7 @@ def test_of_the_examples_only_those_of_one_review_contradict_themselves(official
 
 @pytest.mark.peers
 def test_a_fork_of_an_example_is_told_by_its_address(official: None) -> None:
-    seen = set()
+    results = set()
     for name, payload in examples():
         if name.startswith("pull_request"):
             theirs = payload["pull_request"]["head"]["repo"]
@@ -87,8 +87,8 @@ def test_a_fork_of_an_example_is_told_by_its_address(official: None) -> None:
         else:
             stranger = False
         assert Event(name=name, payload=payload).from_fork is stranger, (name, payload.get("action"))
-        seen.add(stranger)
-    assert seen == {True, False}
+        results.add(stranger)
+    assert results == {True, False}
 
 
 @pytest.mark.peers

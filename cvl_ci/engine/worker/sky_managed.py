@@ -78,7 +78,7 @@ def down(_send: Send, *, cluster: str) -> bool:
     living = [job for job in _jobs(cluster) if not _is_over(job)]
     if ids := [int(job.job_id) for job in living if not job.status.is_terminal()]:
         sdk.get(jobs_sdk.cancel(job_ids=ids))
-    for _ in CANCEL.looks():
+    for _ in CANCEL.ticks():
         if all(job.status.value == NOT_CLEAN for job in living):
             break
         living = [job for job in _jobs(cluster) if not _is_over(job)]

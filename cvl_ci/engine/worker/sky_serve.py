@@ -112,7 +112,7 @@ def down(_send: Send, *, cluster: str) -> bool:
     if services and not _is_left_alone(services):
         sdk.get(serve_sdk.down([cluster]))
     living = services
-    for _ in DOWN.looks(until=end):
+    for _ in DOWN.ticks(until=end):
         if not living or _is_left_alone(living):
             break
         living = _services(cluster)
@@ -144,7 +144,7 @@ def _send_task(
 
 def _registered(name: str) -> list[dict[str, Any]]:
     """Return the service of a cancelled request. Its controller may have begun, and registers the service later."""
-    for _ in REGISTER.looks():
+    for _ in REGISTER.ticks():
         if services := _services(name):
             return services
     return []

@@ -229,7 +229,7 @@ def _through(original: Callable[..., Any], *, is_once: bool) -> Callable[..., An
 
 def _is_taken(backend: Any, handle: Any, job_id: int) -> bool:
     """Return whether the machine shows the job as queued or later. A job that was only added is in the state INIT."""
-    for _ in TAKEN.looks():
+    for _ in TAKEN.ticks():
         with contextlib.suppress(Exception):  # a machine that does not answer leaves the doubt
             status = backend.get_job_status(handle, [job_id]).get(job_id)
             if status is not None and status is not job_lib.JobStatus.INIT:

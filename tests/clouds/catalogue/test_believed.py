@@ -70,8 +70,8 @@ def test_no_row_of_our_own_table_is_doubted() -> None:
     gpus = {name for row_ in prices.machine_rows() if (name := row_.accelerator)}
     for name in {*gpus, "H100", "H200", "A100", "GH200", "B200"}:
         for count in (1, 2, 4, 8):
-            found = prices.offers(ResourceRequest(accelerators={name: count}), locations=(), spot=Spot.FALLBACK)
-            assert [offer for offer in found if offer.doubted_usd is not None] == []
+            results = prices.offers(ResourceRequest(accelerators={name: count}), locations=(), spot=Spot.FALLBACK)
+            assert [offer for offer in results if offer.doubted_usd is not None] == []
 
 
 def test_a_wrong_price_of_a_catalogue_is_named_and_ranks_by_the_usual_one(tmp_path: Path) -> None:

@@ -31,13 +31,13 @@ Answers = dict[str, tuple[int, bytes]]
 
 @contextmanager
 def serving(answers: Answers) -> Iterator[tuple[update.Addresses, list[str]]]:
-    asked: list[str] = []
+    questions: list[str] = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             parts = urlsplit(self.path)
             path = parts.path + "".join(f"?{value}" for value in parse_qs(parts.query).get("path", []))
-            asked.append(path)
+            questions.append(path)
             status, content = answers.get(path, (404, b"not here"))
             self.send_response(status)
             self.send_header("Content-Length", str(len(content)))
@@ -51,7 +51,7 @@ def serving(answers: Answers) -> Iterator[tuple[update.Addresses, list[str]]]:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     root = f"http://127.0.0.1:{server.server_port}"
     try:
-        yield update.Addresses(raw=f"{root}/raw", mirror=f"{root}/mirror", commits=f"{root}/commits"), asked
+        yield update.Addresses(raw=f"{root}/raw", mirror=f"{root}/mirror", commits=f"{root}/commits"), questions
     finally:
         server.shutdown()
         server.server_close()
@@ -116,12 +116,12 @@ def test_without_a_list_of_commits_the_newest_file_counts(tmp_path: Path, listin
 )
 def test_an_answer_that_is_not_a_catalogue_changes_nothing(tmp_path: Path, answer: tuple[int, bytes]) -> None:
     before = files.write(tmp_path, "aws", files.AWS).read_bytes()
-    with serving({COMMITS: (200, commits()), AWS_FILE: answer}) as (addresses, asked):
+    with serving({COMMITS: (200, commits()), AWS_FILE: answer}) as (addresses, questions):
         (aws,) = update.update(tmp_path, ["aws"], today=TODAY, addresses=addresses)
     assert aws.error
     assert (tmp_path / "aws/vms.csv").read_bytes() == before
     assert sources.record(tmp_path) == {}
-    assert len(asked) == 2, "nothing else is fetched after a failure of all"
+    assert len(questions) == 2, "nothing else is fetched after a failure of all"
 
 
 def test_without_a_connection_only_the_first_cloud_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,8 +135,8 @@ def test_without_a_connection_only_the_first_cloud_is_tried(tmp_path: Path, monk
         raise requests.ConnectionError("no route")
 
     monkeypatch.setattr(update, "_content", refuse)
-    found = update.update(tmp_path, ["aws", "gcp", "azure"], today=TODAY, addresses=addresses)
-    assert [bool(one.error) for one in found] == [True, True, True]
+    results = update.update(tmp_path, ["aws", "gcp", "azure"], today=TODAY, addresses=addresses)
+    assert [bool(one.error) for one in results] == [True, True, True]
     assert tried == ["file"]
 
 
@@ -152,13 +152,13 @@ def test_the_image_has_the_catalogue_where_the_network_allows_and_is_built_in_an
         line = line.replace(name, own)
     answers = {f"/catalogs/v8/{cloud}/vms.csv": (200, files.AWS.encode()) for cloud in CataloguePrices().clouds()}
     answers = {f"/master{path}": answer for path, answer in answers.items()}
-    with serving(answers) as (addresses, asked):
+    with serving(answers) as (addresses, request):
         root = "http://127.0.0.1:9" if how == "unreachable" else addresses.raw.removesuffix("/raw")
         variables = {"CATALOGUE": how, "CVL_CI_CATALOGUE_URL": root, "PATH": os.environ["PATH"]}
         subprocess.run(["sh", "-ec", line], env=variables, check=True, capture_output=True, timeout=120)
     image = tmp_path / "catalogs/v8"
     assert image.is_dir()
-    assert bool(asked) is has_it
+    assert bool(request) is has_it
     assert [source.is_dated for source in [sources.source("aws", [image])]] == [has_it]
 
 

@@ -46,9 +46,9 @@ def told(user: str, password: str) -> RegistryLogin:
 def test_ecr_gives_the_login_of_its_region_by_its_api(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-    found = find(ECR, {}, config={}, sources=token_sources({}))
-    assert found is not None and found.user == "AWS" and found.password.reveal()
-    assert found.password.reveal() not in repr(found)
+    result = find(ECR, {}, config={}, sources=token_sources({}))
+    assert result is not None and result.user == "AWS" and result.password.reveal()
+    assert result.password.reveal() not in repr(result)
 
 
 @pytest.mark.parametrize(
@@ -85,10 +85,10 @@ def test_azure_exchanges_its_token_for_one_of_the_registry() -> None:
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Exchange) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         here = f"127.0.0.1:{server.server_port}"
-        found = login(
+        result = login(
             "team.azurecr.io", azure=lambda: "aad", acr=lambda _, token: exchanged(here, token, scheme="http")
         )
-        assert found == told("00000000-0000-0000-0000-000000000000", "refresh")
+        assert result == told("00000000-0000-0000-0000-000000000000", "refresh")
         with pytest.raises(CredentialsError, match="400"):
             login("team.azurecr.io", azure=lambda: "x", acr=lambda _, token: exchanged(here, token, scheme="http"))
         server.shutdown()

@@ -51,9 +51,9 @@ def test_a_real_registry_with_a_login_refuses_others(tmp_path: Path) -> None:
         assert OciRegistry().digest(name, LOGIN) == digest
         wrong = RegistryLogin(user="anna", password=Secret("another"))
         for login in (None, wrong):
-            with pytest.raises(ImageError, match="refuses") as caught:
+            with pytest.raises(ImageError, match="refuses") as error:
                 OciRegistry().digest(name, login)
-            assert "another" not in str(caught.value)
+            assert "another" not in str(error.value)
 
 
 @contextmanager
@@ -80,10 +80,10 @@ def answering(answer: Callable[[str, str], Answer]) -> Iterator[str]:
 
 def test_a_token_is_asked_at_the_named_realm_for_this_repository_alone() -> None:
     """distribution.github.io/distribution, "Token Authentication Specification"."""
-    seen: list[tuple[str, str]] = []
+    results: list[tuple[str, str]] = []
 
     def answer(path: str, authorization: str) -> Answer:
-        seen.append((path, authorization))
+        results.append((path, authorization))
         if path.startswith("/token"):
             return 200, {}, json.dumps({"access_token": "t0ken"}).encode()
         if authorization == "Bearer t0ken":
@@ -94,8 +94,8 @@ def test_a_token_is_asked_at_the_named_realm_for_this_repository_alone() -> None
     with answering(answer) as host:
         digest = OciRegistry().digest(named(f"{host}/cvl/images:one"), LOGIN)
     assert digest == "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a", "SHA-256 of {}"
-    assert seen[1][0] == "/token?service=registry.test&scope=repository%3Acvl%2Fimages%3Apull"
-    assert seen[1][1].startswith("Basic ") and seen[0][1] == ""
+    assert results[1][0] == "/token?service=registry.test&scope=repository%3Acvl%2Fimages%3Apull"
+    assert results[1][1].startswith("Basic ") and results[0][1] == ""
 
 
 @pytest.mark.parametrize(

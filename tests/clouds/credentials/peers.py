@@ -15,14 +15,14 @@ REQUEST_TOKEN = "request-token-0123456789"
 @contextmanager
 def github() -> Iterator[tuple[dict[str, str], list[str]]]:
     """The variables that a job is given, and the audiences that were asked for."""
-    asked: list[str] = []
+    requests: list[str] = []
 
     class Endpoint(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             query = parse_qs(urlsplit(self.path).query)
             known = self.headers["Authorization"] == f"Bearer {REQUEST_TOKEN}" and query["api-version"] == ["2.0"]
-            asked.extend(query["audience"] if known else [])
-            body = json.dumps({"count": 1, "value": f"jwt-{len(asked)}"} if known else {"message": "no"}).encode()
+            requests.extend(query["audience"] if known else [])
+            body = json.dumps({"count": 1, "value": f"jwt-{len(requests)}"} if known else {"message": "no"}).encode()
             self.send_response(200 if known else 401)
             self.send_header("Content-Type", "application/json")
             self.end_headers()
@@ -37,7 +37,7 @@ def github() -> Iterator[tuple[dict[str, str], list[str]]]:
         "ACTIONS_ID_TOKEN_REQUEST_TOKEN": REQUEST_TOKEN,
     }
     try:
-        yield variables, asked
+        yield variables, requests
     finally:
         server.shutdown()
         server.server_close()

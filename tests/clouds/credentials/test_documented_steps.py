@@ -37,8 +37,8 @@ def inputs_of(cloud: str) -> dict[str, str]:
 @pytest.mark.parametrize("cloud", ["gcp", "azure"])
 def test_the_documented_inputs_are_complete(cloud: str, tmp_path: Path) -> None:
     inputs = {name: value.replace("NUMBER", "1") for name, value in inputs_of(cloud).items()}
-    typed: dict[str, Any] = {**WITH_OIDC, **inputs}
-    access = credential_providers()[cloud].check(machine(tmp_path, **typed))
+    arguments: dict[str, Any] = {**WITH_OIDC, **inputs}
+    access = credential_providers()[cloud].check(machine(tmp_path, **arguments))
     assert access.available
     assert not access.missing
 

@@ -55,20 +55,22 @@ INCOMPLETE: list[tuple[str, dict[str, str], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("cloud", "given"), COMPLETE)
-def test_what_is_complete_is_known_and_named(cloud: str, given: dict[str, str], tmp_path: Path) -> None:
-    found = credential_providers()[cloud].check(machine(tmp_path, **_typed(given)))
-    assert found.is_known, found
-    secret = [value for name, value in given.items() if "secret" in name.lower() or "token" in name or "key" in name]
-    assert not any(value in repr(found) for value in secret)
+@pytest.mark.parametrize(("cloud", "values"), COMPLETE)
+def test_what_is_complete_is_known_and_named(cloud: str, values: dict[str, str], tmp_path: Path) -> None:
+    result = credential_providers()[cloud].check(machine(tmp_path, **_typed(values)))
+    assert result.is_known, result
+    secret = [value for name, value in values.items() if "secret" in name.lower() or "token" in name or "key" in name]
+    assert not any(value in repr(result) for value in secret)
 
 
-@pytest.mark.parametrize(("cloud", "given", "said"), INCOMPLETE)
-def test_what_is_missing_is_named_with_what_to_do(cloud: str, given: dict[str, str], said: str, tmp_path: Path) -> None:
-    found = credential_providers()[cloud].check(machine(tmp_path, **_typed(given)))
-    assert not found.is_known
-    assert said in "; ".join(found.missing)
-    assert found.takes
+@pytest.mark.parametrize(("cloud", "values", "text"), INCOMPLETE)
+def test_what_is_missing_is_named_with_what_to_do(
+    cloud: str, values: dict[str, str], text: str, tmp_path: Path
+) -> None:
+    result = credential_providers()[cloud].check(machine(tmp_path, **_typed(values)))
+    assert not result.is_known
+    assert text in "; ".join(result.missing)
+    assert result.takes
 
 
 @pytest.mark.parametrize(
@@ -84,10 +86,10 @@ def test_what_is_missing_is_named_with_what_to_do(cloud: str, given: dict[str, s
     ],
 )
 def test_a_program_that_the_check_calls_is_missed(cloud: str, lacks: str, tmp_path: Path) -> None:
-    given = next(given for name, given in COMPLETE if name == cloud)
-    found = credential_providers()[cloud].check(machine(tmp_path, lacks=[lacks], **_typed(given)))
-    assert [lacks in missing for missing in found.missing] == [True]
-    assert found.takes
+    values = next(values for name, values in COMPLETE if name == cloud)
+    result = credential_providers()[cloud].check(machine(tmp_path, lacks=[lacks], **_typed(values)))
+    assert [lacks in missing for missing in result.missing] == [True]
+    assert result.takes
 
 
 def test_a_key_in_a_variable_counts_only_where_somebody_writes_the_file_that_is_read(tmp_path: Path) -> None:
@@ -116,10 +118,10 @@ def test_a_profile_of_the_users_is_found(file: str, text: str, variables: dict[s
 def test_a_pod_with_a_service_account_needs_no_kubeconfig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     token = tmp_path / "token"
     monkeypatch.setattr(kubernetes_credentials, "IN_CLUSTER", str(token))
-    where = machine(tmp_path, KUBERNETES_SERVICE_HOST="192.0.2.1")
-    assert not kubernetes_credentials.check(where).is_known
+    place = machine(tmp_path, KUBERNETES_SERVICE_HOST="192.0.2.1")
+    assert not kubernetes_credentials.check(place).is_known
     token.touch()
-    assert kubernetes_credentials.check(where).is_known
+    assert kubernetes_credentials.check(place).is_known
 
 
 def test_a_machine_with_a_role_of_its_own_needs_no_file(tmp_path: Path) -> None:
@@ -127,44 +129,44 @@ def test_a_machine_with_a_role_of_its_own_needs_no_file(tmp_path: Path) -> None:
 
 
 def test_all_that_is_missing_is_told_at_once_and_costs_77(tmp_path: Path) -> None:
-    looks = cloud_credentials.check_clouds(
+    ticks = cloud_credentials.check_clouds(
         machine(tmp_path, aws_access_key_id="AKIA", lambda_api_key="a b"),
         ["aws", "lambda"],
         provable_clouds=["aws", "lambda"],
     )
     with pytest.raises(CredentialsError, match=r"(?s)aws: `aws_secret.*lambda: a key") as raised:
-        cloud_credentials.require(looks, any_of_them=False)
+        cloud_credentials.require(ticks, any_of_them=False)
     assert raised.value.exit_code == 77
     assert "Nothing was started" in str(raised.value)
 
 
 def test_any_cloud_means_one_that_is_known(tmp_path: Path) -> None:
-    where = machine(tmp_path, lambda_api_key="key_0123456789")
+    place = machine(tmp_path, lambda_api_key="key_0123456789")
     cloud_credentials.require(
-        cloud_credentials.check_clouds(where, ["aws", "lambda"], provable_clouds=["aws", "lambda"]), any_of_them=True
+        cloud_credentials.check_clouds(place, ["aws", "lambda"], provable_clouds=["aws", "lambda"]), any_of_them=True
     )
     with pytest.raises(CredentialsError):
         cloud_credentials.require(
-            cloud_credentials.check_clouds(where, ["aws", "lambda"], provable_clouds=["aws", "lambda"]),
+            cloud_credentials.check_clouds(place, ["aws", "lambda"], provable_clouds=["aws", "lambda"]),
             any_of_them=False,
         )
 
 
 def test_a_cloud_that_cannot_be_asked_for_a_release_is_not_called_usable(tmp_path: Path) -> None:
-    where = machine(tmp_path, lambda_api_key="key_0123456789")
+    place = machine(tmp_path, lambda_api_key="key_0123456789")
     [unproved], [proved] = (
-        cloud_credentials.check_clouds(where, ["lambda"], provable_clouds=clouds) for clouds in ([], ["lambda"])
+        cloud_credentials.check_clouds(place, ["lambda"], provable_clouds=clouds) for clouds in ([], ["lambda"])
     )
     assert (unproved.is_known, unproved.usable, proved.usable) == (True, False, True)
 
 
 @pytest.mark.parametrize("cloud", ["nebius", "vast"])
 def test_a_run_to_a_cloud_that_cannot_be_asked_is_refused_whatever_its_credentials(cloud: str, tmp_path: Path) -> None:
-    where = machine(tmp_path, nebius_iam_token="token_0123456789", nebius_tenant_id="tenant-0123")
-    looks = cloud_credentials.check_clouds(where, [cloud], provable_clouds=["aws"])
-    with pytest.raises(CredentialsError, match="could not prove that a run there has ended") as caught:
-        cloud_credentials.require(looks, any_of_them=False)
-    assert f"- {cloud}: a way to ask whether" in caught.value.what
+    place = machine(tmp_path, nebius_iam_token="token_0123456789", nebius_tenant_id="tenant-0123")
+    ticks = cloud_credentials.check_clouds(place, [cloud], provable_clouds=["aws"])
+    with pytest.raises(CredentialsError, match="could not prove that a run there has ended") as error:
+        cloud_credentials.require(ticks, any_of_them=False)
+    assert f"- {cloud}: a way to ask whether" in error.value.what
 
 
 def _typed(given: dict[str, str]) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def allowed(name: str) -> list[str]:
 
 
 def as_iam_writes(actions: Iterable[str]) -> set[str]:
-    return {f"{_NAMES.get(service, service)}:{name}" for service, _, name in (each.partition(":") for each in actions)}
+    return {f"{_NAMES.get(service, service)}:{name}" for service, _, name in (item.partition(":") for item in actions)}
 
 
 def test_a_run_s_actions_are_allowed_and_no_other_without_a_reason() -> None:
@@ -71,7 +71,7 @@ def test_no_action_is_a_pattern_and_only_looking_is_allowed_everywhere(name: str
         everywhere = "*" in statement["Resource"] if isinstance(statement["Resource"], list) else False
         if everywhere or statement["Resource"] == "*":
             changing = [
-                each for each in statement["Action"] if not each.split(":")[1].startswith(("Describe", "Get", "List"))
+                item for item in statement["Action"] if not item.split(":")[1].startswith(("Describe", "Get", "List"))
             ]
             assert changing == [], statement["Sid"]
 
@@ -86,18 +86,18 @@ def test_only_what_carries_our_label_is_ended_stopped_or_labelled(name: str) -> 
     volumes alike (sky/templates/aws-ray.yml.j2, TagSpecifications)."""
     statements = json.loads((POLICIES / name).read_text())["Statement"]
     ending = CHANGES_A_MACHINE | {"ec2:DeleteVolume", "ec2:ReleaseAddress", "ec2:CancelSpotInstanceRequests"}
-    seen = 0
+    record = 0
     for statement in statements:
         actions = set(statement["Action"])
         if actions & ending:
             assert statement["Condition"] == OURS_ALONE, statement["Sid"]
-            seen += 1
+            record += 1
         if "ec2:CreateTags" in actions:
-            made = statement["Condition"].get("StringEquals", {}).get("ec2:CreateAction")
-            assert made in {"RunInstances", "CreateSecurityGroup"} or statement["Condition"] == OURS_ALONE
+            result = statement["Condition"].get("StringEquals", {}).get("ec2:CreateAction")
+            assert result in {"RunInstances", "CreateSecurityGroup"} or statement["Condition"] == OURS_ALONE
         if "ec2:RunInstances" in actions and any("instance/" in one for one in statement["Resource"]):
             assert statement["Condition"] == {"Null": {"aws:RequestTag/cvl-ci-lease": "false"}}
-    assert seen == 1
+    assert record == 1
 
 
 def test_only_a_branch_or_an_environment_of_one_repository_with_the_audience_we_ask_for_is_trusted() -> None:
@@ -120,8 +120,8 @@ def test_gcp_s_role_is_what_skypilot_checks_for_and_no_more_without_a_reason(tmp
         "import json; from sky.clouds.utils import gcp_utils as g; "
         "print(json.dumps(sorted({*g.get_minimal_compute_permissions(), 'iam.serviceAccounts.actAs'})))"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     role = yaml.safe_load((POLICIES / "gcp.yaml").read_text())
-    checked = json.loads(done.stdout.splitlines()[-1])
+    checked = json.loads(result.stdout.splitlines()[-1])
     assert role["includedPermissions"] == sorted({*checked, *UNSEEN_ON_GCP})
     assert not set(checked) & UNSEEN_ON_GCP.keys()

@@ -25,6 +25,6 @@ def ids(found: InventoryResult) -> set[str]:
 
 def error(found: InventoryResult) -> str:
     """Of the one question that was asked; it must not be clean."""
-    (asked,) = found.asked
-    assert not asked.clean
-    return str(asked.error)
+    (request,) = found.asked
+    assert not request.clean
+    return str(request.error)

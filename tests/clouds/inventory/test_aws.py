@@ -74,18 +74,18 @@ def an_address(client: EC2Client) -> str:
 def test_machines_loose_disks_and_addresses_of_ours_are_found_and_ended(client: EC2Client, lease: str | None) -> None:
     ours = {*start(client, 2, labels()), a_volume(client), an_address(client)}
     start(client, 1, [{"Key": "Name", "Value": "another's"}])
-    found = find(client, lease)
-    assert {resource.id for resource in found.read()[0]} == ours
-    assert {resource.kind for resource in found.read()[0]} == {
+    result = find(client, lease)
+    assert {resource.id for resource in result.read()[0]} == ours
+    assert {resource.kind for resource in result.read()[0]} == {
         ResourceKind.MACHINE,
         ResourceKind.DISK,
         ResourceKind.ADDRESS,
     }
-    assert [set(asked.leftovers) for asked in found.asked] != [set()]
-    AwsInventory(client=lambda _: client, regions=lambda: [REGION]).remove(found.read()[0])
+    assert [set(request.leftovers) for request in result.asked] != [set()]
+    AwsInventory(client=lambda _: client, regions=lambda: [REGION]).remove(result.read()[0])
     after = find(client, lease)
     assert after.read()[0] == ()
-    assert [asked.clean for asked in after.asked] == [True]
+    assert [request.clean for request in after.asked] == [True]
 
 
 def test_a_machine_that_only_has_the_lease_s_name_is_of_that_lease(client: EC2Client) -> None:
@@ -96,16 +96,16 @@ def test_a_machine_that_only_has_the_lease_s_name_is_of_that_lease(client: EC2Cl
 
 def test_addresses_that_may_not_be_looked_at_are_said_and_fail_no_release(client: EC2Client) -> None:
     refuse(client, "DescribeAddresses")
-    (asked,) = find(client, OURS.name).asked
-    assert asked.clean
-    assert "addresses" not in asked.kinds
-    assert "addresses" in asked.skipped[0]
+    (request,) = find(client, OURS.name).asked
+    assert request.clean
+    assert "addresses" not in request.kinds
+    assert "addresses" in request.skipped[0]
 
 
 def test_addresses_that_could_not_be_looked_at_for_another_reason_leave_it_unanswered(client: EC2Client) -> None:
     refuse(client, "DescribeAddresses", code="RequestLimitExceeded")
-    (asked,) = find(client, OURS.name).asked
-    assert "RequestLimitExceeded" in str(asked.error)
+    (request,) = find(client, OURS.name).asked
+    assert "RequestLimitExceeded" in str(request.error)
 
 
 def test_a_group_in_use_is_no_refusal_and_stays_in_the_answer_until_it_is_gone(client: EC2Client) -> None:
@@ -115,9 +115,9 @@ def test_a_group_in_use_is_no_refusal_and_stays_in_the_answer_until_it_is_gone(c
     inventory = AwsInventory(client=lambda _: client, regions=lambda: [REGION])
     refuse(client, "DeleteSecurityGroup", code="DependencyViolation")
     for lease in (OURS.name, None):
-        found = find(client, lease)
-        inventory.remove(found.read()[0])
-        assert [set(asked.leftovers) for asked in found.asked if "security groups" in asked.kinds] == [
+        result = find(client, lease)
+        inventory.remove(result.read()[0])
+        assert [set(request.leftovers) for request in result.asked if "security groups" in request.kinds] == [
             {f"{group} (open)"}
         ]
 
@@ -164,16 +164,16 @@ def test_a_group_in_use_is_waited_for_even_if_no_answer_shows_its_machine(client
 
 def test_groups_that_may_not_be_looked_at_are_said(client: EC2Client) -> None:
     refuse(client, "DescribeSecurityGroups")
-    (asked,) = find(client, OURS.name).asked
-    assert asked.clean and "security groups" not in asked.kinds
-    assert "security groups" in asked.skipped[0]
+    (request,) = find(client, OURS.name).asked
+    assert request.clean and "security groups" not in request.kinds
+    assert "security groups" in request.skipped[0]
 
 
 @pytest.mark.parametrize("action", ["DescribeInstances", "DescribeVolumes", "DescribeSpotInstanceRequests"])
 def test_what_a_run_makes_has_to_be_looked_at(client: EC2Client, action: str) -> None:
     refuse(client, action)
-    (asked,) = find(client, OURS.name).asked
-    assert not asked.clean
+    (request,) = find(client, OURS.name).asked
+    assert not request.clean
 
 
 @pytest.mark.parametrize("action", ["DescribeTags", "DescribeInstanceStatus"])
@@ -194,9 +194,9 @@ def test_beyond_a_page_all_are_found_and_the_longest_overdue_have_their_type(
     client.terminate_instances(InstanceIds=sorted(start(client, 5, labels(**{"cvl-ci-deadline": "1"}))))
     later = start(client, 3, labels(**{"cvl-ci-deadline": str(int(time.time()) + 900)}))
     overdue = start(client, 2, labels())
-    found = find(client).read()[0]
-    assert {resource.id for resource in found} == later | overdue
-    assert {resource.id for resource in found if resource.instance_type} == overdue
+    results = find(client).read()[0]
+    assert {resource.id for resource in results} == later | overdue
+    assert {resource.id for resource in results if resource.instance_type} == overdue
 
 
 def test_machines_that_are_over_are_not_found(client: EC2Client) -> None:
@@ -215,9 +215,9 @@ def test_a_region_that_does_not_answer_keeps_no_other_from_being_asked(client: E
         raise OSError("no route to host")
 
     asking: Callable[[], list[str]] = lambda: [REGION, "eu-west-1"]  # noqa: E731
-    found = AwsInventory(client=clients, regions=asking).find(lease=None, locations=[])
-    assert len(found.read()[0]) == 1
-    assert [asked.error is None for asked in found.asked] == [False, True]
+    result = AwsInventory(client=clients, regions=asking).find(lease=None, locations=[])
+    assert len(result.read()[0]) == 1
+    assert [request.error is None for request in result.asked] == [False, True]
 
 
 def test_the_lives_of_ended_machines_have_the_dates_that_ec2_gives(client: EC2Client) -> None:
@@ -249,7 +249,7 @@ def test_the_lives_of_ended_machines_have_the_dates_that_ec2_gives(client: EC2Cl
 )
 def test_an_end_without_a_date_is_no_date(answer: dict[str, Any], end: float | None, was_taken: bool) -> None:
     inventory = AwsInventory(client=lambda _: None, regions=lambda: [REGION])  # type: ignore[arg-type, return-value]
-    launched = datetime(2026, 11, 29, 6, tzinfo=timezone.utc)
-    raw = {"InstanceId": "i-1", "LaunchTime": launched, "State": {"Name": "terminated"}, **answer}
+    launch = datetime(2026, 11, 29, 6, tzinfo=timezone.utc)
+    raw = {"InstanceId": "i-1", "LaunchTime": launch, "State": {"Name": "terminated"}, **answer}
     life = inventory._life(REGION, raw)
     assert (life.end, life.was_taken, life.is_gone) == (end, was_taken, True)

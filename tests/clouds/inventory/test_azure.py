@@ -79,24 +79,24 @@ def test_a_cluster_is_its_group_and_all_in_it_which_share_its_machine_s_labels(a
     api.answer(
         groups=[group(), group("cloud-shell")], machines=[machine()], disks=[disk(), disk(f"{BASE}/resourceGroups/x")]
     )
-    found = find(azure())
-    assert [each.kind for each in found.read()[0]] == [
+    result = find(azure())
+    assert [item.kind for item in result.read()[0]] == [
         ResourceKind.RESOURCE_GROUP,
         ResourceKind.MACHINE,
         ResourceKind.DISK,
     ]
-    assert {each.labels["cvl-ci-lease"] for each in found.read()[0]} == {OURS.name}
-    assert found.read()[0][1].instance_type == "Standard_NC4as_T4_v3"
-    assert found.read()[0][1].created_at == pytest.approx(1_764_000_000.12, abs=0.01)
-    assert found.asked[0].region == f"subscription {SUBSCRIPTION}"
+    assert {item.labels["cvl-ci-lease"] for item in result.read()[0]} == {OURS.name}
+    assert result.read()[0][1].instance_type == "Standard_NC4as_T4_v3"
+    assert result.read()[0][1].created_at == pytest.approx(1_764_000_000.12, abs=0.01)
+    assert result.asked[0].region == f"subscription {SUBSCRIPTION}"
 
 
 def test_a_group_that_is_left_empty_is_found_by_its_name_alone(api: Api) -> None:
     api.answer(groups=[group(), group(f"{OTHER_CLUSTER}-eastus")])
-    assert [each.id for each in find(azure()).read()[0]] == [GROUP]
+    assert [item.id for item in find(azure()).read()[0]] == [GROUP]
     anybody_s = find(azure(), None).read()[0]
     assert len(anybody_s) == 2
-    assert not any("cvl-ci-lease" in each.labels for each in anybody_s), "it is reported, and not ended by a reaper"
+    assert not any("cvl-ci-lease" in item.labels for item in anybody_s), "it is reported, and not ended by a reaper"
 
 
 def test_the_group_is_deleted_and_nothing_in_it_one_by_one(api: Api) -> None:
@@ -111,9 +111,9 @@ def test_the_group_is_deleted_and_nothing_in_it_one_by_one(api: Api) -> None:
 
 def test_a_group_that_is_being_deleted_costs_nothing_of_itself_and_is_not_deleted_again(api: Api) -> None:
     api.answer(groups=[group(state="Deleting")])
-    found = find(azure())
-    assert [each.ending for each in found.read()[0]] == [True]
-    ProviderInventory(azure()).remove(found.read()[0])
+    result = find(azure())
+    assert [item.ending for item in result.read()[0]] == [True]
+    ProviderInventory(azure()).remove(result.read()[0])
 
 
 def test_a_disk_in_a_group_that_is_being_deleted_still_counts(api: Api) -> None:
@@ -128,10 +128,10 @@ def test_in_a_group_of_yours_our_machine_goes_alone_and_its_disk_once_it_is_loos
         machines=[machine(yours)],
         disks=[disk(yours, state="Attached", tags=dict(LABELS)), disk(yours, state="Unattached")],
     )
-    found = find(azure())
-    assert [each.kind for each in found.read()[0]] == [ResourceKind.MACHINE, ResourceKind.DISK]
+    result = find(azure())
+    assert [item.kind for item in result.read()[0]] == [ResourceKind.MACHINE, ResourceKind.DISK]
     api.mock.delete(f"{MANAGEMENT}{yours}/providers/Microsoft.Compute/virtualMachines/head", status=202)
-    ProviderInventory(azure()).remove(found.read()[0])
+    ProviderInventory(azure()).remove(result.read()[0])
 
 
 URL = f"{MANAGEMENT}{BASE}/resourcegroups"
@@ -148,7 +148,7 @@ def test_all_pages_are_read(api: Api) -> None:
     first_page(api, FOLLOWING)
     second = matchers.query_param_matcher({"api-version": "2021-04-01", "$skiptoken": "abc"})
     api.mock.get(URL, json={"value": [group()]}, match=[second])
-    assert [each.id for each in find(azure()).read()[0]] == [GROUP]
+    assert [item.id for item in find(azure()).read()[0]] == [GROUP]
 
 
 def test_our_token_goes_to_azure_only(api: Api) -> None:
@@ -167,9 +167,9 @@ def test_one_question_that_is_refused_leaves_the_subscription_unanswered(
     body = {"error": {"code": code, "message": "The client does not have authorization."}}
     api.mock.get(f"{MANAGEMENT}{BASE}/providers/Microsoft.Compute/disks", json=body, status=status)
     api.answer()
-    said = error(find(azure()))
-    assert why in said
-    assert "eyJ" not in said
+    text = error(find(azure()))
+    assert why in text
+    assert "eyJ" not in text
 
 
 def test_a_busy_subscription_is_asked_again(api: Api) -> None:
@@ -190,17 +190,21 @@ def test_a_lock_on_the_group_is_told_as_azure_says_it(api: Api) -> None:
 
 
 def test_the_token_is_az_s_and_a_new_one_is_asked_for_before_it_is_over(api: Api) -> None:
-    asked: list[Sequence[str]] = []
+    requests: list[Sequence[str]] = []
 
     def run(command: Sequence[str]) -> str:
-        asked.append(command)
-        answer = {"accessToken": f"eyJ.{len(asked)}", "subscription": SUBSCRIPTION, "expires_on": int(time.time()) + 60}
+        requests.append(command)
+        answer = {
+            "accessToken": f"eyJ.{len(requests)}",
+            "subscription": SUBSCRIPTION,
+            "expires_on": int(time.time()) + 60,
+        }
         return json.dumps(answer)
 
     api.answer()
     find(Azure(lambda: token_from(run)))
-    assert asked[0][:3] == ["az", "account", "get-access-token"]
-    assert len(asked) > 1
+    assert requests[0][:3] == ["az", "account", "get-access-token"]
+    assert len(requests) > 1
     assert "eyJ" not in repr(token_from(run))
 
 

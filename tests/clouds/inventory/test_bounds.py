@@ -62,12 +62,12 @@ def test_no_answer_of_ec2_is_read_beyond_its_bounds(hostile: Answer, monkeypatch
     plain = bounded_client.bind
     monkeypatch.setattr(bounded_client, "bind", lambda client: plain(client, most_bytes=4 << 20, seconds=0.5))
     sizes: list[int] = []
-    with serving(lambda handler: hostile(counting(handler, sizes))) as (address, asked):
+    with serving(lambda handler: hostile(counting(handler, sizes))) as (address, requests):
         [only] = ec2(address).find(lease=None, locations=[Location(cloud="aws")]).asked
     assert "the answer" in str(only.error)
     body = sum(size for size in sizes if size == MIB)
     assert body <= 24 << 20, "4 MiB, and the buffers of two connections on the way"
-    assert len(asked) <= 2, "by tags, and by nothing else: it is not asked again"
+    assert len(requests) <= 2, "by tags, and by nothing else: it is not asked again"
 
 
 def test_a_whole_answer_of_ec2_is_read_within_the_bounds() -> None:
@@ -79,23 +79,23 @@ def test_a_whole_answer_of_ec2_is_read_within_the_bounds() -> None:
 
 
 def test_an_emulated_cloud_is_asked_through_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    with serving(of(b"<DescribeRegionsResponse><regionInfo/></DescribeRegionsResponse>")) as (address, asked):
+    with serving(of(b"<DescribeRegionsResponse><regionInfo/></DescribeRegionsResponse>")) as (address, requests):
         for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY"):
             monkeypatch.setenv(name, "http://127.0.0.1:9")
         for name in ("NO_PROXY", "no_proxy"):
             monkeypatch.delenv(name, raising=False)
         client = ec2_clients(access_key_id="testing", secret_access_key="testing", endpoint_url=address)(REGION)
         assert client.describe_regions()["Regions"] == []
-    assert len(asked) == 1
+    assert len(requests) == 1
 
 
 def test_pages_that_take_too_long_prove_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bounded, "LISTING_SECONDS", -1.0)
     body = b"<DescribeTagsResponse><tagSet/><nextToken>more</nextToken></DescribeTagsResponse>"
-    with serving(of(body)) as (address, asked):
+    with serving(of(body)) as (address, requests):
         [only] = ec2(address).find(lease=None, locations=[Location(cloud="aws")]).asked
     assert "no last page" in str(only.error)
-    assert len(asked) == 1
+    assert len(requests) == 1
 
 
 # ---- programs --------------------------------------------------------------------------------------------------------

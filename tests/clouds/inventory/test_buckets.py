@@ -94,9 +94,9 @@ def test_a_release_ends_the_buckets_of_its_lease_and_names_those_that_stay(accou
 
     assert release.gone
     assert account.names() == {"somebody-elses", "checkpoints"}
-    [ended], [staying] = release.ended_buckets, release.buckets
-    assert (ended.bucket.name, ended.content) == ("temporary", StoredBytes(files=1, bytes=5)), "asked before its end"
-    assert ended.since == staying.since == lease.record.taken_at, "their storage has a price from then on"
+    [end], [staying] = release.ended_buckets, release.buckets
+    assert (end.bucket.name, end.content) == ("temporary", StoredBytes(files=1, bytes=5)), "asked before its end"
+    assert end.since == staying.since == lease.record.taken_at, "their storage has a price from then on"
     assert [check.stays for check in release.asked if check.stays] == [("s3://checkpoints",)]
     assert text.kept_bucket(release.buckets[0]) == (
         "s3://checkpoints stays, as the run asked: 1 file, 5 B, $0.00 a month at S3 Standard's price"
@@ -140,10 +140,10 @@ def test_kept_machines_name_their_temporary_bucket_and_the_command_that_ends_it(
     assert [str(one.bucket) for one in release.buckets] == ["s3://checkpoints"]
     assert [(str(one.bucket), one.content) for one in release.ended_buckets] == [("s3://temporary", None)]
     outcome = replace(KEPT, release=release)
-    told = text.released(outcome)
-    [temporary] = [line for line in told if line.startswith("s3://temporary does not end with the machine")]
+    lines = text.released(outcome)
+    [temporary] = [line for line in lines if line.startswith("s3://temporary does not end with the machine")]
     assert temporary.endswith(text.down_command(outcome))
-    assert any(line.startswith("s3://checkpoints stays, as the run asked") for line in told)
+    assert any(line.startswith("s3://checkpoints stays, as the run asked") for line in lines)
     assert temporary in job_summary(outcome)
 
 
@@ -208,8 +208,8 @@ def test_a_sweep_finds_buckets_by_their_label_and_ends_those_that_may_go(account
     ec2 = ec2_clients(access_key_id="testing", secret_access_key="testing")
     inventory = AwsInventory(client=ec2, regions=lambda: [REGION, "us-west-2"], buckets=account.buckets)
     answer = inventory.find(lease=None, locations=[Location(cloud="aws")])
-    found = {(one.id, one.region, one.kind, one.stays) for one in answer.read()[0]}
-    assert found == {
+    result = {(one.id, one.region, one.kind, one.stays) for one in answer.read()[0]}
+    assert result == {
         ("temporary", REGION, ResourceKind.BUCKET, False),
         ("checkpoints", REGION, ResourceKind.BUCKET, True),
     }
@@ -359,13 +359,13 @@ def test_a_denied_right_ends_a_sweep_at_once_and_leaves_it_without_proof(account
     ec2 = ec2_clients(access_key_id="testing", secret_access_key="testing")
     inventory = AwsInventory(client=ec2, regions=lambda: [REGION], buckets=account.buckets)
     locations = [Location(cloud="aws")]
-    began = account.clock.monotonic()
+    start = account.clock.monotonic()
     machines = [one for one in inventory.find(lease=None, locations=locations).read()[0] if one.is_leftover]
     assert machines
 
     answer = sweep(machines, inventory=inventory, locations=locations, clock=account.clock, say=account.said.append)
 
-    assert account.clock.monotonic() - began < PROOF_SECONDS / 3
+    assert account.clock.monotonic() - start < PROOF_SECONDS / 3
     assert not answer.read()[0]
     assert "tag:GetResources" in answer.read()[1][0]
     assert not all(check.clean for check in answer.asked)
@@ -400,7 +400,7 @@ def test_the_removal_of_a_large_bucket_stops_in_time_and_the_next_attempt_goes_o
     """Pages of one file: each request takes 20 of the 30 seconds that all buckets of an attempt have together."""
     buckets = AwsBuckets(clients=account.clients, clock=account.clock.monotonic)
     names = ("large", "other")
-    found = buckets.find([account.make(name) for name in names], lease=OURS.name)
+    result = buckets.find([account.make(name) for name in names], lease=OURS.name)
     for number in range(5):
         if operation == "AbortMultipartUpload":
             account.s3.create_multipart_upload(Bucket="large", Key=f"half-{number}")
@@ -416,17 +416,17 @@ def test_the_removal_of_a_large_bucket_stops_in_time_and_the_next_attempt_goes_o
     _in_pages_of_one(account, monkeypatch)
 
     with pytest.raises(EngineError, match="more content than one attempt") as stopped:
-        buckets.remove(found.read()[0])
+        buckets.remove(result.read()[0])
 
     assert len(requests) <= 2, "one of each bucket"
     assert "large" in stopped.value.what
-    assert found.patience_seconds > PROOF_SECONDS, "a release without hurry goes on with a large bucket"
+    assert result.patience_seconds > PROOF_SECONDS, "a release without hurry goes on with a large bucket"
     attempts = 1
     while names_left := account.names():
         attempts += 1
         assert attempts < 10
         with suppress(EngineError):
-            buckets.remove([one for one in found.read()[0] if one.id in names_left])
+            buckets.remove([one for one in result.read()[0] if one.id in names_left])
 
 
 def test_a_size_that_takes_too_long_is_the_least(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:

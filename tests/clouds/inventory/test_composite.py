@@ -46,18 +46,18 @@ class Cloud:
 def test_each_cloud_is_asked_about_its_own_places_and_the_slowest_sets_the_patience() -> None:
     one, two = Cloud("gcp", patience_seconds=300), Cloud("azure", patience_seconds=900)
     both = Inventories({cloud.name: ProviderInventory(cloud) for cloud in (one, two)})
-    found = both.find(lease="x", locations=[Location(cloud="gcp"), Location(cloud="azure", region="eastus")])
-    assert [asked.provider for asked in found.asked] == ["gcp", "azure"]
-    assert found.patience_seconds == 900
-    assert [asked.provider for asked in both.find(lease="x", locations=[Location(cloud="gcp")]).asked] == ["gcp"]
+    result = both.find(lease="x", locations=[Location(cloud="gcp"), Location(cloud="azure", region="eastus")])
+    assert [request.provider for request in result.asked] == ["gcp", "azure"]
+    assert result.patience_seconds == 900
+    assert [request.provider for request in both.find(lease="x", locations=[Location(cloud="gcp")]).asked] == ["gcp"]
 
 
 def test_a_cloud_that_nobody_here_can_ask_is_unproved_beside_those_that_were_asked() -> None:
-    found = Inventories({"gcp": ProviderInventory(Cloud("gcp"))}).find(
+    result = Inventories({"gcp": ProviderInventory(Cloud("gcp"))}).find(
         lease="x", locations=[Location(cloud="vast"), Location(cloud="gcp")]
     )
-    assert found.unproved == ("vast",)
-    assert len(found.asked) == 1
+    assert result.unproved == ("vast",)
+    assert len(result.asked) == 1
 
 
 def test_a_question_without_a_place_goes_to_those_that_are_set_up() -> None:
@@ -71,13 +71,13 @@ def test_a_question_without_a_place_goes_to_those_that_are_set_up() -> None:
 def test_one_cloud_s_refusal_keeps_no_other_waiting_and_all_are_told() -> None:
     one, two, three = Cloud("gcp", refuses="a"), Cloud("azure", refuses="b"), Cloud("lambda")
     all_three = Inventories({cloud.name: ProviderInventory(cloud) for cloud in (one, two, three)})
-    found = all_three.find(lease="x", locations=[])
-    with pytest.raises(EngineError) as caught:
-        all_three.remove(found.read()[0])
+    result = all_three.find(lease="x", locations=[])
+    with pytest.raises(EngineError) as error:
+        all_three.remove(result.read()[0])
     assert (one.ended, two.ended, sorted(three.ended)) == (["b"], ["a"], ["a", "b"])
-    assert "gcp refused" in caught.value.what
-    assert "azure refused" in caught.value.what
-    assert "billed" in caught.value.money
+    assert "gcp refused" in error.value.what
+    assert "azure refused" in error.value.what
+    assert "billed" in error.value.money
 
 
 def test_nothing_to_end_asks_nobody() -> None:
@@ -85,13 +85,13 @@ def test_nothing_to_end_asks_nobody() -> None:
 
 
 def test_every_cloud_that_a_run_may_go_to_can_be_asked() -> None:
-    found = all_inventories({"PATH": "", "HOME": "/nowhere"}).find(
+    result = all_inventories({"PATH": "", "HOME": "/nowhere"}).find(
         lease="cvl-1-00000000",
         locations=[Location(cloud=cloud) for cloud in provable_clouds() if cloud not in {"aws", "api-server"}],
     )
-    assert found.unproved == ()
-    assert {asked.provider for asked in found.asked} == {*provable_clouds()} - {"aws", "api-server"}
-    assert all(asked.error for asked in found.asked), "nothing is set up here, so nobody may be clean"
+    assert result.unproved == ()
+    assert {request.provider for request in result.asked} == {*provable_clouds()} - {"aws", "api-server"}
+    assert all(request.error for request in result.asked), "nothing is set up here, so nobody may be clean"
 
 
 def test_making_the_inventories_loads_no_cloud_s_library() -> None:
@@ -99,5 +99,5 @@ def test_making_the_inventories_loads_no_cloud_s_library() -> None:
         "import sys; from cvl_ci import clouds as inventory; inventory.all_inventories({'HOME': '/nowhere'});"
         "print([name for name in ('boto3', 'botocore', 'requests', 'google.auth', 'urllib3') if name in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
-    assert done.stdout.strip() == "[]"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert result.stdout.strip() == "[]"

@@ -107,9 +107,9 @@ def _through(provider: Provider, say: Callable[[str], Said]) -> InventoryResult:
     with responses.RequestsMock(assert_all_requests_are_fired=False) as mock:
         for method in ("GET", "POST"):
             mock.add_callback(method, _ANY, callback=answer)
-        found = ProviderInventory(provider).find(lease=LEASE, locations=[Location(cloud=provider.name)])
+        result = ProviderInventory(provider).find(lease=LEASE, locations=[Location(cloud=provider.name)])
         assert not any("elsewhere" in str(call.request.url) for call in mock.calls), "no credential follows a redirect"
-    return found
+    return result
 
 
 CLIENTS = ec2_clients(access_key_id="a", secret_access_key="b")
@@ -117,7 +117,7 @@ CLIENTS = ec2_clients(access_key_id="a", secret_access_key="b")
 
 def _ec2(say: Callable[[str], Said]) -> InventoryResult:
     def client(region: str) -> Any:
-        made = CLIENTS(region)
+        result = CLIENTS(region)
 
         def answer(request: Any, **_: Any) -> botocore.awsrequest.AWSResponse:
             said = say(request.body.decode() if isinstance(request.body, bytes) else str(request.body))
@@ -125,8 +125,8 @@ def _ec2(say: Callable[[str], Said]) -> InventoryResult:
             headers = botocore.compat.HTTPHeaders.from_dict(said.headers)
             return botocore.awsrequest.AWSResponse(request.url, said.status, headers, raw)
 
-        made.meta.events.register("before-send.ec2", cast("Callable[..., None]", answer), unique_id="said")
-        return made
+        result.meta.events.register("before-send.ec2", cast("Callable[..., None]", answer), unique_id="said")
+        return result
 
     inventory = AwsInventory(client=client, regions=lambda: ["us-east-1"])
     try:
@@ -139,20 +139,20 @@ def _kubectl(say: Callable[[str], Said]) -> InventoryResult:
     def run(command: Any) -> str:
         if "current-context" in command:
             return "kind"
-        said = say(" ".join(command))
-        if said.status != 200:
-            raise OSError(f"`kubectl get`: {said.status}")
-        return said.body.decode("utf-8", "replace")
+        result = say(" ".join(command))
+        if result.status != 200:
+            raise OSError(f"`kubectl get`: {result.status}")
+        return result.body.decode("utf-8", "replace")
 
     return ProviderInventory(Kubernetes(run)).find(lease=LEASE, locations=[])
 
 
 def _server(say: Callable[[str], Said]) -> InventoryResult:
-    said = say("")
+    result = say("")
     try:
-        answer = json.loads(said.body)
+        answer = json.loads(result.body)
     except (ValueError, RecursionError):
-        answer = said.body.decode("utf-8", "replace")
+        answer = result.body.decode("utf-8", "replace")
     inventory: Inventory = served.ServedInventory(cast("SkyPilotMachines", Teller(answer)), endpoint="https://sky")
     return inventory.find(lease=LEASE, locations=[Location(cloud=served.CLOUD)])
 
@@ -195,7 +195,7 @@ def real_empty(provider: str, asked: str) -> Said:
 
 @pytest.mark.parametrize("provider", ASK)
 def test_a_real_empty_answer_is_empty_and_proved(provider: str) -> None:
-    resources, silent = ASK[provider](lambda asked: real_empty(provider, asked)).read()
+    resources, silent = ASK[provider](lambda request: real_empty(provider, request)).read()
     assert (resources, silent) == ((), ())
 
 
@@ -221,11 +221,11 @@ def test_pages_without_end_prove_nothing(provider: str, repeats: bool, monkeypat
         asked += 1
         assert asked < 200, "it is asked for ever"
         token = "again" if repeats else f"page{asked}"
-        said = real_empty(provider, question)
+        result = real_empty(provider, question)
         if provider == "aws":
-            return Said(said.body.replace(b"</Describe", f"<nextToken>{token}</nextToken></Describe".encode()))
-        more = {"nextPageToken": token, "nextLink": f"https://management.azure.com/{token}"}
-        return Said(json.dumps({**json.loads(said.body), **more}).encode())
+            return Said(result.body.replace(b"</Describe", f"<nextToken>{token}</nextToken></Describe".encode()))
+        extra = {"nextPageToken": token, "nextLink": f"https://management.azure.com/{token}"}
+        return Said(json.dumps({**json.loads(result.body), **extra}).encode())
 
     _, silent = ASK[provider](say).read()
     assert silent

@@ -81,23 +81,23 @@ def gcp() -> Gcp:
 
 def test_a_machine_and_its_disk_without_a_label_are_found_with_place_type_and_age(api: Api) -> None:
     api.answer(instances=page("instances", instance()), disks=page("disks", disk()))
-    found = find(gcp())
-    assert ids(found) == {f"zones/us-central1-a/{HEAD}"}
-    assert [each.kind for each in found.read()[0]] == [ResourceKind.MACHINE, ResourceKind.DISK]
-    machine, loose = found.read()[0]
+    result = find(gcp())
+    assert ids(result) == {f"zones/us-central1-a/{HEAD}"}
+    assert [item.kind for item in result.read()[0]] == [ResourceKind.MACHINE, ResourceKind.DISK]
+    machine, loose = result.read()[0]
     assert (machine.region, machine.instance_type) == ("us-central1", "g2-standard-4")
     assert machine.created_at == 1_764_000_000.0
     assert loose.labels["cvl-ci-lease"] == OURS.name, "a disk is its machine's"
-    assert found.asked[0].region == f"project {PROJECT}"
-    assert found.asked[0].kinds == ("instances", "disks", "addresses", "TPU nodes")
+    assert result.asked[0].region == f"project {PROJECT}"
+    assert result.asked[0].kinds == ("instances", "disks", "addresses", "TPU nodes")
 
 
 def test_the_lease_is_asked_for_by_label_and_by_name_in_every_zone_that_answers(api: Api) -> None:
     api.answer()
     assert find(gcp()).asked[0].clean
-    asked = [call.request.params for call in api.mock.calls if "/instances" in str(call.request.url)]  # type: ignore[attr-defined]
-    assert [each["filter"] for each in asked] == [f'labels.cvl-ci-lease="{OURS.name}"', f'name eq "{OURS.name}-.*"']
-    assert {each["returnPartialSuccess"] for each in asked} == {"true"}
+    requests = [call.request.params for call in api.mock.calls if "/instances" in str(call.request.url)]  # type: ignore[attr-defined]
+    assert [item["filter"] for item in requests] == [f'labels.cvl-ci-lease="{OURS.name}"', f'name eq "{OURS.name}-.*"']
+    assert {item["returnPartialSuccess"] for item in requests} == {"true"}
 
 
 def test_a_label_alone_is_enough_and_another_lease_s_is_not(api: Api) -> None:
@@ -113,8 +113,8 @@ def test_of_anybody_s_leases_all_are_found_and_nobody_else_s_machines(api: Api) 
     api.answer(
         instances=page("instances", instance(), other, theirs), disks=page("disks", disk("cvl-data", users=False))
     )
-    found = find(gcp(), None)
-    assert {each.id for each in found.read()[0]} == {f"zones/us-central1-a/{HEAD}", "zones/us-central1-a/other"}
+    result = find(gcp(), None)
+    assert {item.id for item in result.read()[0]} == {f"zones/us-central1-a/{HEAD}", "zones/us-central1-a/other"}
 
 
 def test_all_pages_are_read(api: Api) -> None:
@@ -138,10 +138,10 @@ def test_addresses_that_may_not_be_looked_at_are_said_and_fail_no_release(api: A
     denied = {"error": {"code": 403, "message": "Required 'compute.addresses.list' permission for 'projects/p'"}}
     api.mock.get(f"{AGGREGATED}/addresses", json=denied, status=403)
     api.answer()
-    (asked,) = find(gcp()).asked
-    assert asked.clean
-    assert "addresses" not in asked.kinds
-    assert "no run makes one" in asked.skipped[0]
+    (request,) = find(gcp()).asked
+    assert request.clean
+    assert "addresses" not in request.kinds
+    assert "no run makes one" in request.skipped[0]
 
 
 @pytest.mark.parametrize("kind", ["addresses", "instances"])
@@ -167,9 +167,9 @@ def test_an_api_that_was_asked_too_often_is_not_clean_for_that(kind: str, api: A
 )
 def test_a_zone_that_is_down_hides_nothing_and_proves_nothing(broken: dict[str, Any], api: Api) -> None:
     api.answer(instances=broken)
-    found = find(gcp())
-    assert ids(found) == {f"zones/us-central1-a/{HEAD}"}
-    assert "instances" in error(found)
+    result = find(gcp())
+    assert ids(result) == {f"zones/us-central1-a/{HEAD}"}
+    assert "instances" in error(result)
 
 
 def test_a_tpu_is_found_and_a_place_that_does_not_answer_about_them_is_said(api: Api) -> None:
@@ -177,20 +177,20 @@ def test_a_tpu_is_found_and_a_place_that_does_not_answer_about_them_is_said(api:
     node = {"name": name, "acceleratorType": "v5litepod-8", "state": "READY", "labels": dict(LABELS)}
     unlike = {"name": f"projects/{PROJECT}/locations/us-central2-b/nodes/theirs", "state": "READY"}
     api.answer(nodes={"nodes": [node, unlike], "unreachable": ["locations/us-east1-d"]})
-    found = find(gcp())
-    assert ids(found) == {name}
-    assert found.read()[0][0].region == "us-central2"
-    assert "us-east1-d" in error(found)
+    result = find(gcp())
+    assert ids(result) == {name}
+    assert result.read()[0][0].region == "us-central2"
+    assert "us-east1-d" in error(result)
 
 
 def test_a_project_without_the_tpu_api_has_none_and_that_is_said(api: Api) -> None:
     disabled = {"error": {"code": 403, "message": "Cloud TPU API has not been used", "status": "PERMISSION_DENIED"}}
     api.mock.get(NODES, json=disabled, status=403)
     api.answer()
-    (asked,) = find(gcp()).asked
-    assert asked.clean
-    assert "TPU nodes" not in asked.kinds
-    assert "TPU nodes" in asked.skipped[0]
+    (request,) = find(gcp()).asked
+    assert request.clean
+    assert "TPU nodes" not in request.kinds
+    assert "TPU nodes" in request.skipped[0]
 
 
 def test_each_kind_is_deleted_where_it_is_and_a_disk_in_use_goes_with_its_machine(api: Api) -> None:

@@ -80,11 +80,11 @@ def service(name: str = f"{CLUSTER}-head-ssh") -> dict[str, Any]:
 
 def test_pods_and_services_of_the_lease_are_found_in_the_context_in_use(kubectl: Kubectl) -> None:
     kubectl.shows(pod(), pod(f"{OTHER_CLUSTER}-head", cluster=OTHER_CLUSTER), service())
-    found = find(kubectl.kubernetes())
-    assert ids(found) == {f"default/pod/{CLUSTER}-head", f"default/service/{CLUSTER}-head-ssh"}
-    assert {each.labels["cvl-ci-lease"] for each in found.read()[0]} == {OURS.name}
-    assert {each.region for each in found.read()[0]} == {"gke_p_z_c"}
-    assert found.read()[0][0].created_at == 1_764_000_000.0
+    result = find(kubectl.kubernetes())
+    assert ids(result) == {f"default/pod/{CLUSTER}-head", f"default/service/{CLUSTER}-head-ssh"}
+    assert {item.labels["cvl-ci-lease"] for item in result.read()[0]} == {OURS.name}
+    assert {item.region for item in result.read()[0]} == {"gke_p_z_c"}
+    assert result.read()[0][0].created_at == 1_764_000_000.0
     assert kubectl.asked()[1][:3] == ["--context=gke_p_z_c", "get", "pods,services"]
 
 
@@ -94,17 +94,17 @@ def test_a_context_that_was_named_is_asked_whatever_slashes_it_has(kubectl: Kube
     context = "arn:aws:eks:us-east-1:123456789012:cluster/gpu"
     kubectl.shows()
     place = Location.parse(str(Location(cloud="kubernetes", region=context)))
-    found = ProviderInventory(kubectl.kubernetes()).find(lease=OURS.name, locations=[place])
-    assert [asked.region for asked in found.asked] == [context]
-    assert found.asked[0].clean
+    result = ProviderInventory(kubectl.kubernetes()).find(lease=OURS.name, locations=[place])
+    assert [request.region for request in result.asked] == [context]
+    assert result.asked[0].clean
 
 
 def test_a_pod_that_is_ending_counts_until_it_is_gone_and_is_not_deleted_again(kubectl: Kubectl) -> None:
     kubectl.shows(pod(deletionTimestamp="2025-11-24T17:00:00Z"))
     kubernetes = kubectl.kubernetes()
-    found = find(kubernetes)
-    assert found.asked[0].leftovers == (f"default/pod/{CLUSTER}-head (Terminating)",)
-    ProviderInventory(kubernetes).remove(found.read()[0])
+    result = find(kubernetes)
+    assert result.asked[0].leftovers == (f"default/pod/{CLUSTER}-head (Terminating)",)
+    ProviderInventory(kubernetes).remove(result.read()[0])
     assert not any("delete" in words for words in kubectl.asked())
 
 
@@ -113,9 +113,9 @@ def test_each_is_deleted_in_its_namespace_and_one_refusal_keeps_no_other(kubectl
     kubectl.answers.append(("delete pod", (1, "", "Error from server: admission webhook denied the request\n")))
     kubectl.answers.append(("delete service", (0, "", "")))
     kubernetes = kubectl.kubernetes()
-    with pytest.raises(Exception, match="webhook denied") as caught:
+    with pytest.raises(Exception, match="webhook denied") as raised:
         ProviderInventory(kubernetes).remove(find(kubernetes).read()[0])
-    assert "service" not in str(caught.value)
+    assert "service" not in str(raised.value)
     deleted = [words for words in kubectl.asked() if "delete" in words]
     assert len(deleted) == 2
     assert all("--namespace=default" in words and "--wait=false" in words for words in deleted)

@@ -52,33 +52,33 @@ def test_the_machines_of_one_lease_are_found_by_name_head_and_workers(api: respo
         machine(f"{CLUSTER}-head", number=6, status="terminated"),
     ]
     api.get(f"{API}/instances", json={"data": every})
-    found = find(lambda_cloud())
-    assert ids(found) == {every[0]["id"], every[1]["id"]}
-    assert {resource.region for resource in found.read()[0]} == {"us-west-1"}
+    result = find(lambda_cloud())
+    assert ids(result) == {every[0]["id"], every[1]["id"]}
+    assert {resource.region for resource in result.read()[0]} == {"us-west-1"}
     assert api.calls[0].request.headers["Authorization"] == "Bearer secret-key"
-    (asked,) = found.asked
-    assert len(asked.leftovers) == 2
+    (request,) = result.asked
+    assert len(request.leftovers) == 2
 
 
 def test_of_anybody_s_all_that_is_named_like_ours_is_found_without_our_labels(api: responses.RequestsMock) -> None:
     every = [machine(f"{CLUSTER}-head", number=1), machine(f"{OTHER_CLUSTER}-head", number=2), machine("x", number=3)]
     api.get(f"{API}/instances", json={"data": every})
-    found = find(lambda_cloud(), None)
-    assert ids(found) == {every[0]["id"], every[1]["id"]}
-    assert not any("cvl-ci-lease" in resource.labels for resource in found.read()[0])
+    result = find(lambda_cloud(), None)
+    assert ids(result) == {every[0]["id"], every[1]["id"]}
+    assert not any("cvl-ci-lease" in resource.labels for resource in result.read()[0])
 
 
 def test_none_left_is_clean(api: responses.RequestsMock) -> None:
     api.get(f"{API}/instances", json={"data": []})
-    (asked,) = find(lambda_cloud()).asked
-    assert asked.clean
+    (request,) = find(lambda_cloud()).asked
+    assert request.clean
 
 
 def test_what_is_ending_still_counts_and_is_not_ended_again(api: responses.RequestsMock) -> None:
     api.get(f"{API}/instances", json={"data": [machine(f"{CLUSTER}-head", status="terminating")]})
-    found = find(lambda_cloud())
-    assert found.asked[0].leftovers
-    ProviderInventory(lambda_cloud()).remove(found.read()[0])
+    result = find(lambda_cloud())
+    assert result.asked[0].leftovers
+    ProviderInventory(lambda_cloud()).remove(result.read()[0])
     assert len(api.calls) == 1
 
 
@@ -97,10 +97,10 @@ def test_each_is_ended_by_its_id_and_one_refusal_keeps_no_other(api: responses.R
 
     api.add_callback("POST", f"{API}/instance-operations/terminate", callback=end)
     inventory = ProviderInventory(lambda_cloud())
-    with pytest.raises(Exception, match="Your account is inactive") as caught:
+    with pytest.raises(Exception, match="Your account is inactive") as raised:
         inventory.remove(find(lambda_cloud()).read()[0])
-    assert every[0]["id"] in str(caught.value)
-    assert every[1]["id"] not in str(caught.value)
+    assert every[0]["id"] in str(raised.value)
+    assert every[1]["id"] not in str(raised.value)
     assert ended == [every[1]["id"]]
 
 
@@ -114,16 +114,16 @@ def test_a_machine_that_is_gone_meanwhile_is_no_refusal(api: responses.RequestsM
 def test_a_busy_api_is_asked_again(api: responses.RequestsMock) -> None:
     api.get(f"{API}/instances", status=429, headers={"Retry-After": "0"})
     api.get(f"{API}/instances", json={"data": []})
-    (asked,) = find(lambda_cloud()).asked
-    assert asked.clean
+    (request,) = find(lambda_cloud()).asked
+    assert request.clean
 
 
 def test_a_key_that_is_not_accepted_proves_nothing_and_is_not_shown(api: responses.RequestsMock) -> None:
     body = {"error": {"code": "global/invalid-api-key", "message": "API key was invalid, expired, or deleted."}}
     api.get(f"{API}/instances", json=body, status=401)
-    said = error(find(lambda_cloud(), OURS.name))
-    assert "expired" in said
-    assert "secret-key" not in said
+    text = error(find(lambda_cloud(), OURS.name))
+    assert "expired" in text
+    assert "secret-key" not in text
 
 
 def test_no_key_proves_nothing(tmp_path: Path) -> None:

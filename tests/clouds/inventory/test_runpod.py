@@ -49,17 +49,17 @@ def test_the_pods_of_one_lease_are_found_by_name_and_a_stopped_one_is_still_bill
         pod(f"{CLUSTER}-head", number=5, status="TERMINATED"),
     ]
     api.post(GRAPHQL, json=of_account(every))
-    found = find(runpod())
-    assert ids(found) == {every[0]["id"], every[1]["id"]}
-    assert {each.state for each in found.read()[0]} == {"RUNNING", "EXITED"}
+    result = find(runpod())
+    assert ids(result) == {every[0]["id"], every[1]["id"]}
+    assert {item.state for item in result.read()[0]} == {"RUNNING", "EXITED"}
 
 
 @pytest.mark.sky
 def test_the_question_asks_for_nothing_that_skypilot_s_own_does_not() -> None:
     from sky.provision.runpod import utils
 
-    asked, skypilots = QUERY.split(), utils._QUERY_POD.split()
-    assert set(asked) <= set(skypilots)
+    request, skypilots = QUERY.split(), utils._QUERY_POD.split()
+    assert set(request) <= set(skypilots)
 
 
 def test_each_is_deleted_and_what_is_gone_meanwhile_is_no_refusal(api: responses.RequestsMock) -> None:
