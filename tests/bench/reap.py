@@ -72,7 +72,7 @@ def timed(what: Callable[[], object]) -> float:
 def make(count: int, labels: Mapping[str, str]) -> None:
     """With moto's two slowest looks cut short: how it came to its machines is not measured."""
     backend = ec2_backends[DEFAULT_ACCOUNT_ID][REGION]
-    image, looks, tags = backend.describe_images(ami_ids=[IMAGE]), backend.describe_images, TaggedEC2Resource.get_tags
+    image, ticks, tags = backend.describe_images(ami_ids=[IMAGE]), backend.describe_images, TaggedEC2Resource.get_tags
     backend.describe_images = lambda *_, **__: image
     TaggedEC2Resource.get_tags = lambda self: [
         {"key": key, "value": value, "resource_id": self.id, "resource_type": ""}
@@ -82,7 +82,7 @@ def make(count: int, labels: Mapping[str, str]) -> None:
     for begun in range(0, count, 500):
         start(clients, min(500, count - begun), labels)
     TaggedEC2Resource.get_tags = tags
-    backend.describe_images = looks
+    backend.describe_images = ticks
 
 
 @contextmanager

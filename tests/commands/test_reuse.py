@@ -424,11 +424,11 @@ def test_ctrl_c_ends_it_at_any_step(house: House, step: str) -> None:
 def test_a_second_run_waits_for_the_first_one(house: House) -> None:
     house.run()
     house.locks.held.add(next(iter(_keys(house))))
-    looks: list[float] = []
+    ticks: list[float] = []
 
     def freed() -> None:
-        looks.append(house.clock.now())
-        if len(looks) == 30:
+        ticks.append(house.clock.now())
+        if len(ticks) == 30:
             house.locks.held.clear()
 
     house.locks.on_refusal = freed

@@ -77,7 +77,7 @@ class Spy(threading.Thread):
     def __init__(self, secret: str, *, allowed: Callable[[int, bytes], bool]) -> None:
         super().__init__(daemon=True)
         self._secret, self._allowed = secret.encode(), allowed
-        self.looks = 0
+        self.ticks = 0
         self.jobs = 0
         """Processes whose environment may hold the secret, and did."""
         self.seen: set[str] = set()
@@ -89,7 +89,7 @@ class Spy(threading.Thread):
 
     def run(self) -> None:
         while not self._over.wait(0.05):
-            self.looks += 1
+            self.ticks += 1
             for entry in Path("/proc").iterdir():
                 with contextlib.suppress(OSError):
                     if entry.name.isdecimal():
@@ -154,7 +154,7 @@ def test_nothing_a_hostile_job_does_on_a_real_machine_is_obeyed_or_tells_a_secre
     spy.stop()
     assert process.returncode == 7, out[-3000:]
     assert spy.seen == set()
-    assert spy.looks > 100 and spy.jobs > 1
+    assert spy.ticks > 100 and spy.jobs > 1
     assert terminal.machines() == []
     runner = Runner().read(out)
     assert {name for name, _, _ in runner.obeyed} <= {"add-mask", "group", "endgroup", "notice", "warning", "error"}

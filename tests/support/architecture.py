@@ -238,32 +238,32 @@ def the_sandbox_loads_its_emulator_late(module: Module) -> list[str]:
     ]
 
 
-def cycles(every: Sequence[Module]) -> list[str]:
+def cycles(all_modules: Sequence[Module]) -> list[str]:
     """Each ring of modules that import each other, once."""
-    names = {module.name for module in every}
-    graph = _without_ends({module.name: sorted({*_targets(module, names)}) for module in every})
+    names = {module.name for module in all_modules}
+    graph = _without_ends({module.name: sorted({*_targets(module, names)}) for module in all_modules})
     results: set[tuple[str, ...]] = set()
     for start in graph:
         _walk(graph, start, [start], results)
     return [" → ".join((*ring, ring[0])) for ring in sorted(results)]
 
 
-def namesakes(every: Sequence[Module]) -> list[str]:
+def namesakes(all_modules: Sequence[Module]) -> list[str]:
     """Each name of two or more public classes, with the modules that define them."""
     paths: dict[str, list[str]] = {}
-    for module in every:
+    for module in all_modules:
         for node in module.statements:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 paths.setdefault(node.name, []).append(module.path)
     return [f"{name}: {', '.join(places)}" for name, places in sorted(paths.items()) if len(places) > 1]
 
 
-def unclear_aliases(every: Sequence[Module]) -> list[str]:
+def unclear_aliases(all_modules: Sequence[Module]) -> list[str]:
     """Each alias in an import of ours that names two things, and each thing that has two aliases."""
     names_of: dict[str, set[str]] = {}
     things_of: dict[str, set[str]] = {}
     aliases: set[tuple[str, str]] = set()
-    for module in every:
+    for module in all_modules:
         for node in module.statements:
             for item in node.names if isinstance(node, ast.Import | ast.ImportFrom) else ():
                 thing = f"{node.module}.{item.name}" if isinstance(node, ast.ImportFrom) else item.name
@@ -276,7 +276,7 @@ def unclear_aliases(every: Sequence[Module]) -> list[str]:
     return [f"{name}: {', '.join(sorted(others))}" for name, others in sorted(twofold.items()) if len(others) > 1]
 
 
-def repeated_declarations(every: Sequence[Module]) -> list[str]:
+def repeated_declarations(all_modules: Sequence[Module]) -> list[str]:
     """Each field of an input that is declared a second time.
 
     Second declarations are: another group's option of this name or help, an option outside the table, a flag that a
@@ -285,7 +285,7 @@ def repeated_declarations(every: Sequence[Module]) -> list[str]:
     wrong: list[str] = []
     first: dict[str, str] = {}
     groups: set[str] = set()
-    for module in every:
+    for module in all_modules:
         for group, name, call in _declared_options(module):
             place = f"{module.path}:{call.lineno} {group}.{name}"
             if module.package != "inputs":
@@ -295,15 +295,15 @@ def repeated_declarations(every: Sequence[Module]) -> list[str]:
                     wrong.append(f"{place} repeats {first[key]}: {key[:40]!r}")
                 first.setdefault(key, f"{group}.{name}")
             groups.add(f"{module.path} {group}")
-    return [*wrong, *_spelled_flags(every, first), *_copied_groups(every, groups)]
+    return [*wrong, *_spelled_flags(all_modules, first), *_copied_groups(all_modules, groups)]
 
 
-def _spelled_flags(every: Sequence[Module], names: Mapping[str, str]) -> list[str]:
+def _spelled_flags(all_modules: Sequence[Module], names: Mapping[str, str]) -> list[str]:
     """The sandbox's program has faults of its own as options, and none of the table's."""
     flags = {"--" + name.replace("_", "-"): place for name, place in names.items()}
     return [
         f"{module.path}:{call.lineno} spells {text}, which {flags.get(text, 'no group')} declares"
-        for module in every
+        for module in all_modules
         for call in module.nodes
         if isinstance(call, ast.Call) and ast.unparse(call.func).endswith(".add_argument")
         for text in (str(word.value) for word in call.args if isinstance(word, ast.Constant))
@@ -311,9 +311,9 @@ def _spelled_flags(every: Sequence[Module], names: Mapping[str, str]) -> list[st
     ]
 
 
-def _copied_groups(every: Sequence[Module], groups: Collection[str]) -> list[str]:
+def _copied_groups(all_modules: Sequence[Module], groups: Collection[str]) -> list[str]:
     """Two fields of a group may have their namesakes in a plan, which holds other values: read, resolved, counted."""
-    all_fields = _annotated_fields(every)
+    all_fields = _annotated_fields(all_modules)
     return [
         f"{place} copies {', '.join(copied)} of {group}"
         for place, fields in all_fields.items()
@@ -324,14 +324,14 @@ def _copied_groups(every: Sequence[Module], groups: Collection[str]) -> list[str
     ]
 
 
-def _annotated_fields(every: Sequence[Module]) -> dict[str, dict[str, str]]:
+def _annotated_fields(all_modules: Sequence[Module]) -> dict[str, dict[str, str]]:
     return {
         f"{module.path} {node.name}": {
             item.target.id: ast.unparse(item.annotation).removesuffix(" | None")
             for item in node.body
             if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)
         }
-        for module in every
+        for module in all_modules
         for node in module.nodes
         if isinstance(node, ast.ClassDef)
     }

@@ -58,9 +58,9 @@ def run(
 def empty_home() -> Path:
     """Return the HOME of the programs that have SkyPilot loaded. What an earlier one left running there ends."""
     home = _home()
-    for process in _left(home):
+    for process in _remaining(home):
         os.kill(process, signal.SIGKILL)
-    while _left(home):
+    while _remaining(home):
         time.sleep(0.01)
     for path in home.iterdir():
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
@@ -74,16 +74,16 @@ def _home() -> Path:
     return home
 
 
-def _left(home: Path) -> list[int]:
+def _remaining(home: Path) -> list[int]:
     """Return the processes that were started with this HOME. Those that serve were not."""
-    found = []
+    processes = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
             if f"HOME={home}".encode() in (process / "environ").read_bytes().split(b"\0"):
-                found.append(int(process.name))
+                processes.append(int(process.name))
         except OSError:
             continue
-    return found
+    return processes
 
 
 @functools.cache

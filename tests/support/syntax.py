@@ -10,22 +10,22 @@ BLOCKS = ("body", "handlers", "orelse", "finalbody", "cases")
 
 def children(node: ast.AST) -> list[ast.AST]:
     """Return the nodes in this one, in their order; `Load` and `Store` are none."""
-    found: list[ast.AST] = []
+    nodes: list[ast.AST] = []
     for name in node._fields:
         inside = getattr(node, name, None)
         if isinstance(inside, list):
-            found += [one for one in inside if isinstance(one, ast.AST)]
+            nodes += [one for one in inside if isinstance(one, ast.AST)]
         elif isinstance(inside, ast.AST) and not isinstance(inside, ast.expr_context):
-            found.append(inside)
-    return found
+            nodes.append(inside)
+    return nodes
 
 
 def nodes(tree: ast.AST) -> list[ast.AST]:
     """Return the tree and all nodes in it, as ast.walk has them."""
-    found = [tree]
-    for node in found:
-        found += children(node)
-    return found
+    nodes = [tree]
+    for node in nodes:
+        nodes += children(node)
+    return nodes
 
 
 def inner(node: ast.AST) -> list[ast.AST]:
@@ -35,12 +35,12 @@ def inner(node: ast.AST) -> list[ast.AST]:
 
 def statements(tree: ast.AST) -> list[ast.AST]:
     """Return all statements of the tree."""
-    found = inner(tree)
-    for node in found:
-        found += inner(node)
-    return found
+    nodes = inner(tree)
+    for node in nodes:
+        nodes += inner(node)
+    return nodes
 
 
 def _block(node: ast.AST, name: str) -> Sequence[ast.AST]:
-    held = getattr(node, name, ())
-    return held if isinstance(held, list) else ()  # the body of a lambda is an expression
+    body = getattr(node, name, ())
+    return body if isinstance(body, list) else ()  # the body of a lambda is an expression

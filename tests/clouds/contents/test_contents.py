@@ -77,9 +77,9 @@ def google() -> Iterator[Callable[[], BucketContents]]:
         client.close()
 
         def session() -> requests.Session:
-            made = cloud_http.session()
-            made.hooks["response"].append(_with_google_s_words)
-            return made
+            result = cloud_http.session()
+            result.hooks["response"].append(_with_google_s_words)
+            return result
 
         yield lambda: GoogleBuckets(session, api=api)
     finally:
@@ -99,8 +99,8 @@ def azure(folder: Path, certificate: tuple[Path, Path]) -> Iterator[Callable[[],
     with node.azurite(folder, certificate=certificate) as port, pytest.MonkeyPatch.context() as variables:
         address = f"https://127.0.0.1:{port}/{ACCOUNT}"
         environ = {"NODE_EXTRA_CA_CERTS": str(certificate[0])}
-        listed = node.run_alone("blobs.mjs", address, ACCOUNT, KEY, "filled", json.dumps(SIZES), environ=environ)
-        assert listed == SIZES
+        listing = node.run_alone("blobs.mjs", address, ACCOUNT, KEY, "filled", json.dumps(SIZES), environ=environ)
+        assert listing == SIZES
         variables.setenv("REQUESTS_CA_BUNDLE", str(certificate[0]))
         yield lambda: AzureContainers(
             lambda: cloud_http.session(f"Bearer {entra_token(STORAGE)}"),
@@ -147,8 +147,8 @@ def store(
         "r2": lambda: cloudflare(folder),
     }
     with played[request.param]() as opener:
-        where = f"{ACCOUNT}/" if request.param == "az" else ""
-        yield f"{request.param}://{where}filled", EveryStore({request.param: opener})
+        place = f"{ACCOUNT}/" if request.param == "az" else ""
+        yield f"{request.param}://{place}filled", EveryStore({request.param: opener})
 
 
 def content(stores: BucketContents, text: str) -> StoredBytes | None:

@@ -14,9 +14,9 @@ from cvl_ci.clouds.credential_provider import OIDC, Environment
 
 def _private_key() -> str:
     """A real one, since google.auth reads it; of nobody. It is short: each process of the tests makes one."""
-    made = rsa.generate_private_key(public_exponent=65537, key_size=1024)
+    result = rsa.generate_private_key(public_exponent=65537, key_size=1024)
     encoding, style = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
-    return made.private_bytes(encoding, style, serialization.NoEncryption()).decode()
+    return result.private_bytes(encoding, style, serialization.NoEncryption()).decode()
 
 
 KEY = json.dumps(

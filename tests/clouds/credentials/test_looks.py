@@ -129,13 +129,13 @@ def test_a_machine_with_a_role_of_its_own_needs_no_file(tmp_path: Path) -> None:
 
 
 def test_all_that_is_missing_is_told_at_once_and_costs_77(tmp_path: Path) -> None:
-    looks = cloud_credentials.check_clouds(
+    ticks = cloud_credentials.check_clouds(
         machine(tmp_path, aws_access_key_id="AKIA", lambda_api_key="a b"),
         ["aws", "lambda"],
         provable_clouds=["aws", "lambda"],
     )
     with pytest.raises(CredentialsError, match=r"(?s)aws: `aws_secret.*lambda: a key") as raised:
-        cloud_credentials.require(looks, any_of_them=False)
+        cloud_credentials.require(ticks, any_of_them=False)
     assert raised.value.exit_code == 77
     assert "Nothing was started" in str(raised.value)
 

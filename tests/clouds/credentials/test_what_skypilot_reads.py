@@ -41,12 +41,12 @@ def asked(home: Path, clouds: str, question: str, *, also: Mapping[str, str] | N
     inputs = {name if name.isupper() else f"INPUT_{name.upper()}": value for name, value in given.items()}
     beside = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     environ = {"HOME": str(home), "PATH": beside, "SKYPILOT_DISABLE_USAGE_COLLECTION": "1", **inputs, **(also or {})}
-    where = cloud_credentials.local_environment(environ, folder=home / ".local/state/cvl-ci/credentials", writes=True)
-    known = cloud_credentials.carry_out(where, cloud_credentials.prepare(where, clouds.split()))
-    done = sky_process.run(PROLOGUE + question, env=known)
-    said = [line for line in done.stdout.splitlines() if line.startswith("ANSWER ")]
-    assert said, done.stdout + done.stderr
-    return json.loads(said[-1].removeprefix("ANSWER "))
+    place = cloud_credentials.local_environment(environ, folder=home / ".local/state/cvl-ci/credentials", writes=True)
+    known = cloud_credentials.carry_out(place, cloud_credentials.prepare(place, clouds.split()))
+    result = sky_process.run(PROLOGUE + question, env=known)
+    lines = [line for line in result.stdout.splitlines() if line.startswith("ANSWER ")]
+    assert lines, result.stdout + result.stderr
+    return json.loads(lines[-1].removeprefix("ANSWER "))
 
 
 AWS = """
@@ -94,16 +94,16 @@ answer({"lambda": LambdaCloudClient().api_key, "runpod": clouds.RunPod._check_ru
 
 def test_each_of_several_clouds_finds_its_own_and_no_machine_gets_the_kubeconfig(tmp_path: Path) -> None:
     """The key of Lambda, RunPod's file, Nebius' token, tenant and key file, and the kubeconfig that SkyPilot opens."""
-    given: dict[str, Any] = {"lambda_api_key": "secret_0123=abc", "runpod_api_key": 'rpa_"0123'}
-    given |= {"nebius_iam_token": "ne1_0123", "nebius_tenant_id": "tenant-1", "nebius_credentials_json": '{"a": 1}'}
-    found = asked(tmp_path, "lambda runpod nebius kubernetes", OF_KEYS, kubeconfig=KUBECONFIG, **given)
-    assert found["lambda"] == "secret_0123=abc"
-    assert found["runpod"] == [True, None]
-    assert found["nebius"] == [True, "ne1_0123", "tenant-1"]
-    assert found["nebius key"] == '{"a": 1}'
-    assert [text.strip() for text in found["kubernetes"]] == [KUBECONFIG.strip()]
+    values: dict[str, Any] = {"lambda_api_key": "secret_0123=abc", "runpod_api_key": 'rpa_"0123'}
+    values |= {"nebius_iam_token": "ne1_0123", "nebius_tenant_id": "tenant-1", "nebius_credentials_json": '{"a": 1}'}
+    result = asked(tmp_path, "lambda runpod nebius kubernetes", OF_KEYS, kubeconfig=KUBECONFIG, **values)
+    assert result["lambda"] == "secret_0123=abc"
+    assert result["runpod"] == [True, None]
+    assert result["nebius"] == [True, "ne1_0123", "tenant-1"]
+    assert result["nebius key"] == '{"a": 1}'
+    assert [text.strip() for text in result["kubernetes"]] == [KUBECONFIG.strip()]
     of_others = ("~/.lambda_cloud/", "~/.nebius/", "~/.runpod/")
-    assert [path for path in found["copied"] if not path.startswith(of_others)] == []
+    assert [path for path in result["copied"] if not path.startswith(of_others)] == []
 
 
 GCLOUD = """#!/bin/sh
@@ -132,11 +132,11 @@ def gcloud(tmp_path: Path) -> dict[str, str]:
 def test_gcp_finds_the_service_account_as_file_and_in_gcloud(
     gcloud: dict[str, str], federated: bool, tmp_path: Path
 ) -> None:
-    given: dict[str, Any] = {"gcp_credentials_json": KEY}
+    values: dict[str, Any] = {"gcp_credentials_json": KEY}
     if federated:
         account = {"gcp_service_account": "ci@my-project.iam.gserviceaccount.com", "gcp_project": "my-project"}
-        given = {"gcp_workload_identity_provider": PROVIDER, **account, **WITH_OIDC}
-    kind, path, text, copied = asked(tmp_path, "gcp", GCP, also=gcloud, **given)
+        values = {"gcp_workload_identity_provider": PROVIDER, **account, **WITH_OIDC}
+    kind, path, text, copied = asked(tmp_path, "gcp", GCP, also=gcloud, **values)
     assert kind == "GCPIdentityType.SERVICE_ACCOUNT"
     assert Path(path).name == "gcp.json"
     assert (text == KEY) is not federated
@@ -153,5 +153,5 @@ def test_azure_s_check_goes_past_the_file_that_the_login_leaves(tmp_path: Path) 
     # Without the azure extra it ends at the import that comes next.
     question = "try: answer(clouds.Azure._check_credentials()[1])\nexcept ModuleNotFoundError as e: answer(str(e))"
     assert "msal_token_cache.json does not exist" in asked(tmp_path, "azure", question, also=path)
-    said = asked(tmp_path, "azure", question, also=path, azure_client_secret="s3cr3t-s3cr3t", **names)
-    assert "msal_token_cache.json" not in (said or "")
+    text = asked(tmp_path, "azure", question, also=path, azure_client_secret="s3cr3t-s3cr3t", **names)
+    assert "msal_token_cache.json" not in (text or "")

@@ -84,8 +84,8 @@ def test_the_highest_memory_and_how_busy_they_were_are_told(node: Node) -> None:
     done = ran(node, TWO_L4, "sleep 3.5; echo done")
     assert done.stdout.splitlines()[-1] == "done"
     assert nothing_left(node, within=SOONER), "what counts the looks is not in the middle of it"
-    looks = int((node.home / "looks").read_text())
-    assert looks >= 2, "more than once in three seconds"
+    ticks = int((node.home / "looks").read_text())
+    assert ticks >= 2, "more than once in three seconds"
     end = told(node)
     assert end.exit_code == 0
     assert end.gpu is not None

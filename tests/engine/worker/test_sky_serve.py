@@ -157,12 +157,12 @@ def test_a_request_for_the_service_under_way_is_left_and_cancelled_but_no_one_el
 def test_the_service_of_a_cancelled_request_is_ended_too_when_its_controller_registers_it(server: Server) -> None:
     body = f'{{"service_name": "{LEASE}"}}'
     own = SimpleNamespace(name="sky.serve.up", status="RUNNING", request_body=body, request_id="own")
-    server.requests, looks = [own], [0]
+    server.requests, ticks = [own], [0]
     status = server._status
 
     def later(names: list[str] | None) -> Any:
-        looks[0] += 1
-        server.services = [service("CONTROLLER_INIT")] if looks[0] >= 3 and ("end", LEASE) not in server.did else []
+        ticks[0] += 1
+        server.services = [service("CONTROLLER_INIT")] if ticks[0] >= 3 and ("end", LEASE) not in server.did else []
         return status(names)
 
     server.verbs.serve_sdk.status = later
