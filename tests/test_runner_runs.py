@@ -155,7 +155,7 @@ def test_estimate_starts_nothing(runner: SkyPilotRunner, fakes: Seen) -> None:
 
 def test_the_estimate_of_a_queue_is_the_one_of_the_command_line_and_starts_nothing(
     runner: SkyPilotRunner,
-    seen: Seen,
+    fakes: Seen,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -170,14 +170,14 @@ def test_the_estimate_of_a_queue_is_the_one_of_the_command_line_and_starts_nothi
     estimate = SkyPilotRunner(**inputs).estimate_queue(jobs, budget=20)
     assert list(estimate.machines) == [("prepare",), ("build", "train")]
     assert estimate.max_usd == pytest.approx(sum(one.max_usd or 0.0 for one in estimate.machines.values()))
-    assert seen.plans == [] and not Path("cvl-outputs").exists()
+    assert fakes.plans == [] and not Path("cvl-outputs").exists()
     Path("q.yaml").write_text(json.dumps({"jobs": jobs, "defaults": inputs, "budget": 20}))
     assert main(["queue", "q.yaml", "--estimate-cost"]) == 0
     assert capsys.readouterr().out == f"{estimate}\n"
 
 
 def test_the_estimate_of_a_queue_names_all_mistakes_and_no_secret(
-    runner: SkyPilotRunner, seen: Seen, monkeypatch: pytest.MonkeyPatch
+    runner: SkyPilotRunner, fakes: Seen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MY_TOKEN", "correct-horse-battery")
     runner = SkyPilotRunner(cloud="aws")
@@ -191,7 +191,7 @@ def test_the_estimate_of_a_queue_names_all_mistakes_and_no_secret(
         )
     assert {mistake.field for mistake in raised.value.mistakes} == {"job b: gpu", "job c: num_nodes"}
     assert "correct-horse-battery" not in str(raised.value)
-    assert seen.plans == []
+    assert fakes.plans == []
 
 
 # ---- a quiet guest ----------------------------------------------------------------------------------------------

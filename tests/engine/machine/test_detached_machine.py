@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import shlex
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -73,6 +75,9 @@ class Machine(Node):
         self.sudo = home / "programs/own-sudo"
         self.sudo.write_text(f'#!/bin/sh\necho "$@" > {self.ended}.new && mv {self.ended}.new {self.ended}\n')
         self.sudo.chmod(0o755)
+        python = home / "programs/python3"  # SkyPilot installs boto3 on a machine of AWS
+        python.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
+        python.chmod(0o755)
 
     def detached_job(self, plan: RunPlan) -> str:
         """Run setup and job as SkyPilot does, and return what they print. Nothing here calls the real sudo."""
