@@ -20,10 +20,10 @@ COMPARE = ("startswith", "endswith", "count", "any", "all", "sum")
 def pinned(source: str) -> list[str]:
     """Return each pin of a module of tests, with its line."""
     tree = ast.parse(source)
-    judged = list(_judged(tree))
-    pins = [literal for one in judged for literal in _prose(one)]
-    asked = {id(node) for one in judged for node in _expected(one)}
-    pins += [literal for scope in _scopes(tree) for literal in _constants_of_asserts(scope, asked)]
+    conditions = list(_conditions(tree))
+    pins = [literal for one in conditions for literal in _prose(one)]
+    compared = {id(node) for one in conditions for node in _expected(one)}
+    pins += [literal for scope in _scopes(tree) for literal in _constants_of_asserts(scope, compared)]
     return [f"{line}: {text}" for line, text in sorted({(pin.lineno, str(pin.value)) for pin in pins})]
 
 
@@ -32,7 +32,7 @@ def is_prose(text: str) -> bool:
     return len(text) >= LONGEST and len(words) >= WORDS and text.count(" ") >= SPACES
 
 
-def _judged(tree: ast.Module) -> Iterator[ast.expr]:
+def _conditions(tree: ast.Module) -> Iterator[ast.expr]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Assert):
             yield node.test
@@ -66,7 +66,7 @@ def _scopes(tree: ast.Module) -> Iterator[tuple[list[ast.AST], list[ast.AST]]]:
             yield [*ast.walk(node)], [*ast.walk(node)]
 
 
-def _constants_of_asserts(scope: tuple[list[ast.AST], list[ast.AST]], asked: set[int]) -> Iterator[ast.Constant]:
+def _constants_of_asserts(scope: tuple[list[ast.AST], list[ast.AST]], compared: set[int]) -> Iterator[ast.Constant]:
     statements, nodes = scope
     for node in statements:
         if not isinstance(node, ast.Assign) or not isinstance(node.targets[0], ast.Name):
@@ -74,5 +74,5 @@ def _constants_of_asserts(scope: tuple[list[ast.AST], list[ast.AST]], asked: set
         name = node.targets[0].id
         reads = [one for one in nodes if isinstance(one, ast.Name) and one.id == name and isinstance(one.ctx, ast.Load)]
         is_text = not any(isinstance(one, (ast.Call, ast.Dict)) for one in ast.walk(node.value))
-        if is_text and reads and all(id(one) in asked for one in reads):
+        if is_text and reads and all(id(one) in compared for one in reads):
             yield from _prose(node.value)
