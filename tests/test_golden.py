@@ -14,9 +14,9 @@ from tests.golden import Messages
 MODULE = "tests.cli.test_words"
 MODULES = [path for path in (golden.ROOT / "tests").rglob("*.py") if "node_modules" not in path.parts]
 READERS = {
-    golden.file_of(".".join(path.relative_to(golden.ROOT).with_suffix("").parts)): found
+    golden.file_of(".".join(path.relative_to(golden.ROOT).with_suffix("").parts)): used
     for path in MODULES
-    if (found := golden.names(path.read_text(encoding="utf-8")))
+    if (used := golden.names(path.read_text(encoding="utf-8")))
 }
 
 

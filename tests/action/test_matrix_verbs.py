@@ -241,8 +241,8 @@ def test_after_all_jobs_ran_again_a_leg_without_a_new_summary_is_red_and_after_f
     job.environ["GITHUB_RUN_ATTEMPT"] = "2"
     if told:
         api.faults["GET /repos/cvl/ci/actions/runs/7/jobs"] = [(403, {}, '{"message": "not by integration"}')] * 4
-    both = json.dumps({"include": [{"name": "digits"}, {"name": "gpt"}]})
-    assert job.step("report", history="none", expected=both) == 1
+    expected = json.dumps({"include": [{"name": "digits"}, {"name": "gpt"}]})
+    assert job.step("report", history="none", expected=expected) == 1
     known = json.loads(Path("cvl-report/report.json").read_text())
     assert [one["name"] for one in known["outdated"]] == (["digits", "gpt"] if told else ["digits"])
     assert (known["missing"], [row["name"] for row in known["rows"]]) == ([], [] if told else ["gpt"])

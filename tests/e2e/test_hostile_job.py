@@ -165,8 +165,8 @@ def test_nothing_a_hostile_job_does_on_a_real_machine_is_obeyed_or_tells_a_secre
     kept = log.read_text(encoding="utf-8")
     assert missing(kept) == []
     assert {f"end {number}" for number in range(FLOOD)} - ends(kept) == set()
-    shown = " ".join(out.split())
-    assert "left 1 process running in the" in shown and "the background (sleep)" in shown
+    words = " ".join(out.split())
+    assert "left 1 process running in the" in words and "the background (sleep)" in words
     assert kept.replace("\n", "").count("y" * LONG + "::error::z") == 1
     assert len(out) < len(kept) / 4, "the step shows the beginning, and counts the rest"
     places = {name: (tmp_path / name).read_text() for name in FILES}

@@ -60,10 +60,10 @@ class Messages:
         with self.path.open("a+", encoding="utf-8") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             file.seek(0)
-            known = {**(yaml.safe_load(file) or {}), name: text}
+            messages = {**(yaml.safe_load(file) or {}), name: text}
             file.seek(0)
             file.truncate()
-            file.write(_as_yaml({key: known[key] for key in used if key in known}))
+            file.write(_as_yaml({key: messages[key] for key in used if key in messages}))
 
 
 def file_of(module: str, *, root: Path = ROOT) -> Path:
@@ -75,8 +75,8 @@ def file_of(module: str, *, root: Path = ROOT) -> Path:
 def names(source: str) -> list[str]:
     """Return the names of the messages that a module of tests reads, in the order of the source."""
     calls = (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call))
-    found = [(call.lineno, ast.literal_eval(call.args[0])) for call in calls if ast.unparse(call.func) == CHECK]
-    return list(dict.fromkeys(name for _, name in sorted(found)))
+    matches = [(call.lineno, ast.literal_eval(call.args[0])) for call in calls if ast.unparse(call.func) == CHECK]
+    return list(dict.fromkeys(name for _, name in sorted(matches)))
 
 
 def read(path: Path) -> dict[str, str]:
@@ -96,9 +96,9 @@ def sentence(text: str | Iterable[str], having: str) -> str:
 
 def _only(parts: Iterable[str], having: str) -> str:
     parts = [part.strip() for part in parts]
-    found = dict.fromkeys(part for part in parts if having in part)
-    assert len(found) == 1, f"{len(found)} have {having!r}, of:\n" + "\n".join(found or parts)
-    return next(iter(found))
+    matches = dict.fromkeys(part for part in parts if having in part)
+    assert len(matches) == 1, f"{len(matches)} have {having!r}, of:\n" + "\n".join(matches or parts)
+    return next(iter(matches))
 
 
 def _difference(expected: str, text: str) -> str:

@@ -54,9 +54,9 @@ def test_it_is_told_with_its_cost_everywhere_and_is_no_leak() -> None:
     found = report([kept()], now=UNTIL - 1)
     assert (found.rows[0].failures.worst, found.exit_code) == (Failure.TEST, 1)
     texts = files(found)
-    told = golden.line(reporting.as_text(found), "kept: ")
-    MESSAGES.check("a kept machine", told)
-    single = told.removeprefix("kept: ").partition(". End it")[0]
+    line = golden.line(reporting.as_text(found), "kept: ")
+    MESSAGES.check("a kept machine", line)
+    single = line.removeprefix("kept: ").partition(". End it")[0]
     for name in (reporting.PAGE, reporting.SUMMARY, reporting.COMMENT):
         assert single in texts[name]
         assert "cvl-ci down cvl-1-00000001" in texts[name]
