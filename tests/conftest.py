@@ -1,8 +1,9 @@
 """Quick tests run first, and no test sees this machine's home, credentials or leases.
 
 Several processes share the tests, more than there are cores: a test on the sandbox waits a third of its time. A file is
-the unit of work. A test on the sandbox is a unit of its own, unless its file shares a fixture of the module. A test
-that only waits, for a machine that ends itself, gives its place to another test: tests/support/places.py.
+the unit of work, or several that share a server. A test on the sandbox is a unit of its own, unless its file shares a
+fixture of the module. A test that only waits, for a machine that ends itself, gives its place to another test:
+tests/support/places.py.
 """
 
 from __future__ import annotations
