@@ -75,8 +75,8 @@ class Machine(Node):
         self.sudo = home / "programs/own-sudo"
         self.sudo.write_text(f'#!/bin/sh\necho "$@" > {self.ended}.new && mv {self.ended}.new {self.ended}\n')
         self.sudo.chmod(0o755)
-        python = home / "programs/python3"  # SkyPilot installs boto3 on a machine of AWS
-        python.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
+        python = home / "programs/python3"  # with boto3, as SkyPilot has it on AWS; sh would drop functions
+        python.write_text(f'#!/bin/bash\nexec {shlex.quote(sys.executable)} "$@"\n')
         python.chmod(0o755)
 
     def detached_job(self, plan: RunPlan) -> str:
