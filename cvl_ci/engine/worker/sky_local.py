@@ -55,8 +55,9 @@ _ENDED = frozenset(
 )
 """The codes of a stream whose job is over."""
 SILENT_SECONDS = 60.0
-AGAIN = Pace(every_seconds=2.0)
 """A machine may be out of reach this long before the engine asks it for the job's end for the last time."""
+AGAIN = Pace(every_seconds=2.0)
+"""Between two tries to read a stream that broke off."""
 SET_UP_LOOK_SECONDS, SET_UP_CHECKS = 10.0, 3
 """SkyPilot waits minutes for a machine that the provider took during its set-up. New machines are listed late."""
 

@@ -28,8 +28,9 @@ from cvl_ci.engine.worker.heartbeat import minutes_at
 
 Send = Callable[..., None]
 AWAY_SECONDS = 180.0
-AGAIN = Pace(every_seconds=2.0)
 """A server may be away this long, while a new version rolls out, before the job counts as lost."""
+AGAIN = Pace(every_seconds=2.0)
+"""Between two tries to read a stream that broke off."""
 UNFINISHED = {"PENDING", "WAITING", "RUNNING"}
 """The states of a request that the server has not answered."""
 _LAUNCHES = {"launch", "sky.launch"}
