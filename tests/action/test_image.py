@@ -73,7 +73,7 @@ def test_all_that_a_run_loads_is_compiled(job: Job) -> None:
 def test_skypilot_s_wheel_is_there_and_no_run_builds_it_or_asks_pypi(job: Job) -> None:
     program = (
         "import subprocess, cvl_ci.engine.worker.sky_local\n"
-        "from cvl_ci.engine import skypilot_wheel\n"
+        "from cvl_ci.engine.worker import skypilot_wheel\n"
         "from sky.backends import wheel_utils\n"
         "subprocess.run = None\n"
         "skypilot_wheel.provide()\n"
