@@ -1,4 +1,4 @@
-"""One inventory for several clouds. It calls a cloud that it cannot query unproved, never clean."""
+"""One inventory for several clouds. A cloud that it cannot query counts as unproved, never as clean."""
 
 from __future__ import annotations
 

@@ -58,9 +58,9 @@ def _carry_out(values: Values, caller: ModelsCaller) -> int:
     if operation == LIST:
         lines = text.lines_of_list(listing.stored_models(model_store), address)
     elif operation == REMOVE:
-        lines = text.removed(repo, listing.removed(model_store, repo, revision), address)
+        lines = text.removed(repo, listing.remove(model_store, repo, revision), address)
     elif operation == VERIFY:
-        result = listing.verified(model_store, repo, revision or "main", hub=open_hub(caller.environ))
+        result = listing.verify(model_store, repo, revision or "main", hub=open_hub(caller.environ))
         lines = text.verified(result)
         if result.problems:
             raise StorageError(
@@ -118,7 +118,7 @@ def models_of_run(environ: Mapping[str, str]) -> Callable[[ModelPlan, str, Say],
             values = {"repo_id": name.repo, "revision": name.revision}
             return upload_model(values, caller, model_store).manifest
 
-        if problem := model_store.store.end_unfinished_uploads(model_store.start()):  # the machine may leave some too
+        if problem := model_store.store.end_unfinished_uploads(model_store.prefix()):  # the machine may leave some too
             tell(f"No rule of the bucket ends unfinished uploads by itself: {problem}")
         ensuring = Ensuring(model_store=model_store, clock=SystemClock(), owner=owner, upload=upload, tell=tell)
         for name in plan.names:

@@ -19,7 +19,7 @@ from cvl_ci.commands.queue import estimate as estimating
 from cvl_ci.commands.queue import machines, run_queue
 from cvl_ci.commands.queue.manifest import FILE_NAME, QueueManifest
 from cvl_ci.commands.queue.queue_ports import QueuePorts
-from cvl_ci.commands.run.steps import refuse_unseen
+from cvl_ci.commands.run.steps import refuse_missing_scripts
 from cvl_ci.errors import BudgetError, CvlError, InputProblem, RequestError
 from cvl_ci.inputs.option import by_own_name
 from cvl_ci.inputs.reader import from_keywords
@@ -191,7 +191,7 @@ def _require_scripts(plans: Mapping[str, RunPlan]) -> None:
     next_step = ""
     for name, plan in plans.items():
         try:
-            refuse_unseen(plan)
+            refuse_missing_scripts(plan)
         except RequestError as error:
             mistakes += [replace(one, field=f"job {name}: {one.field}") for one in error.mistakes]
             next_step = error.next_step

@@ -11,7 +11,7 @@ import pytest
 
 from cvl_ci.clouds.catalogue.prices import CataloguePrices
 from cvl_ci.commands.plan.build_run import prepare
-from cvl_ci.commands.run.steps import refuse_unseen
+from cvl_ci.commands.run.steps import refuse_missing_scripts
 from cvl_ci.errors import RequestError
 from cvl_ci.inputs.reader import from_environment, from_keywords
 from cvl_ci.local.git.checkout import open_checkout
@@ -288,10 +288,10 @@ def test_a_command_of_a_file_that_does_not_go_along_is_planned_not_run(ask: Ask,
     assert plan.work.missing_scripts == ("tinny.py",)
     MESSAGES.check("a plan without its file", plan.warnings[-1].replace(repr(command), "COMMAND"))
     with pytest.raises(RequestError) as refused:
-        refuse_unseen(plan)
+        refuse_missing_scripts(plan)
     (mistake,) = refused.value.mistakes
     MESSAGES.check("a command without its file", str(mistake).replace(repr(command), "COMMAND"))
-    refuse_unseen(ask(command=command.replace("tinny", "tiny"), workdir="cvlization/data"))
+    refuse_missing_scripts(ask(command=command.replace("tinny", "tiny"), workdir="cvlization/data"))
 
 
 def test_a_file_that_stays_here_is_missing_on_the_machine(ask: Ask) -> None:

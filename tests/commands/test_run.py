@@ -480,7 +480,7 @@ def test_a_dearer_machine_than_quoted_ends_sooner(house: House) -> None:
     assert house.engine.followed_until is not None
     bought = house.engine.followed_until - FakeClock().now()
     hourly = 0.2 + (100 * 0.08 + 6.22) / (31 * 24) + 0.005
-    assert bought == pytest.approx(0.05 / hourly * 3600 - 5 * 60 + stages.CANCEL_GRACE_SECONDS, abs=5)
+    assert bought == pytest.approx(0.05 / hourly * 3600 - 5 * 60 + stages.LIMIT_GRACE_SECONDS, abs=5)
 
 
 def test_a_plan_whose_scripts_were_never_seen_is_not_run(house: House) -> None:

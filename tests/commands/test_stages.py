@@ -321,7 +321,7 @@ def test_a_machine_that_does_not_answer(scene: Scene, lost: Lost, answer: Lost |
     assert (scene.end_of(Stage.FOLLOW), scene.state.facts.lost) == (StageEnd.LOST_FOR_GOOD, expected)
 
 
-LIMIT = stages.CANCEL_GRACE_SECONDS - RELEASE_MINUTES * 60
+LIMIT = stages.LIMIT_GRACE_SECONDS - RELEASE_MINUTES * 60
 FURTHER = MachineSharing(limits=Limits(), is_further=True)
 
 

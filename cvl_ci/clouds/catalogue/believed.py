@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from cvl_ci.clouds.catalogue.machine_row import MachineRow
 
 LOWEST, HIGHEST = 0.2, 4.0
-"""The share of the median below, and the multiple above, at which a price is not believed."""
+"""A price below this share of the median, or above this multiple of it, is not believed."""
 
 FEWEST_TYPES = 3
 """Fewer machine types say nothing about the usual price of a GPU."""

@@ -75,7 +75,7 @@ def _took_token(answer: ServiceAnswer) -> bool:
 
 def update(plan: RunPlan, record: LeaseRecord, *, owner: Owner, outputs: Path, ports: RunPorts) -> Updated:
     """Give the service its next version, and wait until that answers. Raise CvlError before anything changes."""
-    steps.refuse_unseen(plan)
+    steps.refuse_missing_scripts(plan)
     state = steps.begin(plan, owner=owner, outputs=outputs, ports=ports)
     deadline = ports.clock.now() + state.quote.deadline_minutes * 60
     # The replicas of the new version have its deadline as labels from their birth, the old ones keep theirs.

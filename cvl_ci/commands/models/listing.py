@@ -63,8 +63,8 @@ def stored_models(model_store: ModelStore) -> Stored:
     """Return everything below the prefix. Raises StorageError when the bucket gives no valid answer."""
     snapshots: dict[tuple[str, str], _SnapshotObjects] = {}
     refs: list[tuple[str, str]] = []
-    for stored in model_store.store.objects(model_store.start()):
-        parts = stored.key.removeprefix(model_store.start()).split("/")
+    for stored in model_store.store.objects(model_store.prefix()):
+        parts = stored.key.removeprefix(model_store.prefix()).split("/")
         repo = repo_of(parts[0])
         if not repo or len(parts) < 3:
             continue
@@ -78,7 +78,7 @@ def stored_models(model_store: ModelStore) -> Stored:
     for repo, name in refs:
         if at := snapshots.get((repo, model_store.ref(repo, name))):
             at.refs.append(name)
-    uploads = list(model_store.store.uploads(model_store.start()))
+    uploads = list(model_store.store.uploads(model_store.prefix()))
     return Stored(
         models=tuple(
             StoredModel(
@@ -95,7 +95,7 @@ def stored_models(model_store: ModelStore) -> Stored:
     )
 
 
-def verified(model_store: ModelStore, repo: str, revision: str, *, hub: ModelSource | None = None) -> VerifiedModel:
+def verify(model_store: ModelStore, repo: str, revision: str, *, hub: ModelSource | None = None) -> VerifiedModel:
     """Read every file of a model back and compare it with the manifest, and the manifest with the hub's own metadata.
 
     A writer of the bucket can replace files and manifest together, and only the hub shows that. Raises
@@ -127,8 +127,8 @@ def _of_hub(manifest: Manifest, hub: ModelSource | None) -> tuple[dict[str, Mode
 
 
 def _problems(model_store: ModelStore, manifest: Manifest, of_hub: Mapping[str, ModelFile]) -> Iterator[str]:
-    start = model_store.start(manifest.repo, "snapshots", manifest.commit)
-    sizes = {one.key.removeprefix(start): one.size for one in model_store.store.objects(start)}
+    prefix = model_store.prefix(manifest.repo, "snapshots", manifest.commit)
+    sizes = {one.key.removeprefix(prefix): one.size for one in model_store.store.objects(prefix)}
     for path, file in manifest.files.items():
         announced = of_hub.get(path, file)
         if of_hub and path not in of_hub:
@@ -138,7 +138,7 @@ def _problems(model_store: ModelStore, manifest: Manifest, of_hub: Mapping[str, 
         elif sizes[path] != file.size:
             yield f"{path} has {sizes[path]} bytes instead of {file.size}"
         else:
-            with model_store.store.stream(start + path) as pieces:
+            with model_store.store.stream(prefix + path) as pieces:
                 content = Content(file).add_all(pieces)
             if not content.is_right:
                 yield f"{path} has the SHA-256 {content.sha256[:16]}… instead of {file.sha256[:16]}…"
@@ -146,7 +146,7 @@ def _problems(model_store: ModelStore, manifest: Manifest, of_hub: Mapping[str, 
                 yield f"{path} has other bytes than the hub announces, and the manifest too: somebody replaced both"
 
 
-def removed(model_store: ModelStore, repo: str, revision: str) -> int:
+def remove(model_store: ModelStore, repo: str, revision: str) -> int:
     """Remove a model, all its commits without a revision, and return the bytes.
 
     The manifests go first, so that no reader sees half a model. Raises StorageError if an object remains.
@@ -156,12 +156,16 @@ def removed(model_store: ModelStore, repo: str, revision: str) -> int:
         raise unknown_model(model_store, repo, revision)
     keys = _keys_of(model_store, repo, commit)
     uploads = [
-        one for one in model_store.store.uploads(model_store.start(repo)) if not commit or f"/{commit}/" in one.key
+        one for one in model_store.store.uploads(model_store.prefix(repo)) if not commit or f"/{commit}/" in one.key
     ]
     if not keys and not uploads:
         raise unknown_model(model_store, repo, revision)
     model_store.store.delete(
-        [key for key in keys if key.startswith((model_store.start(repo, "manifests"), model_store.start(repo, "refs")))]
+        [
+            key
+            for key in keys
+            if key.startswith((model_store.prefix(repo, "manifests"), model_store.prefix(repo, "refs")))
+        ]
     )
     model_store.store.delete(keys)
     for upload in uploads:
@@ -174,8 +178,8 @@ def removed(model_store: ModelStore, repo: str, revision: str) -> int:
 
 
 def _keys_of(model_store: ModelStore, repo: str, commit: str) -> Mapping[str, int]:
-    keys = {one.key: one.size for one in model_store.store.objects(model_store.start(repo))}
-    refs = model_store.start(repo, "refs")
+    keys = {one.key: one.size for one in model_store.store.objects(model_store.prefix(repo))}
+    refs = model_store.prefix(repo, "refs")
     return {
         key: size
         for key, size in keys.items()

@@ -32,8 +32,8 @@ class ModelStore:
     def file_key(self, repo: str, commit: str, path: str) -> str:
         return self.key(repo, "snapshots", commit, path)
 
-    def start(self, repo: str = "", *parts: str) -> str:
-        """Return the beginning of all keys below these parts; without a repository, of all keys of it."""
+    def prefix(self, repo: str = "", *parts: str) -> str:
+        """Return the prefix of all keys below these parts; without a repository, that of all keys of the store."""
         key = self.key(repo, *parts) if repo else self.address.below()
         return f"{key}/" if key else ""
 
@@ -53,7 +53,7 @@ class ModelStore:
         return self.manifest(repo, commit) if commit else None
 
     def record(self, new: Manifest, *, ref: str) -> Manifest:
-        """Write a manifest, with the files of the stored one, and then the name of its commit."""
+        """Write a manifest, merged with the stored one, and then the ref that names its commit."""
         key = self.key(new.repo, "manifests", f"{new.commit}.json")
         for _ in range(_TRIES):
             stored, version = self._versioned(new.repo, new.commit)

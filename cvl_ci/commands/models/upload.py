@@ -71,7 +71,7 @@ def upload(request: UploadRequest, ports: UploadPorts) -> UploadedModel:
     complete = dict(stored)
     if missing:
         ports.tell(f"{request.repo} at {snapshot.commit[:12]}: {len(missing)} files of {size(total)} to store.")
-        if problem := ports.model_store.store.end_unfinished_uploads(ports.model_store.start()):
+        if problem := ports.model_store.store.end_unfinished_uploads(ports.model_store.prefix()):
             ports.tell(f"No rule of the bucket ends unfinished uploads by itself: {problem}")
         complete |= _sent(snapshot, missing, reading=reading, model_store=ports.model_store, progress=progress)
     manifest = ports.model_store.record(
@@ -121,12 +121,12 @@ def _selected(snapshot: Snapshot, patterns: Sequence[str]) -> list[ModelFile]:
 def _missing(
     model_store: ModelStore, snapshot: Snapshot, selected: Sequence[ModelFile]
 ) -> tuple[dict[str, ModelFile], list[ModelFile]]:
-    """return the selected files that manifest and bucket have, and those that they lack."""
+    """Return the selected files that manifest and bucket have, and those that they lack."""
     manifest = model_store.manifest(snapshot.repo, snapshot.commit)
     if manifest is None:
         return {}, list(selected)
-    start = model_store.start(snapshot.repo, "snapshots", snapshot.commit)
-    sizes = {one.key.removeprefix(start): one.size for one in model_store.store.objects(start)}
+    prefix = model_store.prefix(snapshot.repo, "snapshots", snapshot.commit)
+    sizes = {one.key.removeprefix(prefix): one.size for one in model_store.store.objects(prefix)}
     stored = {
         file.path: manifest.files[file.path]
         for file in selected
@@ -174,6 +174,6 @@ def _all_sent(
 def _end_uploads(model_store: ModelStore, snapshot: Snapshot, files: Sequence[ModelFile]) -> None:
     """End unfinished uploads of files that are now stored: another one of the same key, cut before its record."""
     keys = {model_store.file_key(snapshot.repo, snapshot.commit, file.path) for file in files}
-    for unfinished in model_store.store.uploads(model_store.start(snapshot.repo, "snapshots", snapshot.commit)):
+    for unfinished in model_store.store.uploads(model_store.prefix(snapshot.repo, "snapshots", snapshot.commit)):
         if unfinished.key in keys:
             model_store.store.abort(unfinished)

@@ -80,7 +80,7 @@ def run_in_turn(first: Turn, turns: Turns, *, owner: Owner, limits: Limits, port
 
     It raises CvlError only before any cost is possible. KeyboardInterrupt ends the machine and the job under way.
     """
-    steps.refuse_unseen(first.plan)
+    steps.refuse_missing_scripts(first.plan)
     month.require_known(first.plan)
     quoted = quoting.quote(replace(first.plan, limits=limits), ports.prices)
     return _SharedMachine(owner=owner, limits=limits, quote=quoted, ports=ports, turns=turns).carry_out(first)
@@ -119,7 +119,7 @@ class _SharedMachine:
             finally:
                 # Needed only if a signal came between the end of the work and the beginning of the release.
                 if state.lease is not None and state.facts.release is None:
-                    state.facts.release = steps.released(state, state.lease)
+                    state.facts.release = steps.release_or_keep(state, state.lease)
             if not self.served[-1].is_unpacked:
                 self._unpack(self.served[-1], cloud)
         return self._end(state.facts.release)

@@ -24,7 +24,7 @@ def run(plan: RunPlan, *, owner: Owner, outputs: Path, ports: RunPorts) -> Outco
 
     It raises CvlError only before any cost is possible. Afterwards it returns an Outcome.
     """
-    steps.refuse_unseen(plan)
+    steps.refuse_missing_scripts(plan)
     month.require_known(plan)
     refuse_links(outputs, *(outputs.with_name(f"{outputs.name}.{kind}") for kind in ("log", "json")))
     state = steps.begin(plan, owner=owner, outputs=outputs, ports=ports)
@@ -56,7 +56,7 @@ def run(plan: RunPlan, *, owner: Owner, outputs: Path, ports: RunPorts) -> Outco
             # Needed only if a signal came between the end of the work and the beginning of the release, or after it
             # with a service that has no user now.
             if state.lease is not None and (state.facts.release is None or steps.keeps_unwanted_machine(state)):
-                state.facts.release = steps.released(state, state.lease)
+                state.facts.release = steps.release_or_keep(state, state.lease)
     try:
         return _reported(state)
     except KeyboardInterrupt:

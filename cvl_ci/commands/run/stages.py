@@ -20,7 +20,7 @@ from cvl_ci.model.outcome import Phase
 from cvl_ci.ports import Cloud, JobEnd, JobRequest, LaunchRequest
 from cvl_ci.result.recovery_text import recovery_begins, replacement_begins
 
-CANCEL_GRACE_SECONDS = 60.0
+LIMIT_GRACE_SECONDS = 60.0
 """The machine ends the job by itself at its limit. If it does not, the runner does so this much later."""
 RESCUE_SECONDS = 60.0
 """After a person stops a job, its machine waits this long for the outputs: it costs money meanwhile."""
@@ -121,7 +121,7 @@ class Stages:
         if launch is not None:
             is_further = state.sharing is not None and state.sharing.is_further
             end = launch.end_before(deadline) if is_further else spending.end_of_money(state, launch, deadline)
-        until = end - RELEASE_MINUTES * 60 + CANCEL_GRACE_SECONDS
+        until = end - RELEASE_MINUTES * 60 + LIMIT_GRACE_SECONDS
         if state.plan.detach.place is not None:
             if detaching.follow_until_it_runs(state, self._cloud, until=until):
                 return StageEnd.DETACHED
@@ -166,7 +166,7 @@ class Stages:
         return StageEnd.REPLACED
 
     def _clear(self) -> StageEnd:
-        """Never ask for new machines before the provider shows nothing of the old ones."""
+        """End the lost or broken machines. Without proof of their end, the run asks for no others."""
         release = self._lease.clear()
         if not release.gone:
             self._state.facts.warnings.append(

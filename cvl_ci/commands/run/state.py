@@ -157,7 +157,7 @@ class RunFacts:
     failure: CvlError | None = None
     cancelled: bool = False
     came_through: bool = False
-    """Whether launch and fetch both succeeded, without an error of cvl-ci."""
+    """Whether the outputs were fetched, or machines were lost or broken for good: no error of cvl-ci ended the run."""
     warnings: list[str] = field(default_factory=list)
     uncounted: MachineUse | None = None
     """The key of machines that this run ended, and their cost that no run counts, because theirs was killed."""

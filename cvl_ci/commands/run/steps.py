@@ -79,8 +79,8 @@ def tell_files(plan: RunPlan, ports: RunPorts) -> None:
         ports.reporter.progress(f"Not sent: {plan.files.not_sent}")
 
 
-def refuse_unseen(plan: RunPlan) -> None:
-    """Refuse a plan whose files are missing.
+def refuse_missing_scripts(plan: RunPlan) -> None:
+    """Refuse a plan whose named scripts are missing.
 
     A plan can come from an example.yaml alone; a run needs the named files.
     """
@@ -129,7 +129,7 @@ def under_lease(state: RunState, cloud: Cloud) -> Iterator[Lease]:
         with failures_kept(state):
             yield lease
     finally:
-        state.facts.release = released(state, lease)
+        state.facts.release = release_or_keep(state, lease)
 
 
 def _acquired(state: RunState, cloud: Cloud) -> Lease:
@@ -178,12 +178,13 @@ def end_unwanted_machine(state: RunState) -> None:
     locations, user_id = state.plan.machines.locations, state.owner.user_id
     with failures_kept(state), state.ports.clouds.open(locations, user_id=user_id, watch=state.watch) as cloud:
         lease = _lease(state, cloud, state.lease.record)
-        state.facts.release = released(state, lease, maybe_created=True)
+        state.facts.release = release_or_keep(state, lease, maybe_created=True)
 
 
-def released(state: RunState, lease: Lease, *, maybe_created: bool = False) -> Release:
-    """Release the machine. A person's second Ctrl-C starts the release again, so that it never stops half-way.
+def release_or_keep(state: RunState, lease: Lease, *, maybe_created: bool = False) -> Release:
+    """Keep the machine if the plan and the job's end say so, else release it.
 
+    A person's second Ctrl-C starts the release again, so that it never stops half-way.
     `maybe_created`: another object of this lease requested the machines.
     """
     while True:

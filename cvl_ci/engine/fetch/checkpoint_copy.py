@@ -65,7 +65,7 @@ class CheckpointCopy:
             one = self._manifest(key, size)
             if one is not None:
                 self._manifests[key] = one
-            elif self._is_given_up(key, f"the manifest {key[0]} did not come whole"):
+            elif self._count_torn_try(key, f"the manifest {key[0]} did not come whole"):
                 self._manifests[key] = {}
         readable = {key: one for key, one in self._manifests.items() if one}
         newest = max(readable, key=lambda key: _age(readable[key]), default=None)
@@ -107,7 +107,7 @@ class CheckpointCopy:
             problems = self._machine.bring([(name, int(entry["size"])) for name, entry in files.items()], incoming)
             if not all(_is_whole(incoming / name, entry) for name, entry in files.items()):
                 text = " ".join(problems) or f"the files of {manifest['name']} are not as its manifest names them"
-                if self._is_given_up(key, text):
+                if self._count_torn_try(key, text):
                     self._refused.add(key)
                     self._tell("checkpoint_torn", name=manifest["name"], tries=TORN_TRIES, text=text[:300])
                 return
@@ -119,8 +119,8 @@ class CheckpointCopy:
         sync.prune(self.store, keep=KEPT)
         self._tell("checkpoint_here", name=manifest["name"], bytes=total)
 
-    def _is_given_up(self, key: tuple[str, str], text: str) -> bool:
-        """Count a try that brought no whole file. Return whether it was the last one, and tell of each other."""
+    def _count_torn_try(self, key: tuple[str, str], text: str) -> bool:
+        """Count a try that brought no whole file. Return whether it was the last one; tell of an earlier one."""
         self._torn[key] = self._torn.get(key, 0) + 1
         if self._torn[key] >= TORN_TRIES:
             return True

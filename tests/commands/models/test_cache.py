@@ -114,7 +114,7 @@ def test_eight_legs_at_once_download_a_named_model_once(legs: list[Leg], hub: Hu
     assert all(output.endswith("[exit 0]") for output in runners), runners
     assert hub.sent == sum(one.size for one in FILES.values())
     assert sum(path.startswith("GET /api/models/") for path in hub.requests) == 1
-    assert listing.verified(model_store, NAME, "main").problems == ()
+    assert listing.verify(model_store, NAME, "main").problems == ()
     assert [one.key for one in model_store.store.objects("hub/locks")] == []
     hub.requests.clear()
     output = legs[0].node(NAME)
@@ -133,7 +133,7 @@ def test_the_second_run_of_the_same_work_asks_the_hub_nothing(
     first = legs[0].node()
     assert LOADED in first
     assert "0.01 GB of new models are now in" in first
-    assert listing.verified(model_store, NAME, "main").problems == ()
+    assert listing.verify(model_store, NAME, "main").problems == ()
     hub.requests.clear()
     hub.refuses = Fault(status=429, headers={"Retry-After": "3600"})
     second = legs[1].node()

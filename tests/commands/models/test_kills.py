@@ -78,7 +78,7 @@ def test_kills_in_mid_file_leave_a_whole_object_and_no_part(endpoint: str, hub: 
     hub.on_bytes = lambda _: None
     output, _ = start(hub, endpoint, loaded_python.program()).communicate(timeout=120)
     assert int(output.split()[-3]) < size
-    assert listing.verified(model_store, NAME, "main").problems == ()
+    assert listing.verify(model_store, NAME, "main").problems == ()
     assert list(model_store.store.uploads("")) == []
     assert kills == KILLS
 

@@ -67,11 +67,11 @@ def uploads(hub: Hub, model_store: ModelStore) -> Uploader:
 
 
 def contents(model_store: ModelStore, commit: str) -> dict[str, bytes]:
-    start = model_store.start(NAME, "snapshots", commit)
+    prefix = model_store.prefix(NAME, "snapshots", commit)
     found = {}
-    for one in model_store.store.objects(start):
+    for one in model_store.store.objects(prefix):
         with model_store.store.stream(one.key) as pieces:
-            found[one.key.removeprefix(start)] = b"".join(pieces)
+            found[one.key.removeprefix(prefix)] = b"".join(pieces)
     return found
 
 
@@ -163,7 +163,7 @@ def test_wrong_bytes_are_never_part_of_a_model(hub: Hub, model_store: ModelStore
     hub.faults = [("/cdn/acme/tiny/resolve", Fault(wrong=True))]
     uploads()
     assert contents(model_store, commit) == expected(files())
-    listing.removed(model_store, NAME, "")
+    listing.remove(model_store, NAME, "")
     hub.faults = [("/cdn/acme/tiny/resolve", Fault(wrong=True)) for _ in range(9)]
     with pytest.raises(HubError, match=r"other bytes of .* announced, 2 times"):
         uploads()
@@ -196,7 +196,7 @@ def test_a_corrupted_part_is_found_before_the_manifest(
     bad = ModelStore(CorruptingBucket(s3.client(endpoint), number=number, times=1), model_store.address)
     Uploader(hub, bad)()
     assert contents(model_store, commit) == expected(files())
-    listing.removed(model_store, NAME, "")
+    listing.remove(model_store, NAME, "")
     bad = ModelStore(CorruptingBucket(s3.client(endpoint), number=number, times=9), model_store.address)
     with pytest.raises(StorageError, match="other bytes of hub/models--acme--tiny"):
         Uploader(hub, bad)()
@@ -209,17 +209,17 @@ def test_an_object_that_changes_later_is_found_by_verify(
 ) -> None:
     commit = hub.add(NAME, files())
     uploads()
-    assert listing.verified(model_store, NAME, "main").problems == ()
+    assert listing.verify(model_store, NAME, "main").problems == ()
     key = model_store.file_key(NAME, commit, "config.json")
     s3.client(endpoint).put_object(Bucket=s3.BUCKET, Key=key, Body=b'{"model_type": "tinY"}')
-    [problem] = listing.verified(model_store, NAME, "main").problems
+    [problem] = listing.verify(model_store, NAME, "main").problems
     assert problem.startswith("config.json has the SHA-256 ")
     s3.client(endpoint).delete_object(Bucket=s3.BUCKET, Key=key)
-    assert listing.verified(model_store, NAME, "main").problems == ("config.json is missing",)
+    assert listing.verify(model_store, NAME, "main").problems == ("config.json is missing",)
     hub.sent = 0
     uploads()
     assert hub.sent == files()["config.json"].size
-    assert listing.verified(model_store, NAME, commit).problems == ()
+    assert listing.verify(model_store, NAME, commit).problems == ()
 
 
 def test_a_gated_model_needs_a_token_which_no_other_host_gets(
@@ -345,12 +345,12 @@ def test_a_list_names_sizes_dollars_and_leftovers(hub: Hub, model_store: ModelSt
     assert (half.repo, half.manifest, half.bytes) == ("acme/half", None, 10)
     assert (whole.repo, whole.commit, whole.refs) == (NAME, commit, ("main",))
     assert stored.unfinished_uploads == 1
-    listing.removed(model_store, NAME, "main")
-    listing.removed(model_store, "acme/half", "")
-    assert listing.removed(model_store, NAME, "") == 0
+    listing.remove(model_store, NAME, "main")
+    listing.remove(model_store, "acme/half", "")
+    assert listing.remove(model_store, NAME, "") == 0
     assert listing.stored_models(model_store).models == ()
     with pytest.raises(RequestError, match="not a model of s3://models-bucket/hub"):
-        listing.removed(model_store, NAME, "")
+        listing.remove(model_store, NAME, "")
 
 
 def test_removing_one_commit_keeps_the_other(hub: Hub, model_store: ModelStore, uploads: Uploader) -> None:
@@ -359,9 +359,9 @@ def test_removing_one_commit_keeps_the_other(hub: Hub, model_store: ModelStore, 
     new = hub.add(NAME, {"config.json": small("2")})
     uploads()
     assert model_store.find(NAME, "main") == model_store.manifest(NAME, new)
-    listing.removed(model_store, NAME, old)
+    listing.remove(model_store, NAME, old)
     assert model_store.manifest(NAME, old) is None
-    assert listing.verified(model_store, NAME, "main").problems == ()
+    assert listing.verify(model_store, NAME, "main").problems == ()
 
 
 def test_a_manifest_of_wrong_form_is_no_model(hub: Hub, model_store: ModelStore, uploads: Uploader) -> None:
@@ -417,7 +417,7 @@ def test_verify_finds_files_that_somebody_replaced_together_with_their_manifest(
     hub.add(NAME, {"config.json": small('{"a": 1}'), "model.bin": HubFile(size=2000, seed=5)})
     uploads()
     source = HuggingFaceHub(endpoint=hub.endpoint, token=False)
-    assert listing.verified(model_store, NAME, "main", hub=source).problems == ()
+    assert listing.verify(model_store, NAME, "main", hub=source).problems == ()
     manifest = model_store.find(NAME, "main")
     assert manifest is not None
     for path, body in {"config.json": b'{"a": 2}', "model.bin": b"x" * 2000}.items():
@@ -430,9 +430,9 @@ def test_verify_finds_files_that_somebody_replaced_together_with_their_manifest(
         labels={},
         replaces=None,
     )
-    assert listing.verified(model_store, NAME, "main").problems == ()
-    problems = listing.verified(model_store, NAME, "main", hub=source).problems
+    assert listing.verify(model_store, NAME, "main").problems == ()
+    problems = listing.verify(model_store, NAME, "main", hub=source).problems
     assert [problem.split()[0] for problem in problems] == ["config.json", "model.bin"]
     assert all("somebody replaced both" in problem for problem in problems)
     hub.refuses = Fault(status=503)
-    assert listing.verified(model_store, NAME, "main", hub=source).not_asked == "the hub answers 503."
+    assert listing.verify(model_store, NAME, "main", hub=source).not_asked == "the hub answers 503."
