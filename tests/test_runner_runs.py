@@ -17,7 +17,7 @@ import pytest
 
 from cvl_ci.cli.main import main
 from cvl_ci.commands.plan.build_run import prepare
-from cvl_ci.commands.queue.manifest import QueueManifest
+from cvl_ci.commands.queue.queue_record import QueueRecord
 from cvl_ci.errors import BudgetError, CredentialsError, NotProvedGone, RequestError
 from cvl_ci.model.node_end import NodeEnd
 from cvl_ci.model.outcome import Ending
@@ -501,7 +501,7 @@ def test_a_lease_of_a_queue_from_another_computer_is_looked_for(
     """The record of the queue came along, and the record of the lease did not."""
     (tmp_path / "q").mkdir()
     lease = "cvl-lost-12345678"
-    QueueManifest(tmp_path / "q").write({"a": JobRecord(state=JobState.RUNNING, lease=lease)})
+    QueueRecord(tmp_path / "q").write({"a": JobRecord(state=JobState.RUNNING, lease=lease)})
     fakes.clouds[0].create(lease=lease, region="us-east-1")
     assert fakes.running() == [lease]
     assert runner.queue([{"id": "a", "command": "true"}], outputs=tmp_path / "q") == 0
@@ -522,8 +522,8 @@ def test_a_resumed_queue_tells_the_cost_of_the_machine_that_a_killed_one_left_ru
     )
     runner.queue(jobs)
     assert len(seen.running()) == 1
-    manifest = QueueManifest(tmp_path / "outputs/queue")
-    manifest.write({name: replace(one, state=JobState.RUNNING) for name, one in manifest.read().items()})
+    queue_record = QueueRecord(tmp_path / "outputs/queue")
+    queue_record.write({name: replace(one, state=JobState.RUNNING) for name, one in queue_record.read().items()})
     seen.clouds[0].cut_off = False
     seen.clock.sleep(1800)
     result = runner.queue(jobs)

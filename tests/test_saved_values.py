@@ -16,7 +16,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 import pytest
 
 from cvl_ci import saved_values
-from cvl_ci.commands.queue.manifest import QueueManifest
+from cvl_ci.commands.queue.queue_record import QueueRecord
 from cvl_ci.errors import CvlError
 from cvl_ci.local.lease_records import UNREADABLE, as_text, from_text
 from cvl_ci.model.launch import Attempt
@@ -116,8 +116,8 @@ def test_a_queue_comes_back_as_it_was_written(tmp_path: Path) -> None:
     rng = random.Random(1)
     for _ in range(60):
         records: dict[str, JobRecord] = {name: some(JobRecord, rng) for name in ("a", "b", "ü")}
-        QueueManifest(tmp_path).write(records)
-        assert QueueManifest(tmp_path).read() == records
+        QueueRecord(tmp_path).write(records)
+        assert QueueRecord(tmp_path).read() == records
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -141,11 +141,11 @@ def test_a_hostile_queue_is_refused_or_has_its_types(tmp_path: Path) -> None:
     rng = random.Random(200)
     verdicts = {True: 0, False: 0}
     for _ in range(500):
-        QueueManifest(tmp_path).write({name: some(JobRecord, rng) for name in ("a", "b")})
+        QueueRecord(tmp_path).write({name: some(JobRecord, rng) for name in ("a", "b")})
         path = tmp_path / "queue.json"
         path.write_text(json.dumps(hostile(json.loads(path.read_text()), rng)))
         try:
-            records = QueueManifest(tmp_path).read()
+            records = QueueRecord(tmp_path).read()
         except CvlError:
             verdicts[False] += 1
         else:
@@ -162,7 +162,7 @@ def test_a_text_that_is_no_record_is_refused(tmp_path: Path, text: str) -> None:
         from_text("cvl-1", text)
     (tmp_path / "queue.json").write_text(text)
     with pytest.raises(CvlError, match="cannot be read as the record of a queue"):
-        QueueManifest(tmp_path).read()
+        QueueRecord(tmp_path).read()
 
 
 def test_of_two_equal_keys_the_last_one_counts() -> None:

@@ -115,12 +115,12 @@ def leases_on_record(step: Step, environ: Mapping[str, str]) -> Sequence[str]:
 
     The record has each lease before anything is created under it. Without a record, nothing is proved.
     """
-    from cvl_ci.commands.queue.manifest import QueueManifest
+    from cvl_ci.commands.queue.queue_record import QueueRecord
     from cvl_ci.wiring.queue import refuse_committed_record
     from cvl_ci.wiring.queue_runs import refuse_foreign
 
     refuse_committed_record(OUTPUTS, folder=Path.cwd())
-    records = QueueManifest(OUTPUTS).read()
+    records = QueueRecord(OUTPUTS).read()
     if not records:
         raise NotProvedGone(
             f"Post has neither the state of its step nor the record of the queue in {OUTPUTS}.",
@@ -143,7 +143,7 @@ def undo(
     saved: StepState | None = None,
 ) -> int:
     """Publish the end of a queue whose step was cut off, after the proofs of its leases. Return post's exit code."""
-    from cvl_ci.commands.queue.manifest import QueueManifest
+    from cvl_ci.commands.queue.queue_record import QueueRecord
     from cvl_ci.wiring.queue import secrets_again
 
     queued: Queue | None = None
@@ -153,7 +153,7 @@ def undo(
     is_gone = {name: name in releases and releases[name].gone for name in leases}
     records: Mapping[str, JobRecord] = {}
     with suppress(CvlError):
-        records = QueueManifest(OUTPUTS).read()
+        records = QueueRecord(OUTPUTS).read()
     costs = StepCosts(step, publication, queued=queued, outputs=OUTPUTS)
     dollars = costs.add_released(releases, saved, records=records) if saved is not None else {}
     costs.add_untold(

@@ -17,8 +17,8 @@ from cvl_ci.commands.plan import quote as quoting
 from cvl_ci.commands.plan.build_run import prepare
 from cvl_ci.commands.queue import estimate as estimating
 from cvl_ci.commands.queue import machines, run_queue
-from cvl_ci.commands.queue.manifest import FILE_NAME, QueueManifest
 from cvl_ci.commands.queue.queue_ports import QueuePorts
+from cvl_ci.commands.queue.queue_record import FILE_NAME, QueueRecord
 from cvl_ci.commands.run.steps import refuse_missing_scripts
 from cvl_ci.errors import BudgetError, CvlError, InputProblem, RequestError
 from cvl_ci.inputs.option import by_own_name
@@ -123,7 +123,7 @@ def run_planned(queued: Queue, plans: Mapping[str, RunPlan], caller: QueueCaller
     locations = dict.fromkeys(location for plan in plans.values() for location in plan.machines.locations)
     secrets = frozenset(name for plan in plans.values() for name in plan.variables.secrets)
     runs = JobThreads(caller, locations=tuple(locations), secrets=secrets)
-    ports = QueuePorts(runs=runs, manifest=QueueManifest(caller.outputs), changed=caller.changed, tell=caller.tell)
+    ports = QueuePorts(runs=runs, record=QueueRecord(caller.outputs), changed=caller.changed, tell=caller.tell)
     return run_queue.run(queued, plans, prices=quotes, ports=ports)
 
 

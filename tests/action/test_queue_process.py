@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cvl_ci.commands.queue.manifest import QueueManifest
+from cvl_ci.commands.queue.queue_record import QueueRecord
 from cvl_ci.model.lease_name import LABEL_OWNER
 from cvl_ci.model.location import Location
 from cvl_ci.model.queue import JobRecord, JobState
@@ -180,7 +180,7 @@ def test_a_lease_of_another_repository_is_not_ended(job: Job) -> None:
 
 def forged(job: Job, state: JobState) -> None:
     record = JobRecord(state=state, lease="cvl-other-1", is_gone=state is JobState.SUCCEEDED)
-    QueueManifest((job.workspace / RECORD).parent).write({"build": record})
+    QueueRecord((job.workspace / RECORD).parent).write({"build": record})
 
 
 @pytest.mark.parametrize("is_record_lost", [False, True])

@@ -13,7 +13,7 @@ import pytest
 from cvl_ci.action import queue_verb
 from cvl_ci.action.publication import StepPublication
 from cvl_ci.action.step import Step
-from cvl_ci.commands.queue.manifest import QueueManifest
+from cvl_ci.commands.queue.queue_record import QueueRecord
 from cvl_ci.model.queue import JobRecord, JobState
 from tests.action.test_step import REQUEST
 from tests.github.api import URL, Api
@@ -52,7 +52,7 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, st
 
 def publish(environment: Mapping[str, str], records: Mapping[str, JobRecord]) -> int:
     """Publish the end of a queue as post does, by its record."""
-    QueueManifest(queue_verb.OUTPUTS).write(records)
+    QueueRecord(queue_verb.OUTPUTS).write(records)
     step = Step(environment)
     return queue_verb.undo(step, StepPublication(step), {}, environment, leases=())
 
@@ -87,7 +87,7 @@ def test_never_writes_none_and_failure_writes_after_a_failure_alone(api: Api, en
 
 def test_words_of_a_job_stay_in_its_table_and_secrets_are_hidden(api: Api, environment: dict[str, str]) -> None:
     reason = "``` </details><img src=x> @everyone hf_0123456789abcdef\n# head"
-    QueueManifest(queue_verb.OUTPUTS).write({"train": replace(BROKEN, reason=reason)})
+    QueueRecord(queue_verb.OUTPUTS).write({"train": replace(BROKEN, reason=reason)})
     step = Step(environment)
     step.reporter.mask("hf_0123456789abcdef")  # as carry_out does, before the first job
     queue_verb.undo(step, StepPublication(step), {}, environment, leases=())

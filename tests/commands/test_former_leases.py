@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cvl_ci.commands.queue import former_leases, run_queue
-from cvl_ci.commands.queue.manifest import QueueManifest
+from cvl_ci.commands.queue.queue_record import QueueRecord
 from cvl_ci.model.launch import Spending
 from cvl_ci.model.ledger import Memory
 from cvl_ci.model.location import REPLICATED, Location
@@ -50,7 +50,7 @@ def resume(
     prices: Mapping[str, float | None] | None = None,
 ) -> tuple[Mapping[str, JobRecord], list[str], FakeRuns]:
     """Run a queue of the jobs a and b, after one that was killed with this record."""
-    QueueManifest(folder).write(earlier)
+    QueueRecord(folder).write(earlier)
     limits = {} if budget is None else {"budget": budget}
     queued, runs, told = queue({"id": "a"}, {"id": "b"}, max_parallel=1, **limits), FakeRuns(folder), list[str]()
     runs.former_usd = usd

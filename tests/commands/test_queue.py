@@ -14,7 +14,7 @@ import pytest
 from cvl_ci.commands.queue import run_queue
 from cvl_ci.commands.queue.fingerprint import fingerprint
 from cvl_ci.commands.queue.job_end import record_of_end
-from cvl_ci.commands.queue.manifest import QueueManifest
+from cvl_ci.commands.queue.queue_record import QueueRecord
 from cvl_ci.errors import CredentialsError, CvlError, NotProvedGone, RequestError
 from cvl_ci.model.bucket import BucketAddress
 from cvl_ci.model.model_plan import ModelName, ModelPlan
@@ -259,9 +259,9 @@ def test_a_record_that_is_not_ours_is_an_error_and_not_an_empty_one(tmp_path: Pa
 
 
 def test_a_record_that_names_files_elsewhere_is_refused(tmp_path: Path) -> None:
-    QueueManifest(tmp_path).write({"a": JobRecord(digests={"../../etc/passwd": "0"})})
+    QueueRecord(tmp_path).write({"a": JobRecord(digests={"../../etc/passwd": "0"})})
     with pytest.raises(CvlError, match="leads out of its folder"):
-        QueueManifest(tmp_path).read()
+        QueueRecord(tmp_path).read()
 
 
 # ---- stopped and killed -------------------------------------------------------------------------------------------
@@ -294,7 +294,7 @@ def test_ctrl_c_ends_all_jobs_and_starts_none(tmp_path: Path, monkeypatch: pytes
     assert runs.machines == set()
 
 
-class FullDisk(QueueManifest):
+class FullDisk(QueueRecord):
     """A record that can be written twice."""
 
     writes = 0
@@ -314,7 +314,7 @@ def test_an_error_of_the_queue_itself_ends_all_jobs(tmp_path: Path, end: object,
     queued = queue({"id": "a"}, {"id": "b"})
     try:
         with pytest.raises(error, match="no space left"):
-            run_queue.run(queued, plans(queued), prices={}, ports=ports(runs, tmp_path, manifest=FullDisk(tmp_path)))
+            run_queue.run(queued, plans(queued), prices={}, ports=ports(runs, tmp_path, record=FullDisk(tmp_path)))
         assert runs.stopped.is_set()
         assert runs.machines == set()
     finally:
@@ -341,14 +341,14 @@ def test_a_second_queue_in_a_folder_is_refused_and_ends_no_lease(tmp_path: Path)
 def test_a_lease_without_a_proof_is_ended_by_the_next_queue(tmp_path: Path, ending: Ending) -> None:
     queued = queue({"id": "a"})
     run(queued, FakeRuns(tmp_path, script={"a": [ending]}))
-    first = QueueManifest(tmp_path).read()["a"]
-    QueueManifest(tmp_path).write({"a": replace(first, is_gone=False)})
+    first = QueueRecord(tmp_path).read()["a"]
+    QueueRecord(tmp_path).write({"a": replace(first, is_gone=False)})
     again = FakeRuns(tmp_path)
     records = run(queued, again)
     assert again.ended == [first.lease]
     assert again.started == ([] if ending is Ending.SUCCEEDED else ["a"])
     assert int(QueueResult(records)) == 0
-    assert QueueManifest(tmp_path).read()["a"].is_gone
+    assert QueueRecord(tmp_path).read()["a"].is_gone
 
 
 def test_a_queue_in_which_nothing_ran_is_not_green() -> None:
@@ -392,7 +392,7 @@ SCRIPT: Mapping[str, list[object]] = {
 }
 
 
-class KilledManifest(QueueManifest):
+class KilledRecord(QueueRecord):
     """A record on disk. The runner dies at one of its writes, before or after the file is there."""
 
     def __init__(self, folder: Path, runs: FakeRuns, *, at: int | None, is_after: bool) -> None:
@@ -427,15 +427,15 @@ def test_a_killed_queue_runs_no_finished_job_twice_and_leaves_nothing(tmp_path: 
     for kill in (*(chance.randint(1, 30) for _ in range(chance.randint(1, 3))), None):
         script = {name: ends[min(turns[name], len(ends) - 1) :] for name, ends in SCRIPT.items()}
         runs = FakeRuns(tmp_path, script=script, machines=machines)
-        manifest = KilledManifest(tmp_path, runs, at=kill, is_after=chance.random() < 0.5)
+        queue_record = KilledRecord(tmp_path, runs, at=kill, is_after=chance.random() < 0.5)
         try:
-            records = run_queue.run(queued, plans(queued), prices={}, ports=ports(runs, tmp_path, manifest=manifest))
+            records = run_queue.run(queued, plans(queued), prices={}, ports=ports(runs, tmp_path, record=queue_record))
         except Killed:
             for thread in threading.enumerate():
                 if thread.name.startswith("job "):
                     thread.join(PATIENCE)
         assert not recorded & set(runs.started), "a job whose end was on disk ran again"
-        recorded = {name for name, one in QueueManifest(tmp_path).read().items() if one.state is GOOD}
+        recorded = {name for name, one in QueueRecord(tmp_path).read().items() if one.state is GOOD}
         turns.update(runs.started)
         machines = runs.machines
         if kill is None or records:

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from cvl_ci.commands.queue import machines, run_queue
-from cvl_ci.commands.queue.manifest import QueueManifest
 from cvl_ci.commands.queue.queue_ports import TurnEnded
+from cvl_ci.commands.queue.queue_record import QueueRecord
 from cvl_ci.errors import CvlError, EngineError
 from cvl_ci.model.bucket import BucketAddress
 from cvl_ci.model.detached import DetachPlan
@@ -27,7 +27,7 @@ from cvl_ci.model.reuse import ReusePlan
 from cvl_ci.planning.queue_file import read
 from cvl_ci.result.queue_result import QueueResult
 from tests import golden
-from tests.commands.test_queue import PATIENCE, KilledManifest, queue, run, states
+from tests.commands.test_queue import PATIENCE, KilledRecord, queue, run, states
 from tests.support.fake_queue import NO_CAPACITY, USD, FakeRuns, plans, ports
 from tests.support.fakes import Killed
 
@@ -134,7 +134,7 @@ def test_a_machine_without_proof_is_not_forgotten_for_a_second_one(tmp_path: Pat
     assert states(records) == {"build": GOOD, "train": NOT_RUN}
     MESSAGES.check("a machine without proof", records["train"].reason)
     assert int(QueueResult(records)) == EXIT_NOT_PROVED_GONE
-    kept = QueueManifest(tmp_path).read()["build"]
+    kept = QueueRecord(tmp_path).read()["build"]
     assert (kept.lease, kept.is_gone) == ("lease-build-1", False)
 
 
@@ -215,7 +215,7 @@ class Deaf(FakeRuns):
 def test_an_error_of_the_queue_ends_a_machine_that_waits(tmp_path: Path, kind: type[FakeRuns]) -> None:
     runs = kind(tmp_path)
 
-    class FullDisk(QueueManifest):
+    class FullDisk(QueueRecord):
         def write(self, records: Mapping[str, JobRecord]) -> None:
             if any(one.state is GOOD for one in records.values()):
                 raise OSError("no space left")
@@ -223,7 +223,7 @@ def test_an_error_of_the_queue_ends_a_machine_that_waits(tmp_path: Path, kind: t
 
     queued = queue(*CHAIN)
     with pytest.raises(OSError, match="no space left"):
-        run_queue.run(queued, plans(queued), prices={}, ports=ports(runs, tmp_path, manifest=FullDisk(tmp_path)))
+        run_queue.run(queued, plans(queued), prices={}, ports=ports(runs, tmp_path, record=FullDisk(tmp_path)))
     assert runs.machines == set()
 
 
@@ -232,9 +232,9 @@ def test_an_error_of_the_queue_ends_a_machine_that_waits(tmp_path: Path, kind: t
 
 def killed(runs: FakeRuns, folder: Path, *, at: int) -> None:
     queued = queue(*CHAIN)
-    manifest = KilledManifest(folder, runs, at=at, is_after=True)
+    queue_record = KilledRecord(folder, runs, at=at, is_after=True)
     with pytest.raises(Killed):
-        run_queue.run(queued, plans(queued), prices={}, ports=ports(runs, folder, manifest=manifest))
+        run_queue.run(queued, plans(queued), prices={}, ports=ports(runs, folder, record=queue_record))
     for thread in threading.enumerate():
         if thread.name.startswith("job "):
             thread.join(PATIENCE)
@@ -245,7 +245,7 @@ def killed_after_build(folder: Path) -> FakeRuns:
     for at in range(1, 30):
         runs = FakeRuns(folder / str(at))
         killed(runs, folder / str(at), at=at)
-        record = QueueManifest(folder / str(at)).read()
+        record = QueueRecord(folder / str(at)).read()
         if record.get("build", JobRecord()).state is GOOD and "train" not in record:
             return runs
     raise AssertionError("no such moment")
@@ -253,7 +253,7 @@ def killed_after_build(folder: Path) -> FakeRuns:
 
 def test_the_lease_of_a_machine_that_waited_is_ended_by_the_next_queue(tmp_path: Path) -> None:
     dead = killed_after_build(tmp_path)
-    record = QueueManifest(dead.folder_).read()["build"]
+    record = QueueRecord(dead.folder_).read()["build"]
     assert (record.state, record.is_gone) == (GOOD, False)
     again = FakeRuns(dead.folder_, machines=set(dead.machines))
     records = run(queue(*CHAIN), again)

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cvl_ci.commands.queue.machines import MachineJobs, QueuedTurn
-from cvl_ci.commands.queue.manifest import QueueManifest
 from cvl_ci.commands.queue.queue_ports import EndedLease, QueuePorts, TurnEnded
+from cvl_ci.commands.queue.queue_record import QueueRecord
 from cvl_ci.errors import CapacityError, CvlError
 from cvl_ci.model.launch import Launch
 from cvl_ci.model.ledger import Cost
@@ -185,7 +185,5 @@ class Heard:
         self.states.append((name, record.state))
 
 
-def ports(
-    runs: FakeRuns, folder: Path, heard: Heard | None = None, manifest: QueueManifest | None = None
-) -> QueuePorts:
-    return QueuePorts(runs=runs, manifest=manifest or QueueManifest(folder), changed=heard or Heard())
+def ports(runs: FakeRuns, folder: Path, heard: Heard | None = None, record: QueueRecord | None = None) -> QueuePorts:
+    return QueuePorts(runs=runs, record=record or QueueRecord(folder), changed=heard or Heard())

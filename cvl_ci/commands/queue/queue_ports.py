@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from cvl_ci.commands.queue.machines import MachineJobs, QueuedTurn
-from cvl_ci.commands.queue.manifest import QueueManifest
+from cvl_ci.commands.queue.queue_record import QueueRecord
 from cvl_ci.model.limits import Limits
 from cvl_ci.model.outcome import Outcome
 from cvl_ci.model.plan import RunPlan
@@ -60,6 +60,6 @@ class QueuePorts:
     """Ports that a queue needs. `changed` hears of each new state, with the reason; `tell` gets notes."""
 
     runs: JobRuns
-    manifest: QueueManifest
+    record: QueueRecord
     changed: Callable[[str, JobRecord], None]
     tell: Callable[[str], None] = lambda _: None

@@ -30,7 +30,7 @@ POLL_SECONDS = 0.5
 
 @dataclass(kw_only=True)
 class QueueRun:
-    """One execution. Only the caller's thread touches schedule and manifest; the jobs' threads leave their ends."""
+    """One execution. Only the caller's thread touches schedule and record; the jobs' threads leave their ends."""
 
     queue: Queue
     plans: Mapping[str, RunPlan]
@@ -289,7 +289,7 @@ class QueueRun:
             else one
             for name, one in states.items()
         }
-        self.ports.manifest.write({**self.earlier, **total})
+        self.ports.record.write({**self.earlier, **total})
         while self.schedule.without_run:
             self._tell(self.schedule.without_run.pop(0))
 
@@ -318,8 +318,8 @@ def run(
     queued: Queue, plans: Mapping[str, RunPlan], *, prices: Mapping[str, float | None], ports: QueuePorts
 ) -> Mapping[str, JobRecord]:
     """Run a queue whose plans are made. Return each job's record. Raises CvlError where another queue runs."""
-    with ports.manifest.hold():
-        earlier, former = former_leases.end(ports.manifest.read(), queued, prices=prices, ports=ports)
+    with ports.record.hold():
+        earlier, former = former_leases.end(ports.record.read(), queued, prices=prices, ports=ports)
         schedule = Schedule(queued, prices=prices, former=former)
         machines = QueueMachines(queued)
         execution = QueueRun(

@@ -22,7 +22,7 @@ SCHEMA = 1
 LARGEST_BYTES = 64 << 20
 
 
-class QueueManifest:
+class QueueRecord:
     """The file of one queue's folder. A job of another queue in the same folder keeps its entry."""
 
     def __init__(self, folder: Path) -> None:
