@@ -11,7 +11,7 @@ from cvl_ci.model.location import Location
 from cvl_ci.model.offer import Offer
 from cvl_ci.model.resource_request import ResourceRequest, Spot
 from cvl_ci.ports import Prices
-from cvl_ci.result.units import dollars
+from cvl_ci.result.units import dollars, percent
 
 COUNTS = (1, 2, 4, 8, 16)
 """The GPU counts of the clouds' machines."""
@@ -153,5 +153,5 @@ def _row(one: PricedOffer) -> tuple[str, ...]:
         "spot" if offer.spot else "on-demand",
         ", ".join([*gpus, f"{offer.vcpus:g} vCPUs", f"{offer.memory_gib:g} GiB"]),
         f"{one.gpu_memory_gb:g} GB" if one.gpu_memory_gb else "",
-        f"{one.saving:.0%}" if one.saving is not None and one.saving > 0 else "",
+        percent(one.saving) if one.saving is not None and one.saving > 0 else "",
     )

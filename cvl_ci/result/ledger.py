@@ -15,7 +15,7 @@ from cvl_ci.model.location import Location
 from cvl_ci.model.storage import GIB_MONTH_USD, PRICE_SOURCE, KeptBucket
 from cvl_ci.result.machine_lives import lives_by_attempt, named
 from cvl_ci.result.sanitize import plain
-from cvl_ci.result.units import dollars, duration, moment, size
+from cvl_ci.result.units import dollars, duration, moment, percent, size
 
 NAMES = {
     CostKind.MACHINE: "machines",
@@ -113,7 +113,7 @@ def _part(entry: LedgerEntry, begin: float, end: float) -> LedgerEntry | None:
         share = 1.0 if begin <= entry.start < end else 0.0
     if share in {0.0, 1.0}:
         return entry if share else None
-    note = f"{share:.0%} of it: other jobs used it too"
+    note = f"{percent(share)} of it: other jobs used it too"
     return replace(
         entry,
         quantity=entry.quantity * share,

@@ -14,6 +14,7 @@ from cvl_ci.model.release import KeptMachines, ProviderCheck, Release
 from cvl_ci.model.runner_prices import RunnerPrice, minutes
 from cvl_ci.model.storage import KeptBucket
 from cvl_ci.result import ledger as ledger_text
+from cvl_ci.result import units
 from cvl_ci.result.sanitize import plain
 from cvl_ci.result.units import dollars, duration, moment, size
 
@@ -167,8 +168,8 @@ def change(one: Change) -> str:
 
     cvl-ci writes the verdict; the name is a machine's.
     """
-    moved = "" if one.change is None else f" {one.change:+.1%}".replace("%", " %")
-    why = f" ({one.why.replace('%', ' %')})" if one.why else ""
+    moved = "" if one.change is None else f" {units.change(one.change)}"
+    why = f" ({one.why})" if one.why else ""
     return f"{plain(one.metric)}{moved} {one.verdict}{why}"
 
 
@@ -198,7 +199,7 @@ def saving(cost: Cost) -> str | None:
     if full is None or full <= cost.hourly_usd:
         return None
     usd = (full - cost.hourly_usd) * cost.seconds / 3600
-    return f"spot saved {dollars(usd)} ({1 - cost.hourly_usd / full:.0%})"
+    return f"spot saved {dollars(usd)} ({units.percent(1 - cost.hourly_usd / full)})"
 
 
 def released(outcome: Outcome) -> list[str]:

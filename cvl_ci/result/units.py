@@ -14,6 +14,16 @@ def dollars(usd: float) -> str:
     return f"${units}.{decimals.ljust(2, '0')}"
 
 
+def percent(share: float, *, digits: int = 0, signed: bool = False) -> str:
+    """Return a share of one as `76 %`, or as `+18.4 %` with its sign and one digit."""
+    return f"{share:{'+' if signed else ''}.{digits}%}".replace("%", " %")
+
+
+def change(share: float) -> str:
+    """Return a change against another value, such as `+18.4 %`."""
+    return percent(share, digits=1, signed=True)
+
+
 def duration(seconds: float) -> str:
     """Return `0.4 s`, `48 s`, `1 min 32 s`, `2 h 5 min`."""
     if seconds < 1:

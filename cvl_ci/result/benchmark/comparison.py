@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from cvl_ci.model.outcome import Ending, Measurements
 from cvl_ci.model.paired_comparison import Change, PairedComparison
+from cvl_ci.result import units
 from cvl_ci.result.benchmark import noise
 from cvl_ci.result.benchmark.baseline import Baseline
 from cvl_ci.result.benchmark.direction import Direction
@@ -121,7 +122,7 @@ def _measured(legs: Sequence[Leg]) -> list[Measurements]:
 def _interval(ruling: Ruling) -> str:
     if ruling.low is None or ruling.high is None or ruling.low == ruling.high:
         return ""
-    return f"between {ruling.low:+.1%} and {ruling.high:+.1%}"
+    return f"between {units.change(ruling.low)} and {units.change(ruling.high)}"
 
 
 def worse(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:

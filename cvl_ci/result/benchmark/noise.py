@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 
+from cvl_ci.result import units
+
 CONFIDENCE = 0.99
 MOST_SAMPLES = 101
 """More samples are thinned evenly to this many ranks, which only makes the interval wider."""
@@ -90,7 +92,8 @@ def judge(
         return Ruling(verdict=Verdict.UNSURE, change=change, low=low, high=high, reason=_too_few(head, base))
     verdict = _verdict(low, high, margin, lower_is_better)
     fell = {*head} == {0}
-    reason = f"between {low:+.1%} and {high:+.1%}" if verdict is Verdict.UNSURE else "it is always 0" if fell else ""
+    between = f"between {units.change(low)} and {units.change(high)}"
+    reason = between if verdict is Verdict.UNSURE else "it is always 0" if fell else ""
     return Ruling(verdict=verdict, change=change, low=low, high=high, reason=reason, sudden=fell)
 
 

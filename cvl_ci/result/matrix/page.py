@@ -26,7 +26,7 @@ from cvl_ci.result.matrix.row import Row
 from cvl_ci.result.matrix.spend import Spend, displayed, heading
 from cvl_ci.result.matrix.trends import day, trend
 from cvl_ci.result.sanitize import plain
-from cvl_ci.result.units import dollars
+from cvl_ci.result.units import dollars, percent
 
 TRENDS_OF_A_ROW = 60
 SPEND_ROWS = 31
@@ -113,7 +113,7 @@ def _spend(total: Spend) -> dict[str, object]:
         {
             "name": name,
             "rows": [
-                {"name": displayed(key), "usd": dollars(usd), "share": f"{usd / total.usd:.0%}" if total.usd else ""}
+                {"name": displayed(key), "usd": dollars(usd), "share": percent(usd / total.usd) if total.usd else ""}
                 for key, usd in (list(sums.items())[-SPEND_ROWS:] if name == "day" else list(sums.items())[:SPEND_ROWS])
             ],
             "hidden": max(len(sums) - SPEND_ROWS, 0),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 
+from cvl_ci.result import units
 from cvl_ci.result.benchmark.comparison import Comparison, change_of
 from cvl_ci.result.benchmark.direction import Direction
 from cvl_ci.result.benchmark.noise import Verdict
@@ -147,7 +148,7 @@ def change(one: Comparison) -> str:
     share = change_of(one)
     if share is None:
         return ""
-    return "±0 %" if abs(share) < 0.0005 else f"{share:+.1%}".replace("%", " %")
+    return "±0 %" if abs(share) < 0.0005 else units.change(share)
 
 
 def telling(row: Row) -> Comparison | None:
@@ -225,7 +226,7 @@ def cost(row: Row) -> str:
 
 
 def saved(row: Row) -> str:
-    return "" if row.cost.saved is None else f"{row.cost.saved:.0%}".replace("%", " %")
+    return "" if row.cost.saved is None else units.percent(row.cost.saved)
 
 
 def gpu(row: Row) -> str:
@@ -271,4 +272,4 @@ def why(one: Comparison) -> str:
     ruling = one.ruling
     if ruling.reason or ruling.low is None or ruling.high is None or ruling.low == ruling.high:
         return ruling.reason
-    return f"between {ruling.low:+.1%} and {ruling.high:+.1%}"
+    return f"between {units.change(ruling.low)} and {units.change(ruling.high)}"
