@@ -107,47 +107,47 @@ class PublishPorts:
 
 def publish(outcome: Outcome, *, files: Files, ports: PublishPorts) -> None:
     """Publish. Never raises: the run is over, and its ending is already decided."""
-    page, model_store = ports.page, _ModelStore(files, ports)
+    page, artifacts = ports.page, _Artifacts(files, ports)
     with _warning_on_failure(ports, f"The cost of the run could not be written to {files.cost}"):
         _write_cost(outcome, files)
     with _warning_on_failure(ports, "The outputs for later steps could not be set"):
         page.set_outputs(outputs(outcome))
     with _warning_on_failure(ports, "The comment could not be written"):
-        page.comment(outcome, model_store.links)
+        page.comment(outcome, artifacts.links)
     for kind, path in _small_files(outcome, files):
-        if kind == COST and (log := model_store.link(LOG)):
+        if kind == COST and (log := artifacts.link(LOG)):
             with _warning_on_failure(ports, f"The cost of the run could not be written again to {files.cost}"):
                 _write_cost(outcome, files, artifact_url=log.url)
         with _warning_on_failure(ports, f"{KINDS[kind]} could not be uploaded"):
-            model_store.put(kind, root=path.parent, paths=[path.name] if path.is_file() else [])
+            artifacts.put(kind, root=path.parent, paths=[path.name] if path.is_file() else [])
     plain_files, checkpoints = list[str](), list[str]()
     with _warning_on_failure(ports, f"The fetched files could not be listed in {files.folder}"):
         plain_files, checkpoints = _fetched(files.folder, files.checkpoints)
     with _warning_on_failure(ports, "The fetched files could not be uploaded"):
-        uploaded = model_store.put(OUTPUTS, root=files.folder, paths=plain_files)
+        uploaded = artifacts.put(OUTPUTS, root=files.folder, paths=plain_files)
         if uploaded is not None:
             page.set_outputs(artifact_outputs(artifact_id=uploaded.id, url=uploaded.url))
     with _warning_on_failure(ports, "The checkpoints could not be uploaded"):
-        model_store.put(CHECKPOINTS, root=files.folder, paths=checkpoints)
-    if model_store.links:
+        artifacts.put(CHECKPOINTS, root=files.folder, paths=checkpoints)
+    if artifacts.links:
         with _warning_on_failure(ports, "The artifacts could not be shown on the step's page"):
-            page.point_to(model_store.links)
+            page.point_to(artifacts.links)
         with _warning_on_failure(ports, "The comment could not be written"):
-            page.comment(outcome, model_store.links)
+            page.comment(outcome, artifacts.links)
 
 
 def keep_cost(outcome: Outcome, *, files: Files, ports: PublishPorts) -> None:
     """Upload the cost of a run that never started: a report over many runs shows the reason. Never raises."""
     with _warning_on_failure(ports, f"The cost of the run could not be written to {files.cost}"):
         _write_cost(outcome, files)
-        _ModelStore(files, ports).put(COST, root=files.cost.parent, paths=[files.cost.name])
+        _Artifacts(files, ports).put(COST, root=files.cost.parent, paths=[files.cost.name])
 
 
 def keep_costs(*, folder: Path, files: Files, ports: PublishPorts) -> None:
     """Upload the costs of several runs, which a folder holds, as one artifact. Never raises."""
     with _warning_on_failure(ports, f"The costs of the runs could not be read in {folder}"):
         names = sorted(path.name for path in folder.glob("*.json"))
-        _ModelStore(files, ports).put(COST, root=folder, paths=names)
+        _Artifacts(files, ports).put(COST, root=folder, paths=names)
 
 
 def keep_logs(*, root: Path, paths: Sequence[str], costs: Path, files: Files, ports: PublishPorts) -> None:
@@ -155,10 +155,10 @@ def keep_logs(*, root: Path, paths: Sequence[str], costs: Path, files: Files, po
 
     `paths`: the logs, from `root`. `costs`: the folder with the costs.
     """
-    model_store = _ModelStore(files, ports)
+    artifacts = _Artifacts(files, ports)
     with _warning_on_failure(ports, f"The logs of the runs could not be uploaded from {root}"):
-        model_store.put(LOG, root=root, paths=paths)
-    link = model_store.link(LOG)
+        artifacts.put(LOG, root=root, paths=paths)
+    link = artifacts.link(LOG)
     for cost in costs.glob("*.json") if link is not None else ():
         with _warning_on_failure(ports, f"The cost of the run could not be written again to {cost}"):
             document = json.loads(cost.read_text(encoding="utf-8"))
@@ -172,7 +172,7 @@ def write_cost(outcome: Outcome, files: Files, *, ports: PublishPorts) -> None:
         _write_cost(outcome, files)
 
 
-class _ModelStore:
+class _Artifacts:
     """Artifacts of this run so far. It reports each reason for a missing artifact once."""
 
     def __init__(self, files: Files, ports: PublishPorts) -> None:

@@ -39,11 +39,12 @@ def after_release(
 ) -> Ledger:
     """Return the entries of machines that another process released. They may have ended sooner, undated.
 
-    `ended_by`: the moment at which they had ended at the latest, where it is known.
+    `ended_by`: the moment at which they were to end at the latest. A machine that the provider showed after that moment
+    has outlived it, so it counts until its removal.
     """
     gone_at = release.kept.until if release.kept else release.at
     removed_at = gone_at if release.removed_at is None else release.removed_at
-    if ended_by is not None:
+    if ended_by is not None and not _has_outlived(ended_by, release):
         gone_at, removed_at = min(gone_at, ended_by), min(removed_at, ended_by)
     return build(
         spending.attempts,
@@ -54,6 +55,11 @@ def after_release(
         fetched_bytes=fetched_bytes,
         buckets=buckets,
     )
+
+
+def _has_outlived(moment: float, release: Release) -> bool:
+    lives = release.memory.lives
+    return any(one.end > moment if one.end is not None else not one.is_gone for one in lives)
 
 
 def known_usd(ledger: Ledger) -> float | None:

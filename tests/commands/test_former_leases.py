@@ -152,6 +152,24 @@ def test_without_dates_it_is_a_bound_by_the_deadline_or_an_earlier_release(
 
 
 @pytest.mark.parametrize(
+    ("end", "is_gone", "hours"),
+    [(None, False, 12.0), (12 * HOUR, False, 12.0), (None, True, 9.0), (8 * HOUR, False, 8.0)],
+)
+def test_a_machine_that_outlived_its_deadline_counts_until_its_removal(
+    tmp_path: Path, end: float | None, is_gone: bool, hours: float
+) -> None:
+    one = replace(life(START, None if end is None else START + end), is_gone=is_gone)
+    release = Release(
+        gone=True,
+        at=START + 12 * HOUR,
+        removed_at=START + 12 * HOUR,
+        memory=Memory(lives=(one,), clouds=frozenset({"aws"})),
+    )
+    usd, _ = ended(tmp_path, RECORD, spending(1.0, billed=True), release)
+    assert usd == pytest.approx(hours * (1.0 + EXTRA))
+
+
+@pytest.mark.parametrize(
     ("record", "requests", "usd"),
     [
         (None, None, None),
